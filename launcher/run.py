@@ -1,0 +1,202 @@
+"""Run: all mutable state of one fit, and what of it a checkpoint keeps."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tasks.base import Task
+
+    from .algorithm import Algorithm
+    from .checkpoint import Checkpoints
+    from .data import Batches, EvalBatches
+    from .parallel.base import Parallel
+    from .schema import Training
+    from .trackers.base import Recorder
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A loss as a sum and the weight it is divided by: samples, or the tokens that count.
+
+    A step divides the sum over all its micro-batches and ranks once, by the weight of all of them; a mean of
+    means would be wrong where the weights differ. A weight that follows from shapes alone is a number; one that
+    depends on the data is a tensor, and costs the step a collective.
+    """
+
+    sum: Tensor
+    weight: int | Tensor
+
+
+@dataclass
+class Part:
+    """A model with what trains it. Most runs have one, called "main"."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Any  # torch's LRScheduler, ReduceLROnPlateau, or ours with the same three methods
+
+
+@dataclass
+class Progress:
+    """How far a fit has come. Times are sums over all its sessions."""
+
+    step: int = 0
+    wall_s: float = 0.0
+    started: float = field(default_factory=time.monotonic)  # this session
+
+    def elapsed(self) -> float:
+        """Seconds of training so far, over all sessions."""
+        return self.wall_s + time.monotonic() - self.started
+
+
+@dataclass
+class Best:
+    """The best evaluation so far, by `objective.metric`."""
+
+    step: int | None = None
+    value: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Plan:
+    """The intervals of a fit, all in steps; None is never."""
+
+    total_steps: int | None
+    steps_per_epoch: int
+    log_every: int | None
+    eval_every: int | None
+    checkpoint_every: int | None
+    max_time: float | None  # seconds
+
+
+@dataclass
+class Loaders:
+    train: Batches
+    val: EvalBatches | None = None
+
+
+@dataclass
+class Run:
+    """All mutable state of a fit, and nothing else."""
+
+    task: Task
+    parts: dict[str, Part]
+    parallel: Parallel
+    loaders: Loaders
+    settings: Training
+    plan: Plan
+    objective: tuple[str, str]  # the metric's name, "minimize" or "maximize"
+    seed: int
+    folder: Path
+    recorder: Recorder
+    checkpoints: Checkpoints
+    algorithms: list[Algorithm] = field(default_factory=list)
+    frozen: dict[str, nn.Module] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
+    best: Best = field(default_factory=Best)
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The latest value of everything that was logged."""
+    pending: list[tuple[Tensor, int | Tensor]] = field(default_factory=list)
+    """The losses (mean, weight) of the steps since the last log line; read all at once."""
+    stop: str | None = None
+    """Why the fit ends before its length; None while it goes on."""
+    signal: int | None = None
+    """The signal that asked this rank to save and leave."""
+    report: Callable[[int, float], bool] = lambda step, value: False
+    """A trial's verdict on an evaluation: True ends it as pruned."""
+
+    @property
+    def main(self) -> Part:
+        return self.parts["main"]
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, as a fraction."""
+        return self.progress.step / self.plan.steps_per_epoch
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether an objective's value beats another; anything beats None, and NaN beats nothing."""
+        if value != value:
+            return False
+        return than is None or (value > than if self.objective[1] == "maximize" else value < than)
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resume needs to go on bit for bit: nested dicts and lists of tensors and plain values."""
+        return {
+            "parts": {
+                name: {
+                    "model": part.model.state_dict(),
+                    "optimizer": part.optimizer.state_dict(),
+                    "scheduler": part.scheduler.state_dict(),
+                }
+                for name, part in self.parts.items()
+            },
+            "parallel": self.parallel.state_dict(),
+            "algorithms": [algorithm.state_dict() for algorithm in self.algorithms],
+            "progress": {"step": self.progress.step, "wall_s": self.progress.elapsed()},
+            "best": vars(self.best),
+            "metrics": self.metrics,
+            "pending": self._pending_state(),
+            "rng": self.parallel.gather_states(rng_state()),
+            "recorder": self.recorder.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what `state` returned. The reverse of it, in the legal order: weights before moments."""
+        for name, part in self.parts.items():
+            saved = state["parts"][name]
+            part.model.load_state_dict(saved["model"])
+            part.optimizer.load_state_dict(saved["optimizer"])
+            part.scheduler.load_state_dict(saved["scheduler"])
+        self.parallel.load_state_dict(state["parallel"])
+        for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
+            algorithm.load_state_dict(saved)
+        self.progress = Progress(**state["progress"])
+        self.best = Best(**state["best"])
+        self.metrics = state["metrics"]
+        pending = state["pending"]
+        self.pending = list(zip(pending["losses"], pending["weights"], strict=True)) if pending else []
+        self.recorder.load_state_dict(state["recorder"])
+        if len(state["rng"]) == self.parallel.world_size:
+            set_rng_state(state["rng"][self.parallel.rank])
+
+    def _pending_state(self) -> dict[str, Any] | None:
+        if not self.pending:
+            return None
+        return {"losses": torch.stack([loss for loss, _ in self.pending]), "weights": [weight for _, weight in self.pending]}
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every random number generator of this process: torch's (CPU and device), NumPy's, Python's."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    version, internal, gauss = random.getstate()
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "python": [version, torch.tensor(internal), gauss],
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Take up what `rng_state` returned."""
+    torch.set_rng_state(state["torch"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

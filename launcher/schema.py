@@ -1,0 +1,135 @@
+"""The typed skeleton of the composed config.
+
+What stands here has a type, a unit and a range that are known before anything is imported. What a group's file
+holds (`optimizer`, `model`, …) is a node with a `_target_`, bound to that target's signature by `check.py`.
+A field's `metadata` gives its range: `gt`, `ge`, `lt`, `le`, or `choices`; `unit` reads the field as an
+interval ("steps", or "1epoch") or as a duration ("90", "10m", "1h30m").
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+FORMAT = 1
+"""The version of a run folder's layout; `resume` refuses another one."""
+
+ACTIONS = ("train", "evaluate", "export", "report")
+
+
+@dataclass
+class Objective:
+    """What makes one model better than another, and one trial better than another."""
+
+    metric: str = MISSING
+    direction: str = field(default=MISSING, metadata={"choices": ("minimize", "maximize")})
+
+
+@dataclass
+class Training:
+    """How long, in what portions, and what is written on the way. A step is one step of the optimizer."""
+
+    max_epochs: float | None = field(default=None, metadata={"gt": 0})
+    max_steps: int | None = field(default=None, metadata={"ge": 1})
+    max_time: Any = field(default=None, metadata={"unit": "duration"})
+    batch_size: int = field(default=32, metadata={"ge": 1})  # samples a step, over all ranks
+    eval_batch_size: int | None = field(default=None, metadata={"ge": 1})  # samples a rank; default: a whole step's, at least 256
+    accumulate: int = field(default=1, metadata={"ge": 1})  # micro-batches a step
+    clip_norm: float | None = field(default=None, metadata={"gt": 0})  # of the whole gradient, in the 2-norm
+    log_every: Any = field(default=50, metadata={"unit": "interval"})
+    eval_every: Any = field(default="1epoch", metadata={"unit": "interval"})
+    checkpoint_every: Any = field(default="1epoch", metadata={"unit": "interval"})
+    keep_checkpoints: int = field(default=2, metadata={"ge": 1})  # besides the best
+    compile: bool = False
+
+
+@dataclass
+class Loading:
+    """How batches are fetched. `null` lets the data decide: none in memory, some where files are decoded."""
+
+    num_workers: int | None = field(default=None, metadata={"ge": 0})
+    pin_memory: bool | None = None
+    prefetch: int = field(default=2, metadata={"ge": 1})  # batches ahead, a worker
+
+
+@dataclass
+class Debug:
+    """What a `debug=` option switches on."""
+
+    traceback: bool = False
+    one_batch: bool = False  # one step, one batch of evaluation
+    overfit_batches: int = field(default=0, metadata={"ge": 0})  # train and evaluate on the first n batches
+    profile: bool = False  # torch.profiler over a few steps, into the run's folder
+    detect_anomaly: bool = False
+
+
+@dataclass
+class Config:
+    """The whole of one experiment."""
+
+    format: int = FORMAT
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+    seed: int = field(default=0, metadata={"ge": 0})
+    num_seeds: int = field(default=1, metadata={"ge": 1})
+    action: str = field(default="train", metadata={"choices": ACTIONS})
+    resume: str | None = None
+    run: str | None = None
+    deterministic: bool = False
+    objective: Objective = field(default_factory=Objective)
+    training: Training = field(default_factory=Training)
+    loading: Loading = field(default_factory=Loading)
+    debug: Debug = field(default_factory=Debug)
+    task: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    validation: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] = field(default_factory=dict)
+    precision: dict[str, Any] = field(default_factory=dict)
+    parallel: dict[str, Any] = field(default_factory=dict)
+    procedure: dict[str, Any] = field(default_factory=dict)
+    tracker: dict[str, Any] = field(default_factory=dict)
+    monitor: dict[str, Any] = field(default_factory=dict)
+    stopping: dict[str, Any] = field(default_factory=dict)
+    regularization: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+
+
+_INTERVAL = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>epochs?|steps?)?")
+_DURATION = re.compile(r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?")
+
+
+def interval(value: int | float | str | None, steps_per_epoch: int) -> int | None:
+    """An interval in steps: `100`, `"100steps"` or `"0.5epoch"`; `None` and `0` mean never.
+
+    Raises ValueError with a message that says what would be right.
+    """
+    if value is None or value == 0:
+        return None
+    match = _INTERVAL.fullmatch(str(value).strip())
+    if isinstance(value, bool) or match is None:
+        raise ValueError("expected a number of steps, or epochs as in '1epoch' (0 or null: never)")
+    number = float(match["number"])
+    if (match["unit"] or "").startswith("epoch"):
+        return max(1, round(number * steps_per_epoch))
+    if number != int(number):
+        raise ValueError("a number of steps is whole; a part of an epoch is written '0.5epoch'")
+    return int(number) or None
+
+
+def duration(value: int | float | str | None) -> float | None:
+    """Seconds: `90`, `"90s"`, `"10m"`, `"1h30m"`, `"2d"`; `None` means no limit. Raises ValueError."""
+    if value is None:
+        return None
+    text = str(value).strip()
+    match = _DURATION.fullmatch(text)
+    if isinstance(value, bool) or match is None or not text:
+        raise ValueError("expected seconds, or a duration as in '90s', '10m', '1h30m', '2d'")
+    seconds = sum(float(match[unit] or 0) * size for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)))
+    if seconds <= 0:
+        raise ValueError("a duration is more than zero seconds")
+    return seconds

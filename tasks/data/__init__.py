@@ -1,0 +1,1 @@
+"""Where samples come from: data that ships with installed packages, the user's files, the hub."""

@@ -1,0 +1,1 @@
+"""The models of the catalogue that no library has in this form."""

@@ -1,0 +1,37 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from .layers import norm as norm_layer
+
+
+class MLP(nn.Module):
+    """`depth` hidden layers of `width` units with ReLU over the flattened input.
+
+    Input [batch, *input_shape], output [batch, num_outputs].
+    """
+
+    def __init__(
+        self, input_shape: Sequence[int], num_outputs: int, width: int = 128, depth: int = 2, dropout: float = 0.0, norm: str = "none"
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        features = math.prod(input_shape)
+        for _ in range(depth):
+            layers.append(nn.Linear(features, width))
+            if norm != "none":
+                layers.append(norm_layer(norm, width))
+            layers.append(nn.ReLU())
+            if dropout:
+                layers.append(nn.Dropout(dropout))
+            features = width
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(features, num_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.flatten(1)))
