@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .signals import Interrupt
+
 if TYPE_CHECKING:
     from tasks.base import Task
 
@@ -108,11 +110,10 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     """The latest value of everything that was logged."""
     pending: list[tuple[Tensor, int | Tensor]] = field(default_factory=list)
-    """The losses (mean, weight) of the steps since the last log line; read all at once."""
+    """This rank's losses (sum, weight) of the steps since the last log line; read all at once."""
     stop: str | None = None
     """Why the fit ends before its length; None while it goes on."""
-    signal: int | None = None
-    """The signal that asked this rank to save and leave."""
+    interrupt: Interrupt = field(default_factory=Interrupt)
     report: Callable[[int, float], bool] = lambda step, value: False
     """A trial's verdict on an evaluation: True ends it as pruned."""
 
@@ -136,7 +137,7 @@ class Run:
         return {
             "parts": {
                 name: {
-                    "model": part.model.state_dict(),
+                    "model": self.parallel.unwrap(part.model).state_dict(),
                     "optimizer": part.optimizer.state_dict(),
                     "scheduler": part.scheduler.state_dict(),
                 }
@@ -147,6 +148,8 @@ class Run:
             "progress": {"step": self.progress.step, "wall_s": self.progress.elapsed()},
             "best": vars(self.best),
             "metrics": self.metrics,
+            "stop": None if self.stop == "preempted" else self.stop,
+            "total_steps": self.plan.total_steps,
             "pending": self._pending_state(),
             "rng": self.parallel.gather_states(rng_state()),
             "recorder": self.recorder.state_dict(),
@@ -156,17 +159,24 @@ class Run:
         """Take up what `state` returned. The reverse of it, in the legal order: weights before moments."""
         for name, part in self.parts.items():
             saved = state["parts"][name]
-            part.model.load_state_dict(saved["model"])
+            self.parallel.unwrap(part.model).load_state_dict(saved["model"])
             part.optimizer.load_state_dict(saved["optimizer"])
-            part.scheduler.load_state_dict(saved["scheduler"])
+            if state["total_steps"] == self.plan.total_steps:
+                part.scheduler.load_state_dict(saved["scheduler"])
+            else:  # the run was given another length: its schedule is the new length's, at the same step
+                for _ in range(state["progress"]["step"]):
+                    part.scheduler.step()
         self.parallel.load_state_dict(state["parallel"])
         for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
             algorithm.load_state_dict(saved)
         self.progress = Progress(**state["progress"])
         self.best = Best(**state["best"])
         self.metrics = state["metrics"]
+        self.stop = state["stop"]
+        if self.stop == "max_time" and (self.plan.max_time is None or self.progress.wall_s < self.plan.max_time):
+            self.stop = None
         pending = state["pending"]
-        self.pending = list(zip(pending["losses"], pending["weights"], strict=True)) if pending else []
+        self.pending = list(zip(pending["sums"].unbind(), pending["weights"], strict=True)) if pending else []
         self.recorder.load_state_dict(state["recorder"])
         if len(state["rng"]) == self.parallel.world_size:
             set_rng_state(state["rng"][self.parallel.rank])
@@ -174,7 +184,7 @@ class Run:
     def _pending_state(self) -> dict[str, Any] | None:
         if not self.pending:
             return None
-        return {"losses": torch.stack([loss for loss, _ in self.pending]), "weights": [weight for _, weight in self.pending]}
+        return {"sums": torch.stack([total for total, _ in self.pending]), "weights": [weight for _, weight in self.pending]}
 
 
 def rng_state() -> dict[str, Any]:

@@ -1,0 +1,232 @@
+"""The only place that turns config nodes into objects, in the one legal order.
+
+data, validation → model factory → task → samples → model → surgery → device and wrapping → groups → optimizer →
+scheduler. Surgery comes before wrapping, because wrappers hold on to parameters; the optimizer comes after both,
+because it does too.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from .algorithm import Algorithm, overriding
+from .trust import whitelist
+from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
+from .errors import ConfigError
+from .optim.groups import param_groups
+from .run import Loaders, Part, Plan
+from .schedule.warmup import Warmup
+from .schema import duration, interval
+from .seeds import derive
+
+if TYPE_CHECKING:
+    from tasks.base import Task
+
+    from .parallel.base import Parallel
+    from .precision import Precision
+    from .trackers.base import Tracker
+
+ALGORITHM_GROUPS = ("regularization", "stopping", "monitor")
+"""The groups whose nodes are algorithms, in the order their hooks run."""
+
+
+def instantiate(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
+    """A node's object, or a partial of it. The whitelist is passed here, in this process, because Hydra's own is a
+    context variable that a forked or spawned worker does not inherit."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate as hydra_instantiate
+
+    try:
+        return hydra_instantiate(node, *args, _execution_whitelist_=whitelist(), _convert_="all", **kwargs)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise
+
+
+def build_task(config: DictConfig) -> Task:
+    """The task with its data, its splitter and its model's factory; nothing is loaded yet."""
+    data = instantiate(config.data)
+    validation = instantiate(config.validation)
+    factory = model_factory(instantiate(config.model))
+    task: Task = instantiate(config.task, data=data, model=factory, validation=validation, seed=config.seed)
+    return task
+
+
+def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
+    """A callable that takes every fact the task knows of its data and passes on those the model has a name for.
+
+    The returned function has the model's class as `target`, and gives each module that it makes
+    `launcher_config`: the `_target_` and arguments that make it again.
+    """
+    target = partial.func
+    accepted = inspect.signature(target).parameters
+
+    @functools.wraps(target, updated=())
+    def make(**facts: Any) -> Any:
+        known = {name: value for name, value in facts.items() if name in accepted and name not in partial.keywords}
+        model = partial(**known)
+        if isinstance(model, nn.Module):
+            model.launcher_config = {"_target_": f"{target.__module__}.{target.__qualname__}"} | partial.keywords | known  # type: ignore[assignment]
+        return model
+
+    make.target = target  # type: ignore[attr-defined]
+    return make
+
+
+def build_parallel(config: DictConfig) -> Parallel:
+    """The strategy, which joins the process group and chooses the device."""
+    precision: Precision = instantiate(config.precision)
+    parallel: Parallel = instantiate(config.parallel)(precision)
+    return parallel
+
+
+def build_algorithms(config: DictConfig) -> list[Algorithm]:
+    """The algorithms and monitors of every group that holds some, in the groups' and the lists' order."""
+    found: list[Algorithm] = []
+    for group in ALGORITHM_GROUPS:
+        found += [instantiate(node) for node in config[group].values()]
+    if config.debug.profile:
+        from .monitors.profiler import Profiler
+
+        found.append(Profiler())
+    return found
+
+
+def build_trackers(config: DictConfig) -> list[Tracker]:
+    """The trackers that were asked for; each has checked that its package is there."""
+    return [instantiate(node) for node in config.tracker.values()]
+
+
+def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loaders:
+    """The batches of this rank."""
+    settings, debug = config.training, config.debug
+    train, val = data.train, data.val
+    if debug.overfit_batches:
+        train = _first(train, debug.overfit_batches * settings.batch_size)
+        val = train
+    workers = config.loading.num_workers
+    on_gpu = parallel.device.type == "cuda"
+    batches = Batches(
+        _near(train, parallel),
+        batch_size=settings.batch_size,
+        accumulate=settings.accumulate,
+        seed=config.seed,
+        rank=parallel.rank,
+        world_size=parallel.world_size,
+        num_workers=choose_workers(train, parallel.world_size) if workers is None else workers,
+        pin_memory=on_gpu if config.loading.pin_memory is None else config.loading.pin_memory,
+        prefetch=config.loading.prefetch,
+    )
+    size = settings.eval_batch_size or max(256, settings.batch_size // parallel.world_size)
+    limit = size if debug.one_batch else None
+    held_out = None
+    if val is not None:
+        held_out = EvalBatches(_near(val, parallel), batch_size=size, rank=parallel.rank, world_size=parallel.world_size, limit=limit)
+    return Loaders(batches, held_out)
+
+
+def _first(samples: Samples, num: int) -> Samples:
+    from torch import arange
+
+    if num > len(samples):
+        raise ConfigError(f"debug.overfit_batches asks for {num} samples; the training data has {len(samples)}")
+    return TensorSamples(**samples.fetch(arange(num)))
+
+
+def _near(samples: Samples, parallel: Parallel) -> Samples:
+    """Samples in memory move to the device once where they take little of it; gathering then costs no copy."""
+    if parallel.device.type == "cpu" or not isinstance(samples, TensorSamples):
+        return samples
+    small = samples.bytes_per_sample * len(samples) < 1 << 30
+    return samples.to(parallel.device) if small else samples
+
+
+def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
+    """The run's intervals in steps. Raises ConfigError where nothing says how long to train."""
+    settings = config.training
+    lengths = []
+    if settings.max_epochs is not None:
+        lengths.append(max(1, round(settings.max_epochs * steps_per_epoch)))
+    if settings.max_steps is not None:
+        lengths.append(settings.max_steps)
+    return Plan(
+        total_steps=1 if config.debug.one_batch else min(lengths, default=None),
+        steps_per_epoch=steps_per_epoch,
+        log_every=interval(settings.log_every, steps_per_epoch),
+        eval_every=interval(settings.eval_every, steps_per_epoch),
+        checkpoint_every=interval(settings.checkpoint_every, steps_per_epoch),
+        max_time=duration(settings.max_time),
+    )
+
+
+def build_part(config: DictConfig, model: nn.Module, run: Any, plan: Plan, parallel: Parallel) -> Part:
+    """The main part: surgery, wrapping, groups, optimizer, scheduler. `run` is what the hooks are shown."""
+    for hook in overriding(run.algorithms, "model"):
+        model = hook(run, model)
+    model = parallel.prepare(model)
+    if config.training.compile:
+        model.compile()
+    optimizer = instantiate(config.optimizer)
+    decays = bool(_argument(optimizer, "weight_decay"))
+    groups = param_groups(model, decays)
+    for hook in overriding(run.algorithms, "param_groups"):
+        groups = hook(run, groups)
+    if not any(group["params"] for group in groups):
+        raise ConfigError("the model has no parameter to train")
+    built = optimizer(groups)
+    return Part(model, built, build_scheduler(config.scheduler, built, plan))
+
+
+def _argument(partial: functools.partial[Any], name: str) -> Any:
+    """The value an argument will have: the config's, else the target's default, else None."""
+    if name in partial.keywords:
+        return partial.keywords[name]
+    parameter = inspect.signature(partial.func).parameters.get(name)
+    return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
+
+
+def build_scheduler(node: DictConfig, optimizer: torch.optim.Optimizer, plan: Plan) -> Warmup:
+    """The schedule with its warm-up. The words in `reserved` stand for lengths that only the data can tell."""
+    settings = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(settings, dict)
+    warmup, shape = settings.pop("warmup", 0), settings.pop("warmup_shape", "linear")
+    total = plan.total_steps
+    if total is None and 0 < warmup < 1:
+        raise ConfigError(f"scheduler.warmup={warmup} is a share of the run, whose length is not known: give training.max_epochs or training.max_steps")
+    warmup_steps = round(warmup * total) if total is not None and 0 < warmup < 1 else int(warmup)
+    if total is not None and warmup_steps >= total > 1:
+        raise ConfigError(f"scheduler.warmup={warmup} takes {warmup_steps} of the run's {total} steps")
+    decay = None if total is None else max(1, total - warmup_steps)
+    reserved = {"total_steps": total, "decay_steps": decay, "warmup_steps": warmup_steps, "steps_per_epoch": plan.steps_per_epoch}
+    for key, value in settings.items():
+        if isinstance(value, str) and value in reserved:
+            settings[key] = reserved[value]
+            if settings[key] is None:
+                raise ConfigError(f"scheduler.{key}={value} needs the run's length: give training.max_epochs or training.max_steps")
+    return Warmup(instantiate(OmegaConf.create(settings))(optimizer), warmup_steps, shape)
+
+
+def seed_everything(seed: int, rank: int, deterministic: bool) -> None:
+    """Seed every generator of this process: weights alike on each rank, dropout of each rank's own."""
+    import random
+
+    import numpy as np
+
+    own = derive(seed, "train", rank)
+    random.seed(own)
+    np.random.seed(own % 2**32)
+    torch.manual_seed(own)
+    if deterministic:
+        import os
+
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False

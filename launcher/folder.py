@@ -1,0 +1,89 @@
+"""A run's folder: made once, locked while somebody trains in it, taken away again by a refusal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from .errors import ConfigError
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a run's folder and its missing parents; returns what was made, outermost first.
+
+    Two runs never get the same one: where it exists with something in it, a ConfigError says how to go on.
+    """
+    if (folder / "config.yaml").exists():
+        raise ConfigError(f"hydra.run.dir={folder}: there is a run already; resume={folder} continues it")
+    made = []
+    for path in [*reversed(folder.parents), folder]:
+        try:
+            path.mkdir()
+            made.append(path)
+        except FileExistsError:
+            if not path.is_dir():
+                raise ConfigError(f"hydra.run.dir={folder}: {path} is a file") from None
+        except OSError as error:
+            if path.is_dir():
+                continue
+            raise ConfigError(f"hydra.run.dir={folder}: {path} can not be made ({error.strerror})") from None
+    if folder not in made and any(folder.iterdir()):
+        raise ConfigError(f"hydra.run.dir={folder}: the folder is not empty; choose another one")
+    return made
+
+
+def remove_folder(folder: Path, made: list[Path]) -> None:
+    """Undo `make_folder` after a refusal: what stands in the run's folder, then every parent that was made for it."""
+    import shutil
+
+    if folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in reversed(made):
+        try:
+            path.rmdir()
+        except OSError:
+            continue  # already gone, or another run has come in meanwhile
+
+
+def write_config(config: DictConfig, folder: Path) -> None:
+    """config.yaml, resolved, written beside and renamed."""
+    beside = folder / ".config.yaml"
+    beside.write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+    beside.replace(folder / "config.yaml")
+
+
+def read_config(folder: Path) -> DictConfig:
+    """The finished config of a run. Raises ConfigError where there is none."""
+    try:
+        config = OmegaConf.load(folder / "config.yaml")
+    except OSError as error:
+        raise ConfigError(f"{folder}: no run is here (config.yaml: {error.strerror})") from None
+    assert isinstance(config, DictConfig)
+    return config
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it when this process ends, however it ends.
+
+    Raises ConfigError where another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no flock; there the rule is the person's to keep
+        yield
+        return
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise ConfigError(f"{folder}: process {file.read().strip() or 'of another machine'} is training in it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

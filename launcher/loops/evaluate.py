@@ -1,0 +1,44 @@
+"""One evaluation: every sample once, no gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from launcher.data import EvalBatches
+    from launcher.parallel.base import Parallel
+    from tasks.base import Task
+
+
+@torch.no_grad()
+def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Parallel) -> dict[str, float]:
+    """The loss and the task's metrics over `batches`, by their bare names ("loss", "accuracy").
+
+    The loss is the sum over all samples and ranks, divided once by their whole weight. Buffers that training
+    moves (the statistics of batch norm) stay as they are.
+    """
+    metrics = task.metrics().to(parallel.device)
+    total: Tensor | float = 0.0
+    weight: Any = 0
+    training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            batch = parallel.place(batch)
+            with parallel.precision.autocast(parallel.device):
+                output = task.forward(model, batch)
+                loss = task.loss(output, batch)
+            total = total + loss.sum.detach().double() if parallel.device.type != "mps" else total + loss.sum.detach()
+            weight = weight + loss.weight
+            task.update(metrics, output, batch)
+    finally:
+        model.train(training)
+    sums = torch.tensor([float(total), float(weight)], dtype=torch.float64 if parallel.device.type != "mps" else torch.float32)
+    sums = parallel.sum(sums.to(parallel.device))
+    values = {"loss": float(sums[0] / sums[1])}
+    if len(metrics):
+        values.update({name: float(value) for name, value in metrics.compute().items()})
+    return values | task.derived(values)

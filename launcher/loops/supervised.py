@@ -1,0 +1,196 @@
+"""The supervised loop: batches with targets, one optimizer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from launcher.algorithm import overriding
+from launcher.errors import TrainingError
+
+from .evaluate import evaluate
+
+if TYPE_CHECKING:
+    from launcher.console import Console
+    from launcher.data import Batch
+    from launcher.run import Run
+
+
+class Supervised:
+    """Fits `run.main` and keeps `run` such that a checkpoint at any step's end is all there is to know.
+
+    Nothing in a step waits for the device: losses are kept as tensors and read at log lines, evaluations and
+    checkpoints. What happens only now and then is looked up once a step by comparing one number.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def fit(self, run: Run) -> dict[str, float]:
+        """Train until the plan's end or `run.stop`; returns the metrics of the best evaluation.
+
+        Raises TrainingError for a loss that is not finite, and for a checkpoint that can not be written.
+        """
+        algorithms = run.algorithms
+        for hook in overriding(algorithms, "fit_start"):
+            hook(run)
+        epoch_hooks, batch_hooks = overriding(algorithms, "epoch_start"), overriding(algorithms, "batch")
+        loss_hooks, gradient_hooks = overriding(algorithms, "loss"), overriding(algorithms, "gradients")
+        step_hooks, after_hooks = overriding(algorithms, "step"), overriding(algorithms, "after_step")
+        part, parallel, plan, progress, pending = run.main, run.parallel, run.plan, run.progress, run.pending
+        optimizer, scheduler, scaler = part.optimizer, part.scheduler, parallel.scaler
+        clip_norm, interrupt, alone = run.settings.clip_norm, run.interrupt, parallel.world_size == 1
+        deadline = None if plan.max_time is None else time.monotonic() + plan.max_time - progress.wall_s
+        end = plan.total_steps
+        batches = run.loaders.train.start(progress.step)
+        step = progress.step
+        event = self._next_event(run, step)
+        part.model.train()
+
+        while run.stop is None and (end is None or step < end):
+            if epoch_hooks and step % plan.steps_per_epoch == 0:
+                for hook in epoch_hooks:
+                    hook(run)
+            micro = [parallel.place(batch) for batch in next(batches)]
+            for hook in batch_hooks:
+                micro = [hook(run, batch) for batch in micro]
+
+            loss, weight = parallel.forward_backward(run, micro, loss_hooks)
+            if scaler is not None:
+                scaler.unscale_(optimizer)
+            for hook in gradient_hooks:
+                hook(run)
+            if clip_norm is not None:
+                parallel.clip(run, clip_norm)
+            if step_hooks:
+                for hook in step_hooks:
+                    hook(run, micro, self._closure(run, micro, loss_hooks))
+            elif scaler is not None:
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                optimizer.step()
+            scheduler.step()
+            for hook in after_hooks:
+                hook(run)
+            optimizer.zero_grad()
+            pending.append((loss, weight))
+            progress.step = step = step + 1
+
+            asked = interrupt.signal is not None or (deadline is not None and time.monotonic() >= deadline)
+            if not alone:
+                asked = parallel.agree(asked)
+            if asked or step >= event:
+                self._at_event(run, step, asked)
+                event = self._next_event(run, step)
+
+        return self._end(run)
+
+    def _closure(self, run: Run, micro: list[Batch], loss_hooks: list) -> object:  # type: ignore[type-arg]
+        def closure() -> Tensor:
+            run.main.optimizer.zero_grad()
+            return run.parallel.forward_backward(run, micro, loss_hooks)[0]
+
+        return closure
+
+    def _next_event(self, run: Run, step: int) -> int:
+        plan = run.plan
+        intervals = [every for every in (plan.log_every, plan.eval_every, plan.checkpoint_every) if every]
+        upcoming = [(step // every + 1) * every for every in intervals]
+        if plan.total_steps is not None:
+            upcoming.append(plan.total_steps)
+        return min(upcoming, default=step + 1000)
+
+    def _at_event(self, run: Run, step: int, asked: bool) -> None:
+        """What is due after a step: log, evaluate, save, leave; in this order, so that a checkpoint holds it all."""
+        plan = run.plan
+        run.checkpoints.raise_failure()
+        self._check_finite(run, step)
+        if asked:
+            signalled = run.parallel.max(float(run.interrupt.signal is not None)) > 0
+            run.stop = "preempted" if signalled else "max_time"
+        last = step == plan.total_steps or run.stop == "max_time"
+        if last or (plan.log_every and step % plan.log_every == 0):
+            self._log(run)
+        elif plan.log_every is None:
+            run.pending.clear()
+        improved = False
+        if run.loaders.val is not None and (last or (plan.eval_every and step % plan.eval_every == 0)):
+            improved = self._evaluate(run, step)
+        if last or improved or run.stop or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
+            self.save(run, wait=run.stop == "preempted")
+
+    def _check_finite(self, run: Run, step: int) -> None:
+        """The losses since the last look, all at once; the first one that is not finite is named."""
+        if not run.pending:
+            return
+        sums = run.parallel.sum(torch.stack([total for total, _ in run.pending]).double().cpu())
+        bad = (~torch.isfinite(sums)).nonzero()
+        if len(bad) == 0:
+            return
+        where = step - len(run.pending) + int(bad[0])
+        samples = run.loaders.train.indices(where)
+        run.checkpoints.wait()
+        steps = run.checkpoints.steps()
+        shown = ", ".join(map(str, samples[:8].tolist())) + (", …" if len(samples) > 8 else "")
+        raise TrainingError(
+            f"the loss is {sums[bad[0]].item()} at step {where + 1} (epoch {where // run.plan.steps_per_epoch + 1}, "
+            f"training samples {shown}). Try a lower optimizer.lr, scheduler.warmup, training.clip_norm=1"
+            + (", precision=bf16 or fp32" if run.parallel.precision.mixed else "")
+            + ". "
+            + (f"The last good checkpoint is {run.checkpoints.folder / f'step-{steps[-1]}'}." if steps else "There is no checkpoint yet.")
+        )
+
+    def _log(self, run: Run) -> None:
+        """The mean loss since the last line, over all ranks, and the rates."""
+        sums = torch.stack([total for total, _ in run.pending]).double().sum()
+        weights = sum(weight for _, weight in run.pending)
+        both = run.parallel.sum(torch.tensor([float(sums), float(weights)], dtype=torch.float64))
+        run.pending.clear()
+        values = {"train/loss": float(both[0] / both[1])}
+        rates = [float(group["lr"]) for group in run.main.optimizer.param_groups]
+        values["lr"] = rates[0]
+        for hook in overriding(run.algorithms, "log"):
+            values.update(hook(run))
+        self._record(run, values)
+
+    def _evaluate(self, run: Run, step: int) -> bool:
+        """Evaluate, tell whoever listens, and say whether this is the best so far."""
+        assert run.loaders.val is not None
+        model = run.parallel.unwrap(run.main.model)
+        for hook in overriding(run.algorithms, "eval_model"):
+            model = hook(run, model)
+        found = evaluate(run.task, model, run.loaders.val, run.parallel)
+        metrics = {f"val/{name}": value for name, value in found.items()}
+        self._record(run, metrics)
+        name = run.objective[0]
+        value = run.metrics[name]
+        improved = run.better(value, run.best.value)
+        if improved:
+            run.best.step, run.best.value, run.best.metrics = step, value, dict(metrics)
+        self.console.evaluation(step, run.epoch, metrics, improved)
+        if run.stop is None:
+            for hook in overriding(run.algorithms, "eval_end"):
+                hook(run, metrics)
+        if run.parallel.max(float(run.report(step, value))) > 0:
+            run.stop = "pruned"
+        return improved
+
+    def _record(self, run: Run, values: dict[str, float]) -> None:
+        run.metrics.update(values)
+        run.recorder.log(run.progress.step, values, epoch=run.epoch, time_s=run.progress.elapsed())
+
+    def save(self, run: Run, wait: bool = False) -> None:
+        """A checkpoint of this moment; every rank gives its part, the main rank writes."""
+        state = run.state()
+        if run.parallel.is_main:
+            run.checkpoints.save(run.progress.step, state, run.best.step, wait=wait)
+        if wait:
+            run.parallel.barrier()
+
+    def _end(self, run: Run) -> dict[str, float]:
+        run.checkpoints.wait()
+        return run.best.metrics or run.metrics

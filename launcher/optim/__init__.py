@@ -1,0 +1,1 @@
+"""Groups of parameters, and optimizers that no library has."""

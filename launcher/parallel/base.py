@@ -1,0 +1,147 @@
+"""Parallel: how a step's forward, backward and update are spread over processes and devices."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from launcher.precision import Precision
+from launcher.run import Loss
+
+if TYPE_CHECKING:
+    from launcher.data import Batch
+    from launcher.run import Run
+
+LossHook = Callable[["Run", "Batch", Any, Loss], Loss]
+
+
+class Parallel:
+    """One process with a whole model. What spreads further overrides what differs.
+
+    `capabilities` are what an algorithm may ask for by the same words: "local_gradients" (each rank sees whole
+    gradients in `.grad`), "grad_norm", "full_params" (each rank can see whole weights), "closure" (a step's
+    gradients can be computed twice).
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"local_gradients", "grad_norm", "full_params", "closure"})
+
+    def __init__(self, precision: Precision, device: torch.device, rank: int = 0, world_size: int = 1) -> None:
+        self.precision = precision
+        self.device = device
+        self.rank = rank
+        self.world_size = world_size
+        self.scaler = precision.scaler(device)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes the run's folder."""
+        return self.rank == 0
+
+    # -- the model
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """The model as it is trained: on its device, wrapped where the strategy wraps. Before the optimizer is built."""
+        return model.to(self.device)
+
+    def unwrap(self, model: nn.Module) -> nn.Module:
+        """The model as the task made it."""
+        return model
+
+    def place(self, batch: Batch) -> Batch:
+        """A batch on this rank's device."""
+        if self.device.type == "cpu":
+            return batch
+        return {name: column.to(self.device, non_blocking=True) for name, column in batch.items()}
+
+    # -- a step
+
+    def forward_backward(self, run: Run, batches: list[Batch], loss_hooks: list[LossHook]) -> tuple[Tensor, int | Tensor]:
+        """Gradients of one step's mean loss in `.grad`; returns this rank's sum (detached) and weight of the loss.
+
+        Each micro-batch is divided by the samples of the step, a number every rank knows. Where the true weight is
+        another one (tokens that count, known only from the data), the gradients are rescaled once, at the end.
+        """
+        model, task, precision = run.main.model, run.task, self.precision
+        rows = run.loaders.train.batch_size
+        share = self.world_size / rows
+        total: Tensor | None = None
+        weight: int | Tensor = 0
+        last = len(batches) - 1
+        for index, batch in enumerate(batches):
+            with contextlib.nullcontext() if index == last else self.accumulating(model):
+                with precision.autocast(self.device):
+                    output = task.forward(model, batch)
+                    loss = task.loss(output, batch)
+                for hook in loss_hooks:
+                    loss = hook(run, batch, output, loss)
+                scaled = loss.sum * share
+                (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
+            part = loss.sum.detach()
+            total = part if total is None else total + part
+            weight = loss.weight if index == 0 else weight + loss.weight
+        assert total is not None
+        whole = self.sum(weight)
+        if isinstance(whole, Tensor) or whole != rows:
+            torch._foreach_mul_(self.gradients(run), rows / whole)
+        return total, weight
+
+    def accumulating(self, model: nn.Module) -> contextlib.AbstractContextManager[object]:
+        """The context of a micro-batch that is not the step's last: no gradients are exchanged yet."""
+        return contextlib.nullcontext()
+
+    def gradients(self, run: Run) -> list[Tensor]:
+        """The gradients that are there."""
+        return [parameter.grad for group in run.main.optimizer.param_groups for parameter in group["params"] if parameter.grad is not None]
+
+    def grad_norm(self, run: Run) -> Tensor:
+        """The 2-norm of the whole gradient, a scalar on the device."""
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients(run))))
+
+    def clip(self, run: Run, max_norm: float) -> Tensor:
+        """Scale the gradient so that its norm is at most `max_norm`; returns the norm before (Pascanu et al., 2013).
+
+        The same arithmetic as `torch.nn.utils.clip_grad_norm_`, without its sorting by device and type.
+        """
+        gradients = self.gradients(run)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
+        return norm
+
+    # -- between ranks
+
+    def sum(self, value: Any) -> Any:
+        """A number or a tensor, summed over the ranks; a plain number is taken to be the same on each."""
+        return value
+
+    def mean(self, value: Tensor) -> Tensor:
+        """A tensor's mean over the ranks."""
+        return value
+
+    def max(self, value: float) -> float:
+        """A number, the largest over the ranks."""
+        return value
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any rank says yes; all ranks get the same answer at the same step."""
+        return flag
+
+    def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Each rank's state, in the order of ranks, on the main rank (elsewhere: whatever is cheap)."""
+        return [state]
+
+    def barrier(self) -> None:
+        """Returns when every rank has come here."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"scaler": self.scaler.state_dict()} if self.scaler is not None else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.scaler is not None and "scaler" in state:
+            self.scaler.load_state_dict(state["scaler"])
+
+    def close(self) -> None:
+        """Leave the process group."""

@@ -1,0 +1,15 @@
+"""One process on one device."""
+
+from __future__ import annotations
+
+from launcher.precision import Precision
+
+from .base import Parallel
+from .devices import choose_device
+
+
+class Single(Parallel):
+    """One process with the whole model on one device."""
+
+    def __init__(self, precision: Precision, device: str = "auto", num_processes: int = 1) -> None:
+        super().__init__(precision, choose_device(device))

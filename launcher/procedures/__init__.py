@@ -1,0 +1,1 @@
+"""How many fits a run is made of, and in which order."""

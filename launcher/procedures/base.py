@@ -1,0 +1,53 @@
+"""Procedure: lays a run out as fits, and makes one result of theirs."""
+
+from __future__ import annotations
+
+import statistics
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit of a procedure: a finished config for a subfolder, and the fits that must be done before it."""
+
+    name: str
+    """The subfolder; empty for the run's own folder."""
+    config: DictConfig
+    after: tuple[str, ...] = ()
+
+
+class Procedure(ABC):
+    """Plans fits. It holds no state: what has been done is what stands in the folders."""
+
+    @abstractmethod
+    def plan(self, config: DictConfig) -> list[Fit]:
+        """The fits of a run, each after those it needs."""
+
+    def combine(self, fits: list[Fit], results: list[dict[str, Any]]) -> dict[str, Any]:
+        """The run's result from its fits': mean and standard deviation (n - 1) of every metric they share."""
+        shared = set.intersection(*(set(result["metrics"]) for result in results))
+        columns = {name: [float(result["metrics"][name]) for result in results] for name in sorted(shared)}
+        mean = {name: statistics.fmean(values) for name, values in columns.items()}
+        std = {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in columns.items()}
+        objective = dict(results[0]["objective"])
+        values = [result["objective"]["value"] for result in results]
+        objective["value"] = statistics.fmean(values)
+        return {
+            "status": "completed",
+            "reason": f"{len(fits)} fits",
+            "objective": objective,
+            "metrics": mean,
+            "mean": mean,
+            "std": std,
+            "fits": [
+                {"name": fit.name, "seed": fit.config.seed, "status": result["status"], "objective": result["objective"]["value"]}
+                for fit, result in zip(fits, results, strict=True)
+            ],
+            **{key: sum(result[key] for result in results) for key in ("steps", "epochs", "wall_s")},
+            **{key: results[0][key] for key in ("world_size", "parameters", "trainable_parameters")},
+            "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
+        }

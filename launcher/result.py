@@ -1,0 +1,92 @@
+"""result.json: how a run ended, what it reached and what it took."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import TrainingError
+
+if TYPE_CHECKING:
+    from .run import Run
+
+PACKAGES = ("torch", "accelerate", "hydra-core", "omegaconf", "numpy", "scikit-learn", "torchmetrics", "transformers", "datasets")
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write it beside and rename it, so that whoever reads finds it whole or not at all."""
+    beside = folder / ".result.json"
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(result, file, indent=2, default=float)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(folder / "result.json")
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result in a run's folder; None where there is none yet."""
+    try:
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return result
+
+
+def provenance() -> dict[str, Any]:
+    """The versions that computed it and the commit of the folder it was started in."""
+    versions = {"python": platform.python_version(), "launcher": __version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"versions": versions, "git": _git()}
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and cleanliness of the current folder's repository; None outside one."""
+    try:
+        command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    commit = next((line.split()[-1] for line in found if line.startswith("# branch.oid")), None)
+    return {"commit": commit, "dirty": any(not line.startswith("#") for line in found)}
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process held: the device's allocator where there is one, else the resident set."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if platform.system() == "Darwin" else 1024)
+
+
+def explain(error: Exception, run: Run) -> Exception:
+    """The error as the person should see it: what a full memory or disk means here, and what would help."""
+    import torch
+
+    size, accumulate = run.settings.batch_size, run.settings.accumulate
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        return TrainingError(
+            f"out of memory at step {run.progress.step + 1} with training.batch_size={size}. Try "
+            f"training.accumulate={2 * accumulate} (the same mathematics in smaller portions), precision=bf16, "
+            "a smaller training.batch_size, or a smaller model"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        steps = run.checkpoints.steps()
+        good = f"; the last good checkpoint is {run.checkpoints.folder / f'step-{steps[-1]}'}" if steps else ""
+        return TrainingError(f"the disk is full: {error.filename or run.folder}{good}")
+    return error

@@ -1,0 +1,1 @@
+"""Sweeps: who runs which trial when, and the pools that run them."""

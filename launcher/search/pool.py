@@ -1,0 +1,104 @@
+"""Pools: places that run a finished config in a folder. Three verbs: submit, poll, cancel.
+
+A folder that `submit` gets holds `config.yaml`; what became of it stands in its `result.json`. A pool adds only
+what the folder cannot say: that a process died without a word.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol
+
+PRELOAD = ["torch", "torch._dynamo", "accelerate", "launcher.build", "launcher.worker", "launcher.loops.supervised"]
+"""What the server imports once, so that each process forked from it starts in hundredths of a second."""
+
+
+class Pool(Protocol):
+    """Where fits run. `poll` returns the exit status of a handle, or None while it runs."""
+
+    slots: int
+
+    def submit(self, folder: Path, resume: bool = False) -> int: ...
+
+    def poll(self, handle: int) -> int | None: ...
+
+    def cancel(self, handle: int) -> None: ...
+
+    def wait(self, timeout: float) -> None: ...
+
+
+@dataclass
+class LocalPool:
+    """Processes on this machine, forked from a warm server; each has its share of the cores.
+
+    A process that crashes takes nothing with it: its status is what `poll` returns (negative: the signal).
+    """
+
+    slots: int = 1
+    _processes: dict[int, BaseProcess] = field(default_factory=dict)
+    _context: BaseContext | None = None
+
+    def submit(self, folder: Path, resume: bool = False) -> int:
+        """Start the run in `folder`; returns a handle."""
+        if self._context is None:
+            self._context = multiprocessing.get_context("forkserver")
+            multiprocessing.set_forkserver_preload(PRELOAD)
+        threads = max(1, cores() // self.slots)
+        process = self._context.Process(target=_run, args=(str(folder), resume, threads), name=folder.name)  # type: ignore[attr-defined]
+        process.start()
+        handle: int = process.pid
+        self._processes[handle] = process
+        return handle
+
+    def poll(self, handle: int) -> int | None:
+        return self._processes[handle].exitcode
+
+    def cancel(self, handle: int) -> None:
+        """Ask the run to save and leave."""
+        self._processes[handle].terminate()
+
+    def wait(self, timeout: float) -> None:
+        """Return when one of the running processes has ended, or after `timeout` seconds."""
+        from multiprocessing.connection import wait
+
+        running = [process.sentinel for process in self._processes.values() if process.exitcode is None]
+        if running:
+            wait(running, timeout)
+
+
+def cores() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(folder: str, resume: bool, threads: int) -> None:
+    """What a pool's process does: the run in `folder`, its words in log.txt, its exit status for the pool."""
+    import torch
+
+    from launcher.place import run_in_pool
+
+    torch.set_num_threads(threads)
+    log = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    threading.Thread(target=_leave_with_the_driver, daemon=True).start()
+    status = run_in_pool(Path(folder), resume)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(status)
+
+
+def _leave_with_the_driver() -> None:
+    """A fit whose driver was killed saves and leaves: the driver's next start must find the folder free."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

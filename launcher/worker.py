@@ -1,0 +1,234 @@
+"""One rank of one fit: build → loop → evaluate → result."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from .build import (
+    build_algorithms,
+    build_loaders,
+    build_parallel,
+    build_part,
+    build_plan,
+    build_task,
+    build_trackers,
+    seed_everything,
+)
+from .checkpoint import Checkpoints, load_weights
+from .console import Console
+from .errors import ConfigError
+from .loops.estimator import fit_estimator
+from .loops.supervised import Supervised
+from .result import explain, peak_memory_bytes, provenance, write_result
+from .run import Run
+from .schema import Training
+from .seeds import derive
+from .signals import Interrupt
+from .trackers.base import Recorder
+
+if TYPE_CHECKING:
+    from tasks.base import Task
+
+    from .data import Datasets
+    from .parallel.base import Parallel
+
+
+def work(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> dict[str, Any]:
+    """Run the fit that `config` describes in `folder`; returns what stands in result.json.
+
+    Raises ConfigError for what only the data and the model can show to be wrong, before anything is written;
+    TrainingError, or what a task's own code raised, once the fit has begun, after result.json says so.
+    """
+    torch.autograd.set_detect_anomaly(config.debug.detect_anomaly)
+    parallel = build_parallel(config)
+    try:
+        task = build_task(config)
+        data = task.datasets()
+        torch.manual_seed(derive(config.seed, "init"))
+        model = task.model()
+        seed_everything(config.seed, parallel.rank, config.deterministic)
+        if isinstance(model, nn.Module):
+            return _fit_module(config, folder, resume, console, interrupt, task, data, model, parallel)
+        return _fit_estimator(config, folder, console, task, data, model)
+    finally:
+        parallel.close()
+
+
+def _fit_module(
+    config: DictConfig,
+    folder: Path,
+    resume: bool,
+    console: Console,
+    interrupt: Interrupt,
+    task: Task,
+    data: Datasets,
+    model: nn.Module,
+    parallel: Parallel,
+) -> dict[str, Any]:
+    loaders = build_loaders(config, data, parallel)
+    plan = build_plan(config, loaders.train.steps_per_epoch)
+    recorder = Recorder(folder, build_trackers(config) if parallel.is_main else [], parallel.is_main, console.warning)
+    keep = config.training.keep_checkpoints
+    judged = loaders.val is not None
+    run = Run(
+        task=task,
+        parts={},
+        parallel=parallel,
+        loaders=loaders,
+        settings=Training(**_plain(config.training)),
+        plan=plan,
+        objective=(config.objective.metric, config.objective.direction) if judged else ("train/loss", "minimize"),
+        seed=config.seed,
+        folder=folder,
+        recorder=recorder,
+        checkpoints=Checkpoints(folder / "checkpoints", keep, recorder.sync, console.warning),
+        algorithms=build_algorithms(config),
+        interrupt=interrupt,
+    )
+    run.parts["main"] = build_part(config, model, run, plan, parallel)
+    state = run.checkpoints.load_last() if resume else None
+    if state is not None:
+        run.restore(state)
+    plain = parallel.unwrap(run.main.model)
+    counts = {
+        "parameters": sum(parameter.numel() for parameter in plain.parameters()),
+        "trainable_parameters": sum(parameter.numel() for parameter in plain.parameters() if parameter.requires_grad),
+    }
+    header = _header(config, folder, task, data, type(plain).__name__) | counts | {
+        "device": str(parallel.device),
+        "ranks": parallel.world_size,
+        "precision": str(parallel.precision.dtype).removeprefix("torch."),
+        "steps": plan.total_steps,
+        "epochs": None if plan.total_steps is None else plan.total_steps / plan.steps_per_epoch,
+        "batch_size": config.training.batch_size,
+        "resumed_from": run.progress.step if resume else None,
+    }
+    console.header(header)
+    recorder.start(_plain(config), header)
+    first, started = run.progress.step, time.monotonic()
+    run.progress.started = started
+    try:
+        console.start(run)
+        Supervised(console).fit(run)
+        session = time.monotonic() - started
+        if run.stop != "preempted" and parallel.is_main:
+            if run.best.step is not None:
+                plain.load_state_dict(load_weights(run.checkpoints.folder / f"step-{run.best.step}"))
+            for algorithm in run.algorithms:
+                algorithm.fit_end(run)
+            _export(task, plain, folder)
+    except Exception as error:
+        told = explain(error, run)
+        if parallel.is_main:
+            _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": str(told)})
+        raise told from error
+    finally:
+        console.stop()
+    done = run.progress.step - first
+    rates = {"steps_per_s": done / session, "samples_per_s": done * config.training.batch_size / session}
+    result = _state_of(run) | counts | rates
+    if parallel.is_main:
+        result = _close(config, folder, recorder, result)
+    parallel.barrier()
+    return result
+
+
+def _state_of(run: Run) -> dict[str, Any]:
+    """What a run can say of itself at any time: where it stands and how good it was at its best."""
+    name, direction = run.objective
+    status = {None: "completed", "max_time": "completed", "preempted": "preempted", "pruned": "pruned"}
+    length = "max_steps" if run.plan.total_steps == run.settings.max_steps else "max_epochs"
+    return {
+        "status": status.get(run.stop, "stopped"),
+        "reason": run.stop or length,
+        "objective": {
+            "name": name,
+            "value": run.metrics.get(name) if run.best.value is None else run.best.value,
+            "direction": direction,
+        },
+        "metrics": run.metrics | run.best.metrics,
+        "best_step": run.best.step,
+        "steps": run.progress.step,
+        "epochs": run.epoch,
+        "wall_s": run.progress.elapsed(),
+        "world_size": run.parallel.world_size,
+    }
+
+
+def _fit_estimator(
+    config: DictConfig, folder: Path, console: Console, task: Task, data: Datasets, estimator: Any
+) -> dict[str, Any]:
+    started = time.monotonic()
+    name = config.objective.metric
+    recorder = Recorder(folder, build_trackers(config), True, console.warning)
+    header = _header(config, folder, task, data, str(config.model._target_).rpartition(".")[2])
+    header |= {"device": "cpu", "ranks": 1}
+    console.header(header)
+    recorder.start(_plain(config), header)
+    metrics = fit_estimator(task, estimator, data)
+    if name not in metrics:
+        raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
+    wall = time.monotonic() - started
+    recorder.log(1, metrics, epoch=1.0, time_s=wall)
+    console.evaluation(1, 1.0, {key: value for key, value in metrics.items() if key.startswith("val/")}, True)
+    _export(task, estimator, folder)
+    result = {
+        "status": "completed",
+        "reason": "fitted",
+        "objective": {"name": name, "value": metrics[name], "direction": config.objective.direction},
+        "metrics": metrics,
+        "best_step": 1,
+        "steps": 1,
+        "epochs": 1.0,
+        "wall_s": wall,
+        "steps_per_s": 1 / wall,
+        "samples_per_s": len(data.train) / wall,
+        "world_size": 1,
+        "parameters": None,
+        "trainable_parameters": None,
+    }
+    return _close(config, folder, recorder, result)
+
+
+def _header(config: DictConfig, folder: Path, task: Task, data: Datasets, model: str) -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "task": type(task).__name__,
+        "model": model,
+        "data": type(task.data).__name__,
+        "train_samples": len(data.train),
+        "val_samples": 0 if data.val is None else len(data.val),
+        "seed": config.seed,
+        "folder": folder,
+    }
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _export(task: Task, model: Any, folder: Path) -> None:
+    """`model/`, written beside and renamed."""
+    beside, final = folder / ".model", folder / "model"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    task.export(model, beside)
+    shutil.rmtree(final, ignore_errors=True)
+    beside.rename(final)
+
+
+def _close(config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any]) -> dict[str, Any]:
+    """Complete the result, write it, and tell the trackers."""
+    result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance()
+    write_result(folder, result)
+    recorder.close(result)
+    return result
