@@ -1,0 +1,1 @@
+"""Where a run's numbers go: metrics.jsonl always, and the trackers that were asked for."""

@@ -1,0 +1,193 @@
+"""Recorder: the one place the loop writes numbers to. Tracker: what a service or a file format has to offer."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from launcher.errors import ConfigError
+
+from .jsonl import FILE, Lines, read
+from .lane import Lane
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Tracker(ABC):
+    """One place beside metrics.jsonl. Its methods are called in a thread of its own, in the order below.
+
+    An exception from any of them switches the tracker off with one warning, and the training goes on. Import the
+    tracker's package in `start`, not above: until the first line is logged, a tracker costs the run nothing.
+    """
+
+    name: ClassVar[str]
+    packages: ClassVar[dict[str, str]] = {}
+    """The modules it imports, each with what `pip install` calls it."""
+    close_timeout_s: ClassVar[float] = 60
+    """How long the end of a run waits for what is still to be sent."""
+
+    def __init__(self) -> None:
+        self.check()
+
+    @classmethod
+    def check(cls) -> None:
+        """Raises ConfigError where a package is missing, and says how to install it. Imports nothing."""
+        missing = [package for module, package in cls.packages.items() if importlib.util.find_spec(module) is None]
+        if missing:
+            raise ConfigError(
+                f"tracker={cls.name} needs {' and '.join(missing)}, which this Python does not have: "
+                f"pip install {' '.join(missing)}, or leave it out with tracker=[]"
+            )
+
+    @abstractmethod
+    def start(self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None) -> None:
+        """Begin, or take up again.
+
+        `config` is the resolved config, nested; `facts` are the run's: device, parameters, …; `folder` is the run's.
+        `resume_step` is None for a fresh run. Otherwise forget what was logged at that step and later: it comes again.
+        """
+
+    @abstractmethod
+    def log(self, values: dict[str, float], step: int) -> None:
+        """Keep plain floats, by their names in metrics.jsonl."""
+
+    def flush(self) -> None:
+        """Make what was logged readable by others, and safe from the end of this process."""
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """Keep a picture: uint8, shape [height, width, 3]. A tracker without pictures passes over it."""
+
+    def close(self, result: dict[str, Any], step: int) -> None:
+        """The fit is over; `result` is what result.json will say. Return when nothing is left to be sent."""
+
+
+class Recorder:
+    """metrics.jsonl, always, and the trackers that were asked for. Only the main rank writes.
+
+    Nothing is opened before the first line. A run that begins anew in a folder that holds a metrics.jsonl replaces
+    it; one that resumes cuts it where its checkpoint says. Trackers are told from which step on to forget, and get
+    every line from there on again, a tracker that was not there before from the first: so each holds each step once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trackers: list[Tracker],
+        is_main: bool = True,
+        warn: Callable[[str], None] = lambda text: print(f"warning: {text}", file=sys.stderr),
+    ) -> None:
+        self.path = folder / FILE
+        self.is_main = is_main
+        self._folder = folder
+        self._warn = warn
+        self._lanes = [Lane(tracker, warn) for tracker in trackers] if is_main else []
+        self._lines: Lines | None = None
+        self._description: tuple[dict[str, Any], dict[str, Any], str] = ({}, {}, folder.name)
+        self._taken: dict[str, int | None] | None = None
+        """The last step that each tracker held at the checkpoint; empty without one; None for a fresh run."""
+        self._step = 0
+        self._begun = False
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """The trackers that were switched off, each with the reason."""
+        return {lane.tracker.name: lane.failure for lane in self._lanes if lane.failure is not None}
+
+    def start(self, config: dict[str, Any], facts: dict[str, Any]) -> None:
+        """What the trackers will be told of the run, at the first line."""
+        self._description = (config, facts, str(config.get("name") or self._folder.name))
+
+    def log(self, step: int, values: dict[str, float], epoch: float, time_s: float) -> None:
+        """Write one line: `step`, `epoch`, `time_s` (seconds of training), then the values.
+
+        Raises TrainingError where the disk does not take it.
+        """
+        if not self.is_main:
+            return
+        floats = {name: float(value) for name, value in values.items()}
+        lines = self._begin()
+        lines.append({"step": step, "epoch": round(epoch, 6), "time_s": round(time_s, 6), **floats})
+        self._step = step
+        for lane in self._lanes:
+            lane.put("log", floats, step)
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        """Hand a picture to the trackers: uint8, shape [height, width, 3]."""
+        if not self.is_main:
+            return
+        self._begin()
+        for lane in self._lanes:
+            lane.put("image", name, pixels, step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The length of metrics.jsonl in bytes, and the last step that each tracker has taken in."""
+        if not self.is_main:
+            return {}
+        return {"offset": self._open().offset, "taken": {lane.tracker.name: lane.taken for lane in self._lanes}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Cut metrics.jsonl to what it was, before the first line of this process."""
+        if not self.is_main:
+            return
+        self._taken = state["taken"]
+        self._lines = Lines(self.path, state["offset"])
+        if self._lines.offset != state["offset"]:
+            self._warn(
+                f"{self.path} holds {self._lines.offset} bytes of whole lines where the checkpoint knew of "
+                f"{state['offset']}: lines are lost, and the new ones follow those that are there"
+            )
+
+    def sync(self) -> None:
+        """Return when every line is on the disk: called before a checkpoint that refers to them is renamed into place."""
+        if self._lines is not None:
+            self._lines.sync()
+
+    def close(self, result: dict[str, Any]) -> None:
+        """Close the file and the trackers, wait for each at most as long as it says, and report those that failed."""
+        if self._lines is None:
+            return
+        lines = self._begin()
+        for lane in self._lanes:
+            lane.put("close", result, self._step)
+            lane.close()
+        for lane in self._lanes:
+            lane.join()
+        lines.sync()
+        lines.close()
+        self._lines = None
+        for name, reason in self.failures.items():
+            self._warn(f"tracker {name} does not hold the whole run ({reason}); {self.path} does")
+
+    def _open(self) -> Lines:
+        if self._lines is None:
+            self._taken = {} if self.path.exists() else None
+            self._lines = Lines(self.path)
+        return self._lines
+
+    def _begin(self) -> Lines:
+        """Start the lanes, each with the lines that are there and that its tracker may not hold."""
+        lines = self._open()
+        if not self._begun:
+            self._begun = True
+            records = [] if self._taken is None else read(self.path)
+            self._step = records[-1]["step"] if records else 0
+            logged = [(_values(record), record["step"]) for record in records]
+            for lane in self._lanes:
+                # Of the last step one line may have been kept and another cut off: it is forgotten and taken again.
+                resume_step = None if self._taken is None else min(self._taken.get(lane.tracker.name) or 0, self._step)
+                lane.put("start", *self._description, self._folder, resume_step)
+                for values, step in logged:
+                    if step >= (resume_step or 0):
+                        lane.put("log", values, step)
+                lane.begin()
+        return lines
+
+
+def _values(record: dict[str, Any]) -> dict[str, float]:
+    """What a tracker gets of a line of metrics.jsonl."""
+    return {name: value for name, value in record.items() if name not in ("step", "epoch", "time_s")}

@@ -1,0 +1,97 @@
+"""metrics.jsonl: one JSON object a line, append-only, handed to the operating system at each line.
+
+A finite float is written in its shortest form that reads back as the same 64 bits. JSON has no other floats: the
+rest are the strings "NaN", "Infinity" and "-Infinity", which Python's and NumPy's `float` read, and `read` here does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import TrainingError
+
+FILE = "metrics.jsonl"
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """One line of the file, its end included."""
+    try:
+        text = json.dumps(record, allow_nan=False)
+    except ValueError:
+        text = json.dumps({key: _spelled(value) for key, value in record.items()}, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The record of one line. Raises ValueError for a line that is none."""
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("expected a JSON object")
+    return {key: _NOT_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a file, in order; none where there is no file.
+
+    A last line without its end belongs to a run that was killed while writing it, and is left out.
+    Raises ValueError for any other line that is not a record, with its number.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return []
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(decode(line))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: {error}") from error
+    return records
+
+
+class Lines:
+    """The file while it is written. `offset` is its length: a checkpoint keeps it, and a resume cuts the file there."""
+
+    def __init__(self, path: Path, offset: int = 0) -> None:
+        """Opens the file, cut after `offset` bytes; a shorter one is cut after its last whole line. Raises TrainingError."""
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise TrainingError(f"{path}: {error.strerror}") from error
+        size = os.fstat(self._file).st_size
+        self.offset = offset if size >= offset else os.pread(self._file, size, 0).rfind(b"\n") + 1
+        os.ftruncate(self._file, self.offset)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line. Raises TrainingError where the disk does not take it; the file then ends with the line before."""
+        rest = memoryview(encode(record))
+        length = len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except OSError as error:
+            os.ftruncate(self._file, self.offset)
+            raise TrainingError(
+                f"{self.path}: {error.strerror}. The file is whole up to the line before; with that put right, `resume=` goes on"
+            ) from error
+        self.offset += length
+
+    def sync(self) -> None:
+        """Return when every line is on the disk."""
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _spelled(value: Any) -> Any:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,59 @@
+"""TensorBoard: event files under <run>/tensorboard, through Accelerate's tracker."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .base import Tracker
+
+if TYPE_CHECKING:
+    import numpy as np
+    from accelerate.tracking import TensorBoardTracker
+
+
+class TensorBoard(Tracker):
+    """Scalars by their names in metrics.jsonl, config, facts and result as text.
+
+    The config is text and no table of hyperparameters: for one of those, TensorBoard wants flat values and Accelerate
+    makes a second run beside the run. A resume opens another event file whose first event purges what is repeated.
+    """
+
+    name = "tensorboard"
+    packages: ClassVar[dict[str, str]] = {"tensorboard": "tensorboard"}
+
+    _tracker: TensorBoardTracker
+
+    def start(self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None) -> None:
+        from accelerate import PartialState
+        from accelerate.tracking import TensorBoardTracker
+
+        if not PartialState._shared_state:
+            PartialState(cpu=True)  # Accelerate's logger asks for one; a run on one named device may have none
+        self._tracker = TensorBoardTracker(self.name, folder, purge_step=resume_step)
+        self._tracker.start()
+        if not resume_step:
+            self._text("config", config, step=0)
+            self._text("run", {"name": name, **facts}, step=0)
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        # One event for the whole line. Accelerate's `log` writes one a value and flushes each: four times the work.
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        line = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._tracker.tracker.file_writer.add_summary(Summary(value=line), step)
+
+    def flush(self) -> None:
+        self._tracker.tracker.flush()
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self._tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC")
+
+    def close(self, result: dict[str, Any], step: int) -> None:
+        self._text("result", result, step)
+        self._tracker.finish()
+
+    def _text(self, name: str, value: dict[str, Any], step: int) -> None:
+        text = json.dumps(value, indent=2, default=str)
+        self._tracker.log({name: "\n".join(f"    {line}" for line in text.splitlines())}, step=step)  # a Markdown code block
