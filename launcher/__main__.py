@@ -1,0 +1,156 @@
+"""`python -m launcher`: from the words on the command line to an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import __version__
+from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
+
+if TYPE_CHECKING:
+    from hydra._internal.hydra import Hydra
+    from hydra.core.override_parser.types import Override
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C before anything was started: 128 + SIGINT, as shells have it."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status. Errors written for people are printed alone."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return run(words)
+    except LauncherError as error:
+        if wants_traceback(words):
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `launcher --cfg job | head`
+        sys.stderr.close()
+        return FAILED
+
+
+def wants_traceback(words: list[str]) -> bool:
+    """Whether some debug option was asked for, all of which show the traceback of an error."""
+    asked = [word.partition("=")[2] for word in words if word.startswith(("debug=", "debug.traceback="))]
+    return any(value.lower() not in ("", "false", "null", "[]") for value in asked)
+
+
+def run(words: list[str]) -> int:
+    """Parse the flags and do what they say. Raises LauncherError."""
+    args = parse_flags(words)
+    from . import compose, resume
+    from .check import check
+
+    with compose.session(args.config_dir) as hydra:
+        name = args.config_name or compose.CONFIG_NAME
+        if inspects(args):
+            return inspect(hydra, name, args)
+        if args.multirun:
+            return sweep(hydra, name, args.overrides)
+        if resume.asked(args.overrides):
+            config, folder = resume.resume(hydra, args.overrides, name)
+            check(config)
+        else:
+            composed = compose.compose(hydra, args.overrides, name)
+            check(composed.config, composed.origins)
+            config, folder = composed.config, composed.folder
+    if config.action != "train":
+        from .actions import act
+
+        return act(config, folder)
+    from .place import place
+
+    return place(config, folder, resume=config.resume is not None)
+
+
+def parse_flags(words: list[str]) -> argparse.Namespace:
+    """Hydra's own flags. Raises ConfigError for one that it does not know or that can not apply here."""
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    parser.prog = "launcher"
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+
+    def refuse(message: str) -> NoReturn:
+        unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in flags]
+        if "unrecognized" in message and unknown:
+            raise ConfigError(f"{unknown[0]}: no such flag.{did_you_mean(unknown[0].partition('=')[0], [flag for flag in flags if flag.startswith('--')])}")
+        raise ConfigError(message.replace("argument ", "", 1))
+
+    parser.error = refuse  # type: ignore[method-assign]  # instead of a usage text
+    for action in parser._actions:
+        if isinstance(action, argparse._VersionAction):
+            action.version = f"launcher {__version__}"
+    args = parser.parse_intermixed_args(words)
+    if args.config_path is not None:
+        raise ConfigError(f"--config-path={args.config_path} would leave out the launcher's own groups; --config-dir={args.config_path} adds a folder to them")
+    if args.experimental_rerun is not None:
+        raise ConfigError(f"--experimental-rerun={args.experimental_rerun}: a run is continued with resume=<its folder>")
+    if args.resolve and args.cfg is None and not args.help:
+        raise ConfigError("--resolve goes with --cfg or --help")
+    chosen = [flag for flag, given in (("--cfg", args.cfg), ("--multirun", args.multirun), ("--shell-completion", args.shell_completion), ("--info", args.info)) if given]
+    if len(chosen) > 1:
+        raise ConfigError(f"{' and '.join(chosen)} do not go together")
+    return args
+
+
+def inspects(args: argparse.Namespace) -> bool:
+    """Whether the command only shows something."""
+    return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+
+
+def inspect(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
+    """Show help, the config or what Hydra knows; the work is Hydra's, the refusals are ours."""
+    from hydra._internal.utils import get_args_parser
+
+    from . import compose, explain
+    from .origins import Origins
+
+    if args.shell_completion:
+        hydra.shell_completion(config_name=name, overrides=args.overrides)
+        return 0
+    parsed: list[Override] = compose.parse(hydra, name, args.overrides)
+    common: dict[str, Any] = {"config_name": name, "parsed_overrides": parsed}
+    try:
+        with compose.raising():
+            if args.help:
+                hydra.app_help(args_parser=get_args_parser(), args=args, **common)
+            elif args.hydra_help:
+                hydra.hydra_help(args_parser=get_args_parser(), args=args, **common)
+            elif args.cfg:
+                hydra.show_cfg(overrides=args.overrides, cfg_type=args.cfg, package=args.package, resolve=args.resolve, **common)
+            else:
+                hydra.show_info(args.info, overrides=args.overrides, **common)
+    except compose.REFUSALS as error:
+        raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
+    except SystemExit as left:  # Hydra found nothing under --package, and has said so
+        return REFUSED if left.code else 0
+    return 0
+
+
+def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
+    """Hand a sweep to the sweeper that the config names."""
+    from hydra.core.plugins import Plugins
+
+    from . import compose, explain
+    from .origins import Origins
+    from .search.sweeper import LauncherSweeper
+
+    Plugins.instance().register(LauncherSweeper)
+    parsed = compose.parse(hydra, name, overrides, sweep=True)
+    try:
+        with compose.raising():
+            status = hydra.multirun(name, lambda config: None, overrides, with_log_configuration=False, parsed_overrides=parsed)
+    except compose.REFUSALS as error:
+        raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
+    return int(status or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

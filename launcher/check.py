@@ -1,0 +1,184 @@
+"""Everything about a composed config that can be refused before a device is touched.
+
+Four layers: ranges and units of the schema; every `_target_` against the whitelist; its arguments against its
+signature; and whether the parts go together. Shipped targets are looked up in the table of `signatures.py`, so that
+no refusal of what the catalogue knows imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from . import schema
+from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED
+from .errors import ConfigError, did_you_mean
+from .fits import fits
+from .signatures import Signature, expected, locate, matches, signature, table
+from .trust import allowed, home
+from .trust import whitelist as whitelist
+
+CONTROLS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+"""Words of Hydra's inside a node with a `_target_`."""
+
+ONE = ("task", "model", "data", "validation", "optimizer", "scheduler", "precision", "parallel", "procedure")
+"""Groups that hold one object; the others hold objects by name."""
+
+MANY = ("tracker", "monitor", "stopping", "regularization")
+
+Where = Callable[[str], str]
+"""Says where a key stands, for the beginning of a message."""
+
+
+def check(config: DictConfig, where: Where = str) -> None:
+    """Refuse what can be known to be wrong. Raises ConfigError with one line a problem."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    problems = list(_ranges(schema.Config, plain, "", where))
+    problems += _nodes(plain, where)
+    if not problems:
+        problems = list(fits(plain, where))
+    if problems:
+        raise ConfigError("\nerror: ".join(dict.fromkeys(problems)))
+
+
+def _ranges(cls: Any, values: dict[str, Any], path: str, where: Where) -> Iterator[str]:
+    """The schema's own limits."""
+    for field in dataclasses.fields(cls):
+        key, value, limits = f"{path}{field.name}", values[field.name], field.metadata
+        nested = field.default_factory
+        if isinstance(nested, type) and dataclasses.is_dataclass(nested):
+            yield from _ranges(nested, value, f"{key}.", where)
+        elif value is None:
+            continue
+        elif "choices" in limits and value not in limits["choices"]:
+            yield f"{where(key)}: expected {' or '.join(limits['choices'])}{_suggest(str(value), limits['choices'])}"
+        elif "unit" in limits:
+            try:
+                schema.duration(value) if limits["unit"] == "duration" else schema.interval(value, 1000)
+            except ValueError as error:
+                yield f"{where(key)}: {error}"
+        elif any(not _BOUNDS[name][0](value, limits[name]) for name in _BOUNDS if name in limits):
+            yield f"{where(key)}: expected {' and '.join(f'{_BOUNDS[name][1]} {limits[name]}' for name in _BOUNDS if name in limits)}"
+
+
+_BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
+    "gt": (lambda value, bound: value > bound, "more than"),
+    "ge": (lambda value, bound: value >= bound, "at least"),
+    "lt": (lambda value, bound: value < bound, "less than"),
+    "le": (lambda value, bound: value <= bound, "at most"),
+}
+
+
+def _suggest(word: str, words: Any) -> str:
+    near = did_you_mean(word, words)
+    return f".{near}" if "Did you mean" in near else ""
+
+
+def _nodes(config: dict[str, Any], where: Where) -> Iterator[str]:
+    """Every node with a `_target_`, and every place where there should be one."""
+    patterns = whitelist()
+    provides = _provides(config["task"])
+    for group in ONE:
+        node = config[group]
+        if not node:
+            yield f"{group}: nothing is chosen; {group}=<option> does ({_listed(group)})"
+        elif "_target_" not in node:
+            yield f"{where(group)}: there is no _target_ that says what it is"
+        else:
+            yield from _node(node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), patterns, where)
+    for group in MANY:
+        for name, node in (config[group] or {}).items():
+            if not isinstance(node, dict) or "_target_" not in node:
+                yield f"{where(f'{group}.{name}')}: there is no _target_ that says what it is (an entry of {group} is one key that names it, with a node below)"
+            else:
+                yield from _node(node, f"{group}.{name}", group, PROVIDED.get(group, frozenset()), patterns, where)
+
+
+def _provides(task: dict[str, Any]) -> frozenset[str]:
+    known = table().get(str((task or {}).get("_target_")))
+    return frozenset(known.facts.get("provides", ())) if known else frozenset()
+
+
+def _listed(group: str) -> str:
+    from . import CONF
+
+    return f"conf/{group} has: {', '.join(sorted(path.stem for path in (CONF / group).glob('*.yaml')))}"
+
+
+def _node(node: dict[str, Any], path: str, group: str, provided: frozenset[str], patterns: list[str], where: Where) -> Iterator[str]:
+    """One node and those inside it."""
+    target = node["_target_"]
+    found = _known(target, patterns)
+    if isinstance(found, str):
+        yield f"{where(f'{path}._target_')}: {found}"
+        return
+    for name in node:
+        if re.fullmatch(r"_.*_", name) and name not in CONTROLS:
+            yield f"{where(f'{path}.{name}')}: no word of Hydra's.{did_you_mean(name, CONTROLS)}"
+    top = path.count(".") == (group in MANY)
+    if top and group in PARTIAL and node.get("_partial_") is not True:
+        yield f"{where(path)}: '_partial_: true' is missing; the launcher calls {target} later, with what only a run knows"
+    if top and group not in PARTIAL and node.get("_partial_"):
+        yield f"{where(f'{path}._partial_')}: an entry of {group} is built at once; leave _partial_ out"
+    yield from _arguments(node, path, group, found, provided if top else frozenset(), where)
+    for name, value in node.items():
+        yield from _inside(value, f"{path}.{name}", group, patterns, where)
+
+
+def _inside(value: Any, path: str, group: str, patterns: list[str], where: Where) -> Iterator[str]:
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if isinstance(value, dict) and "_target_" in value:
+        yield from _node(value, path, group, frozenset(), patterns, where)
+    else:
+        for name, child in children:
+            yield from _inside(child, f"{path}.{name}", group, patterns, where)
+
+
+def _known(target: Any, patterns: list[str]) -> Signature | str:
+    """The signature of a target that may be used, or why it may not."""
+    if not isinstance(target, str) or not target:
+        return "expected the dotted name of a class or function"
+    package = target.partition(".")[0]
+    refusal = (
+        f"{target} is not among what a config may run. A package that is installed can declare it "
+        f"(entry-point group launcher.targets), or you allow it: LAUNCHER_TRUST={package}.*"
+    )
+    if not allowed(target, patterns):
+        return refusal
+    if target in table():
+        return table()[target]
+    try:
+        real = home(locate(target))
+        return signature(target) if target in patterns or allowed(real, patterns) else f"{target} is really {real}: {refusal}"
+    except ConfigError as error:
+        return f"{target}: {error}"
+
+
+def _arguments(node: dict[str, Any], path: str, group: str, found: Signature, provided: frozenset[str], where: Where) -> Iterator[str]:
+    """The arguments of a node against a signature."""
+    target = str(node["_target_"])
+    consumed = CONSUMED.get(group, frozenset())
+    given = {name: value for name, value in node.items() if not re.fullmatch(r"_.*_", name) and name not in consumed}
+    ours = provided if group != "model" else frozenset()
+    for name, value in given.items():
+        key = f"{path}.{name}"
+        if name in ours:
+            yield f"{where(key)}: the launcher itself gives {name!r} to {target}; leave it out"
+        elif name not in found.parameters:
+            if not found.open:
+                names = (set(found.parameters) | consumed) - ours - {"self"}
+                yield f"{where(key)}: {target} has no argument {name!r}.{did_you_mean(name, names)}"
+        elif not matches(value, found.parameters[name]) and not (group == "scheduler" and value in LENGTHS):
+            lengths = f", or one of {', '.join(LENGTHS)}" if group == "scheduler" and isinstance(value, str) else ""
+            yield f"{where(key)}: {expected(found.parameters[name], value)}{lengths}"
+    positional = node.get("_args_") or []
+    missing = [name for name in found.required[len(positional) :] if name not in given and name not in provided]
+    if group == "model" and path == "model" and missing:
+        return  # said by `fits`, which knows the task
+    if missing and (path.count(".") == (group in MANY) or not node.get("_partial_")):
+        yield f"{where(path)}: {target} needs {', '.join(missing)}: give {path}.{missing[0]}=..."

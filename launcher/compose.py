@@ -1,0 +1,191 @@
+"""From the words on the command line to the composed config, once, in this process.
+
+Hydra composes; nothing else of it runs: it changes no folder, sets up no logging and writes no file. What it refuses
+is said in our words (`explain.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from . import CONF, explain, resolvers
+from .errors import ConfigError, did_you_mean
+from .origins import Origins, shown
+from .schema import Config
+from .trust import secrets
+
+if TYPE_CHECKING:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+CONFIG_NAME = "config"
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError, AssertionError)
+"""What Hydra raises while it composes something that a person got wrong."""
+
+
+@dataclass
+class Composed:
+    """A composed config, resolved; the folder its run would have; and where each key comes from."""
+
+    config: DictConfig
+    folder: Path
+    origins: Origins
+
+
+@contextlib.contextmanager
+def session(config_dir: str | None = None) -> Iterator[Hydra]:
+    """Hydra over our catalogue, the installed packages' and the user's own folder, whose files come first.
+
+    Raises ConfigError where `config_dir` is no folder.
+    """
+    registry = importlib.import_module("launcher.tasks.registry")
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config, provider="launcher")
+    registry.register(store)
+    resolvers.register()
+    OmegaConf.register_resolver("run_id", _run_id, replace=True, use_cache=True)
+    search_path = create_config_search_path(str(CONF))
+    for entry in registry.search_path():
+        search_path.prepend("launcher.tasks", entry, SearchPathQuery(provider="schema"))
+    if config_dir is not None:
+        folder = Path(config_dir).absolute()
+        if not folder.is_dir():
+            near = did_you_mean(folder.name, [each.name for each in folder.parent.iterdir() if each.is_dir()]) if folder.parent.is_dir() else ""
+            raise ConfigError(f"--config-dir={config_dir}: no such folder.{near if 'Did' in near else ''}")
+        search_path.prepend("--config-dir", f"file://{folder}", SearchPathQuery(provider="main"))
+    GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = False) -> list[Override]:
+    """The overrides, read and checked as far as the catalogue's groups can tell.
+
+    A group given as true is its option of that name, as false or null none of its options. Raises ConfigError.
+    """
+    loader = loader_of(hydra)
+    try:
+        parsed = loader.parse_overrides(config_name, overrides)
+        repository = loader._parse_overrides_and_create_caching_repo(config_name, [], parsed)[1]
+    except OverrideParseException as error:
+        raise ConfigError(explain.syntax(error.override)) from error
+    except REFUSALS as error:
+        raise explain.files(error, Origins(loader, config_name, [])) from error
+    lists = _list_groups(hydra, config_name)
+    seen: dict[str, str] = {}
+    for override in parsed:
+        line, key = str(override.input_line), override.get_key_element().lstrip("+~")
+        if key in seen:
+            raise ConfigError(f"{line}: {key!r} is given twice (also {seen[key]})")
+        seen[key] = line
+        if override.is_sweep_override() and not sweep:
+            raise ConfigError(explain.sweep(override))
+        if override.is_value_path or not repository.group_exists(override.key_or_group):
+            continue
+        if isinstance(override._value, bool) or (override._value is None and not override.is_delete()):
+            override._value = explain.TRUE if override._value else []
+            override.input_line = f'{key}="true"' if override._value else f"{key}=[]"
+        value: Any = override._value
+        options = repository.get_group_options(override.key_or_group)
+        if key == "search" and not sweep and value:
+            raise ConfigError(f"{line}: a search needs -m: python -m launcher -m {line} ...")
+        if isinstance(value, dict):
+            continue
+        choices = value.list if isinstance(value, ChoiceSweep) else [value]
+        for choice in choices:
+            explain.refuse_option(line, override.key_or_group, choice, options, several=key in lists)
+    return parsed
+
+
+def compose(hydra: Hydra, overrides: list[str], config_name: str = CONFIG_NAME) -> Composed:
+    """The finished config of one run. Raises ConfigError for everything that composition can know."""
+    loader = loader_of(hydra)
+    parsed = parse(hydra, config_name, overrides)
+    origins = Origins(loader, config_name, parsed)
+    try:
+        whole = hydra.compose_config(config_name, overrides, RunMode.RUN, parsed_overrides=parsed)
+    except REFUSALS as error:
+        raise explain.composition(error, hydra, origins) from error
+    HydraConfig.instance().set_config(whole)
+    try:
+        folder = Path(str(whole.hydra.run.dir))
+    except OmegaConfBaseException as error:
+        raise explain.resolution(error, whole, origins) from error
+    with open_dict(whole):
+        del whole["hydra"]
+    return Composed(finish(whole, origins), folder, origins)
+
+
+def finish(config: DictConfig, origins: Origins) -> DictConfig:
+    """The config with every interpolation resolved. Raises ConfigError for what is missing, and for secrets."""
+    try:
+        OmegaConf.resolve(config)
+    except OmegaConfBaseException as error:
+        raise explain.resolution(error, config, origins) from error
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError("\nerror: ".join(explain.missing(key, origins) for key in missing))
+    found = secrets(OmegaConf.to_container(config))
+    if found:
+        raise ConfigError(
+            f"{found[0]}: looks like a secret, and a config is written to disk and to trackers. "
+            "Leave it out, and put it into the environment or the service's own key file"
+        )
+    OmegaConf.set_struct(config, True)
+    return config
+
+
+def _run_id() -> str:
+    """Four hex digits, so that two runs started in the same second do not share a folder."""
+    return os.urandom(2).hex()
+
+
+def loader_of(hydra: Hydra) -> ConfigLoaderImpl:
+    """Hydra's loader, by its real type: the abstract one hides what messages are made of."""
+    loader: Any = hydra.config_loader
+    return loader  # type: ignore[no-any-return]  # the only loader there is
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """Have Hydra raise its errors, which it would otherwise print in its own words before it exits."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
+    """The groups of which several options may be chosen: those with a list in the primary config."""
+    loaded = loader_of(hydra).repository.load_config(config_name)
+    if loaded is None:
+        loader = loader_of(hydra)
+        names = [name for name in loader.get_group_options("") if name != "schema"]
+        folders = ", ".join(shown(Path(source.path)) for source in loader.get_sources() if source.provider in ("main", "--config-dir"))
+        raise ConfigError(f"--config-name={config_name}: no such file in {folders}.{did_you_mean(config_name, names)}")
+    return {str(default.group) for default in loaded.defaults_list or [] if hasattr(default, "is_options") and default.is_options()}

@@ -1,0 +1,130 @@
+"""`resume=<folder>`: the run's own config again, with the few overrides that leave its mathematics alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
+
+from . import compose, explain, schema
+from .errors import ConfigError
+from .folder import read_config
+from .origins import Origins, line_of
+from .result import read_result
+
+if TYPE_CHECKING:
+    from hydra._internal.hydra import Hydra
+    from hydra.core.override_parser.types import Override
+
+ALLOWED = ("parallel", "loading", "cluster", "tracker", "debug", "training.max_epochs", "training.max_steps", "training.max_time")
+"""What may change between a run's halves: where it runs, how long, and what is written beside it."""
+
+LENGTHS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": "wall_s"}
+"""The limits of a run, and the entries of result.json that say how far it came."""
+
+
+def asked(overrides: list[str]) -> bool:
+    """Whether the command continues a run."""
+    return any(word.startswith("resume=") and word not in ("resume=", "resume=null") for word in overrides)
+
+
+def resume(hydra: Hydra, overrides: list[str], config_name: str) -> tuple[DictConfig, Path]:
+    """The config of the run to continue, with the overrides in it, and its folder. Raises ConfigError."""
+    parsed = compose.parse(hydra, config_name, overrides)
+    by_key = {override.key_or_group: override for override in parsed}
+    folder = Path(str(by_key.pop("resume").value()))
+    refused = [str(override.input_line) for key, override in by_key.items() if not _allowed(key)]
+    if refused:
+        raise ConfigError(f"{', '.join(refused)}: a resumed run keeps its config; what may change is {', '.join(ALLOWED)}")
+    saved = load(folder)
+    config = _apply(hydra, saved.copy(), list(by_key.values()), config_name)
+    refuse_complete(folder, saved, config)
+    return config, folder
+
+
+def _allowed(key: str) -> bool:
+    return any(key == entry or key.startswith(entry + ".") for entry in ALLOWED)
+
+
+def load(folder: Path) -> DictConfig:
+    """The config of a run's folder, checked against the schema. Raises ConfigError for what is no such folder."""
+    start = f"resume={folder}: "
+    if not folder.is_dir():
+        raise ConfigError(f"{start}{'that is a file' if folder.exists() else 'no such folder'}; a run's folder is wanted, such as outputs/<date>/<time>-<id>")
+    if not (folder / "config.yaml").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
+        if (folder / "study.journal").exists() or (folder / "trials.csv").exists():
+            raise ConfigError(f"{start}that is a sweep's folder; the same command with -m and the same hydra.sweeper.study_name continues a sweep")
+        near = f"; it holds the runs {', '.join(inside[:3])}{', ...' if len(inside) > 3 else ''}" if inside else ""
+        raise ConfigError(f"{start}no run is here (there is no config.yaml){near}")
+    try:
+        loaded = read_config(folder)
+        found = loaded.get("format")
+        if found != schema.FORMAT:
+            raise ConfigError(f"{start}the run was written in format {found}; this launcher reads format {schema.FORMAT}")
+        config = OmegaConf.merge(OmegaConf.structured(schema.Config), loaded)
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError(f"{folder / 'config.yaml'}:{line}: this is no YAML: {error.problem}") from error
+    except OmegaConfBaseException as error:
+        line = line_of(folder / "config.yaml", str(error.full_key or "").split(".")) or 0
+        raise ConfigError(f"{folder / 'config.yaml'}:{line}: {str(error).splitlines()[0]}") from error
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_name: str) -> DictConfig:
+    """The saved config with whole groups taken from a fresh composition, then single keys set."""
+    loader = compose.loader_of(hydra)
+    origins = Origins(loader, config_name, overrides)
+    groups = [override for override in overrides if "." not in override.key_or_group and not isinstance(override._value, dict)]
+    if groups:
+        from hydra.types import RunMode
+
+        try:
+            fresh = hydra.compose_config(config_name, [], RunMode.RUN, parsed_overrides=groups)
+        except compose.REFUSALS as error:
+            raise explain.composition(error, hydra, origins) from error
+        for override in groups:
+            OmegaConf.update(config, override.key_or_group, fresh._get_node(override.key_or_group), merge=False)
+    OmegaConf.set_struct(config, True)
+    for override in overrides:
+        if override not in groups:
+            try:
+                loader._apply_overrides_to_config([override], config)
+            except compose.REFUSALS as error:
+                raise explain.key(override, error, config, origins) from error
+    return compose.finish(config, origins)
+
+
+def refuse_complete(folder: Path, saved: DictConfig, config: DictConfig) -> None:
+    """Refuse a run that has nothing left to do, judged with the overrides in place. Raises ConfigError."""
+    result = read_result(folder)
+    if result is None or result["status"] not in ("completed", "stopped", "pruned"):
+        return
+    reached = [name for name in LENGTHS if _limit(config, name) is not None and _done(result, name) >= _limit(config, name)]
+    longer = any(_limit(saved, name) is not None and (_limit(config, name) or float("inf")) > _limit(saved, name) for name in LENGTHS)
+    if reached or not longer:
+        how = "completed" if result["status"] == "completed" else f"{result['status']}: {result['reason']}"
+        name = reached[0] if reached else "max_epochs"
+        raise ConfigError(
+            f"resume={folder}: the run is complete ({how}; {result['steps']} steps, {result['epochs']:g} epochs). "
+            f"It goes on with a larger training.{name}{_now(config, name)}"
+        )
+
+
+def _limit(config: DictConfig, name: str) -> Any:
+    value = config.training[name]
+    return schema.duration(value) if name == "max_time" else value
+
+
+def _done(result: dict[str, Any], name: str) -> float:
+    return float(result[LENGTHS[name]]) + 1e-6
+
+
+def _now(config: DictConfig, name: str) -> str:
+    value = config.training[name]
+    return "" if value is None else f" than {value:g}" if isinstance(value, int | float) else f" than {value}"
