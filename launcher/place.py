@@ -7,23 +7,20 @@ in N workers.
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from .console import Console
 from .errors import FAILED, PREEMPTED, ConfigError, TrainingError
 from .folder import locked, make_folder, read_config, remove_folder, write_config
-from .procedures.base import Fit, Procedure
-from .result import provenance, read_result, write_result
+from .result import provenance, write_result
 from .signals import Interrupt, listening
 
-ENDED = ("completed", "stopped", "pruned")
-"""The statuses of a fit that needs nothing more."""
-
+if TYPE_CHECKING:
+    from .procedures.base import Procedure
+    from .search.runner import Job, Outcome
 
 def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
     """Run what `config` describes in `folder`; returns the exit status.
@@ -93,63 +90,28 @@ def _procedure(config: DictConfig) -> Procedure:
     return procedure
 
 
-def _place_fits(config: DictConfig, folder: Path, fits: list[Fit], console: Console, interrupt: Interrupt) -> int:
-    """Keep every slot of a pool busy until all fits are done; what is done already is not done again."""
+def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt) -> int:
+    """The fits of a procedure through a pool, then one result of theirs."""
     from .search.pool import LocalPool, cores
+    from .search.runner import last_words, run_jobs
 
     pool = LocalPool(slots=max(1, min(len(fits), cores() // config.parallel.num_processes)))
-    done = {fit.name for fit in fits if _ended(folder / fit.name)}
-    waiting = [fit for fit in fits if fit.name not in done]
-    running: dict[int, Fit] = {}
-    failed: list[Fit] = []
-    console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time" + (f"; {len(done)} are done" if done else ""))
-    try:
-        while running or (waiting and not failed and interrupt.signal is None):
-            ready = [fit for fit in waiting if set(fit.after) <= done]
-            while ready and len(running) < pool.slots and not failed and interrupt.signal is None:
-                fit = ready.pop(0)
-                waiting.remove(fit)
-                own = folder / fit.name
-                began = (own / "config.yaml").exists()
-                if not began:
-                    own.mkdir(exist_ok=True)
-                    write_config(fit.config, own)
-                running[pool.submit(own, resume=began)] = fit
-            pool.wait(0.5)
-            if interrupt.signal is not None or failed:
-                for handle in running:
-                    pool.cancel(handle)
-            for handle in [handle for handle in running if pool.poll(handle) is not None]:
-                fit, status = running.pop(handle), pool.poll(handle)
-                if status == 0:
-                    done.add(fit.name)
-                    result = read_result(folder / fit.name) or {}
-                    value = result.get("objective", {}).get("value")
-                    console.message(f"{fit.name}: {result.get('status')}, {config.objective.metric} {value:.4g}")
-                elif status != PREEMPTED:
-                    failed.append(fit)
-    finally:
-        for handle in running:
-            pool.cancel(handle)
-    if failed:
-        raise _first_failure(folder, failed[0])
+    console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time")
+
+    def told(outcome: Outcome) -> None:
+        if outcome.ended and outcome.result is not None:
+            objective = outcome.result["objective"]
+            console.message(f"{outcome.job.name}: {outcome.result['status']}, {objective['name']} {objective['value']:.4g}")
+
+    outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True)
+    for name, outcome in outcomes.items():
+        if not outcome.ended and outcome.status != PREEMPTED:
+            log = folder / name / "log.txt"
+            raise TrainingError(f"{name} failed: {last_words(log)} (the whole log: {log})")
     if interrupt.signal is not None:
         return PREEMPTED
-    results = [read_result(folder / fit.name) or {} for fit in fits]
+    results = [outcome.result or {} for outcome in outcomes.values()]
     combined = _procedure(config).combine(fits, results) | {"seed": config.seed} | provenance()
     write_result(folder, combined)
     console.summary(combined, folder)
     return 0
-
-
-def _ended(folder: Path) -> bool:
-    result = read_result(folder)
-    return result is not None and result["status"] in ENDED
-
-
-def _first_failure(folder: Path, fit: Fit) -> Exception:
-    """The failed fit's own last words, as the error of the whole."""
-    log = folder / fit.name / "log.txt"
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    words = next((line.partition("error: ")[2] for line in reversed(lines) if "error: " in line), lines[-1] if lines else "it died without a word")
-    return TrainingError(f"{fit.name} failed: {words} (the whole log: {log})")

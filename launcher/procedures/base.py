@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import statistics
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
 
-
-@dataclass(frozen=True)
-class Fit:
-    """One fit of a procedure: a finished config for a subfolder, and the fits that must be done before it."""
-
-    name: str
-    """The subfolder; empty for the run's own folder."""
-    config: DictConfig
-    after: tuple[str, ...] = ()
+from launcher.search.runner import Job
 
 
 class Procedure(ABC):
     """Plans fits. It holds no state: what has been done is what stands in the folders."""
 
     @abstractmethod
-    def plan(self, config: DictConfig) -> list[Fit]:
-        """The fits of a run, each after those it needs."""
+    def plan(self, config: DictConfig) -> list[Job]:
+        """The fits of a run, each after those it needs; the one named "" is the run itself."""
 
-    def combine(self, fits: list[Fit], results: list[dict[str, Any]]) -> dict[str, Any]:
+    def combine(self, fits: list[Job], results: list[dict[str, Any]]) -> dict[str, Any]:
         """The run's result from its fits': mean and standard deviation (n - 1) of every metric they share."""
         shared = set.intersection(*(set(result["metrics"]) for result in results))
         columns = {name: [float(result["metrics"][name]) for result in results] for name in sorted(shared)}

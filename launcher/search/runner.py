@@ -1,0 +1,114 @@
+"""Runs jobs through a pool: every free slot gets the next one at once; what is done already is not done again.
+
+The fits of a procedure and the trials of a sweep are both such jobs. The state is the folder tree: a job whose
+`result.json` says that it ended is done, one whose `config.yaml` is there has begun and is resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from launcher.errors import PREEMPTED
+from launcher.folder import write_config
+from launcher.result import read_result
+from launcher.signals import Interrupt
+
+from .pool import Pool
+
+ENDED = ("completed", "stopped", "pruned")
+"""The statuses that need nothing more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finished config for the subfolder `name`, to be run after the jobs in `after`."""
+
+    name: str
+    config: DictConfig
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: the exit status (negative: the signal that killed it) and its result, if it wrote one."""
+
+    job: Job
+    status: int
+    result: dict[str, Any] | None
+
+    @property
+    def ended(self) -> bool:
+        return self.status == 0 and self.result is not None and self.result["status"] in ENDED
+
+
+def run_jobs(
+    jobs: Iterable[Job],
+    folder: Path,
+    pool: Pool,
+    interrupt: Interrupt,
+    told: Callable[[Outcome], None] = lambda outcome: None,
+    stop_on_failure: bool = False,
+) -> dict[str, Outcome]:
+    """Run all jobs under `folder`; returns what became of each, by name, in the jobs' order.
+
+    `told` hears of each job as it ends. A job that fails ends the others only with `stop_on_failure`. After a
+    signal (`interrupt`) nothing is started, what runs is asked to save and leave, and those left out are missing.
+    """
+    waiting = list(jobs)
+    order = [job.name for job in waiting]
+    outcomes: dict[str, Outcome] = {}
+    for job in list(waiting):
+        result = read_result(folder / job.name)
+        if result is not None and result["status"] in ENDED:
+            outcomes[job.name] = Outcome(job, 0, result)
+            waiting.remove(job)
+    running: dict[int, Job] = {}
+    cancelled = False
+    try:
+        while running or (waiting and not cancelled):
+            ready = [job for job in waiting if all(name in outcomes and outcomes[name].ended for name in job.after)]
+            if not ready and not running:
+                break  # what is left waits for a job that failed
+            while ready and len(running) < pool.slots and not cancelled:
+                job = ready.pop(0)
+                waiting.remove(job)
+                running[_submit(job, folder, pool)] = job
+            pool.wait(0.5)
+            for handle in list(running):
+                status = pool.poll(handle)
+                if status is None:
+                    continue
+                job = running.pop(handle)
+                outcome = Outcome(job, status, read_result(folder / job.name))
+                outcomes[job.name] = outcome
+                told(outcome)
+            failed = any(not outcome.ended and outcome.status != PREEMPTED for outcome in outcomes.values())
+            if not cancelled and (interrupt.signal is not None or (failed and stop_on_failure)):
+                cancelled = True
+                for handle in running:
+                    pool.cancel(handle)
+    finally:
+        for handle in running:
+            pool.cancel(handle)
+    return {name: outcomes[name] for name in order if name in outcomes}
+
+
+def last_words(log: Path) -> str:
+    """The error in a job's log, or its last line; what a person should see of a failure first."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    told = [line.partition("error: ")[2] for line in lines if "error: " in line]
+    return (told or [line for line in lines if line.strip()] or ["it died without a word"])[-1]
+
+
+def _submit(job: Job, folder: Path, pool: Pool) -> int:
+    own = folder / job.name
+    began = (own / "config.yaml").exists()
+    own.mkdir(parents=True, exist_ok=True)
+    if not began:
+        write_config(job.config, own)
+    return pool.submit(own, resume=began)
