@@ -63,8 +63,8 @@ def build_task(config: DictConfig) -> Task:
 def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
     """A callable that takes every fact the task knows of its data and passes on those the model has a name for.
 
-    The returned function has the model's class as `target`, and gives each module that it makes
-    `launcher_config`: the `_target_` and arguments that make it again.
+    The returned function has the model's class as `target` and the config's arguments as `keywords`, and gives each
+    module that it makes `launcher_config`: the `_target_` and arguments that make it again.
     """
     target = partial.func
     accepted = inspect.signature(target).parameters
@@ -78,6 +78,7 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
         return model
 
     make.target = target  # type: ignore[attr-defined]
+    make.keywords = dict(partial.keywords)  # type: ignore[attr-defined]
     return make
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +26,9 @@ class Task(ABC):
     `build.py` constructs it with `data` (an object of conf/data), `model` (a callable that takes facts of the
     data as keywords and returns the model), `validation` (a splitter with scikit-learn's interface) and `seed`;
     a subclass adds options of its own as keyword arguments.
+
+    The model callable drops the facts that its target does not take, never overrides what the config gives, and
+    shows the target as `target` and the config's arguments as `keywords`.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -34,6 +37,8 @@ class Task(ABC):
     """The facts of the data that it hands to a model: a model that requires another one is refused by name."""
     metric_names: ClassVar[tuple[str, ...]] = ("loss",)
     """What an evaluation reports, each under `val/`; `objective.metric` is one of them."""
+    estimators: ClassVar[bool] = False
+    """Whether a scikit-learn estimator is a model of it."""
 
     def __init__(self, data: Any, model: Callable[..., Any], validation: Any, seed: int = 0) -> None:
         self.data = data
@@ -88,24 +93,79 @@ class Task(ABC):
         save_module(model, folder)
 
 
-def split_rows(validation: Any, num: int, labels: Any = None, groups: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """The (training, held-out) rows of a splitter's only split."""
-    train, val = next(iter(validation.split(np.zeros(num), labels, groups)))
-    return train, val
+def split_rows(
+    validation: Any, num: int, labels: np.ndarray | None = None, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The (training, held-out) rows of a splitter's only split: two sorted int64 arrays.
 
-
-def encode_labels(labels: Iterable[Any], classes: list[str] | None = None) -> tuple[np.ndarray, list[str]]:
-    """Labels as int64 class numbers, and the classes' names in the order of the numbers (sorted where not given).
-
-    Raises ConfigError for a label that `classes` does not have, naming the row.
+    Where rows come in groups, the groups are split and the rows follow theirs, whatever the splitter: no group is
+    on both sides. A group's label is that of most of its rows.
     """
-    texts = [str(label) for label in labels]
-    names = classes if classes is not None else sorted(set(texts))
+    if groups is None:
+        train, val = next(iter(validation.split(np.zeros(num), labels, None)))
+        return np.sort(train), np.sort(val)
+    names, member = np.unique(groups, return_inverse=True)
+    majority = None
+    if labels is not None:
+        votes = np.zeros((len(names), int(labels.max()) + 1), dtype=np.int64)
+        np.add.at(votes, (member, labels), 1)
+        majority = votes.argmax(axis=1)
+    train, val = next(iter(validation.split(np.zeros(len(names)), majority, np.arange(len(names)))))
+    return np.flatnonzero(np.isin(member, train)), np.flatnonzero(np.isin(member, val))
+
+
+def encode_labels(
+    labels: Iterable[Any], classes: Sequence[Any] | int | None = None, where: Callable[[int], str] = "row {}".format
+) -> tuple[np.ndarray, list[str]]:
+    """Labels as int64 class numbers, and the classes' names in the order of the numbers.
+
+    `classes` are the names, or a number n that stands for 0 to n - 1; where neither is given they are what is
+    found, in numerical order if they are all numbers, else in alphabetical. `where` says for the errors where a row stands.
+
+    Raises ConfigError for a missing label, one that `classes` does not have, and for fewer than two classes.
+    """
+    texts: list[str] = []
+    for row, label in enumerate(labels):
+        if label is None or label != label or label == "":
+            raise ConfigError(f"{where(row)}: the label is missing")
+        texts.append(_label_text(label))
+    if classes is None:
+        names = _sorted_names(set(texts))
+    else:
+        names = [_label_text(name) for name in (range(classes) if isinstance(classes, int) else classes)]
     number = {name: index for index, name in enumerate(names)}
     for row, text in enumerate(texts):
         if text not in number:
-            raise ConfigError(f"row {row}: label {text!r} is not one of the {len(names)} classes.{did_you_mean(text, names)}")
+            known = f"out of range: expected 0 to {classes - 1}" if isinstance(classes, int) else f"not one of the {len(names)} classes"
+            hint = "" if isinstance(classes, int) else did_you_mean(text, names)
+            raise ConfigError(f"{where(row)}: label {text!r} is {known}.{hint}")
+    if len(names) < 2:
+        raise ConfigError(f"{where(0)}: every label is {names[0]!r}; there is nothing to tell apart" if names else "there are no labels")
     return np.array([number[text] for text in texts], dtype=np.int64), names
+
+
+def _label_text(label: Any) -> str:
+    """A label's name: 3.0 is 3, as a column of whole numbers with gaps is read as floats."""
+    if isinstance(label, (float, np.floating)) and float(label).is_integer():
+        return str(int(label))
+    return str(label)
+
+
+def _sorted_names(names: set[str]) -> list[str]:
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return sorted(names)
+
+
+def target_of(factory: Any) -> Any:
+    """What a model callable makes: its class or function."""
+    return getattr(factory, "target", factory)
+
+
+def keywords_of(factory: Any) -> dict[str, Any]:
+    """The arguments that the config gives a model callable."""
+    return dict(getattr(factory, "keywords", {}))
 
 
 def softmax_loss(logits: Tensor, labels: Tensor) -> Loss:
@@ -118,3 +178,13 @@ def softmax_loss(logits: Tensor, labels: Tensor) -> Loss:
     from launcher.run import Loss
 
     return Loss(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
+
+
+def classification_metrics(num_classes: int) -> MetricCollection:
+    """Accuracy over the samples, and F1 averaged over the classes."""
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+    return MetricCollection(
+        {"accuracy": MulticlassAccuracy(num_classes, average="micro"), "f1": MulticlassF1Score(num_classes, average="macro")}
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from launcher.errors import ConfigError, did_you_mean
 
@@ -12,6 +12,13 @@ class ChannelNorm(nn.GroupNorm):
 
     def __init__(self, num_channels: int) -> None:
         super().__init__(1, num_channels)
+
+
+class TokenBatchNorm(nn.BatchNorm1d):
+    """Batch norm over the features of tokens [batch, tokens, features]; the statistics run over batch and tokens."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.flatten(0, 1)).view_as(input)
 
 
 def norm(name: str, features: int, dims: int = 1) -> nn.Module:

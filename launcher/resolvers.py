@@ -1,0 +1,66 @@
+"""Words in `${…}` that the catalogue uses to let one entry follow another."""
+
+from __future__ import annotations
+
+import re
+
+from omegaconf import OmegaConf
+
+from . import CONF
+from .errors import ConfigError, did_you_mean
+
+PROBLEMS = ("classification", "regression")
+
+_CALL = re.compile(r"\$\{by_problem:\$\{[^}]*\},(?P<choices>[^}]*)\}")
+_RAISED = re.compile(r"ConfigError raised while resolving interpolation: (?P<message>.*?)(?:\n +full_key: .*)?", re.DOTALL)
+
+
+def by_problem(problem: str | None, classification: str | None, regression: str | None) -> str:
+    """The one of the last two that serves the problem; data that states no problem counts as classification.
+
+    Raises ConfigError for another problem, or where the wanted one is null: then it names the entries of
+    conf/model that would fit.
+    """
+    wanted = "classification" if problem is None else problem
+    if wanted not in PROBLEMS:
+        raise ConfigError(f"data.problem={problem}: expected classification or regression.{did_you_mean(str(problem), PROBLEMS)}")
+    chosen = {"classification": classification, "regression": regression}[wanted]
+    if chosen is not None:
+        return str(chosen)
+    other = PROBLEMS[wanted == "classification"]
+    name = next((entry for entry, choices in _models().items() if choices == (classification, regression)), classification or regression)
+    fits = sorted(entry for entry, choices in _models().items() if choices[PROBLEMS.index(wanted)])
+    raise ConfigError(f"model={name} is for {other}, and the data's problem is {wanted} (data.problem). For it there are: {', '.join(fits)}.")
+
+
+def alternatives(text: str) -> tuple[str, ...]:
+    """All that a value may become: the choices of a `${by_problem:…}`, or the value itself."""
+    match = _CALL.fullmatch(text.strip())
+    if match is None:
+        return (text,)
+    return tuple(choice for choice in _choices(match) if choice is not None)
+
+
+def refusal(error: Exception) -> str | None:
+    """The message of the ConfigError that a resolver raised; OmegaConf keeps no more of it than the text."""
+    match = _RAISED.fullmatch(str(error))
+    return match["message"].strip() if match else None
+
+
+def register() -> None:
+    """Make the words known to OmegaConf; twice does no harm."""
+    OmegaConf.register_resolver("by_problem", by_problem, replace=True)
+
+
+def _choices(match: re.Match[str]) -> tuple[str | None, ...]:
+    return tuple(None if choice.strip() == "null" else choice.strip() for choice in match["choices"].split(","))
+
+
+def _models() -> dict[str, tuple[str | None, ...]]:
+    """The entries of conf/model that follow the problem, with their two targets."""
+    found = {}
+    for path in sorted((CONF / "model").glob("*.yaml")):
+        match = _CALL.search(path.read_text(encoding="utf-8"))
+        if match:
+            found[path.stem] = _choices(match)
+    return found

@@ -1,0 +1,102 @@
+"""The transformer encoder: the blocks that `transformer` and `vit` share, and a classifier of texts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from launcher.errors import ConfigError
+
+from .layers import TokenBatchNorm
+
+
+class Block(nn.Module):
+    """One pre-norm layer (Xiong et al., 2020): self-attention and a perceptron with GELU, each added to its input.
+
+    x = x + attention(norm(x)); x = x + mlp(norm(x)). `dropout` acts on both branches and inside the perceptron,
+    `attention_dropout` on the attention weights. Input and output [batch, tokens, width].
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float, attention_dropout: float, norm: str = "layer", mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise ConfigError(f"model.width={width} is not a multiple of model.num_heads={num_heads}")
+        self.num_heads = num_heads
+        self.attention_dropout = attention_dropout
+        hidden = round(width * mlp_ratio)
+        self.norm1 = token_norm(norm, width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = token_norm(norm, width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask` is True where a token may be attended to: [batch, 1, 1, tokens]."""
+        x = x + self.dropout(self.attention(self.norm1(x), mask))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+    def attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # 3, batch, heads, tokens, head width
+        query, key, value = heads.unbind()
+        rate = self.attention_dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+def token_norm(name: str, width: int) -> nn.Module:
+    """The normalisation of tokens [batch, tokens, width] that `model.norm` names: `layer` or `batch`. Raises ConfigError."""
+    if name == "layer":
+        return nn.LayerNorm(width)
+    if name == "batch":
+        return TokenBatchNorm(width)
+    raise ConfigError(f"model.norm={name}: a transformer takes layer or batch")
+
+
+def initialise(model: nn.Module) -> None:
+    """Weights of linear layers and embeddings from a normal distribution of deviation 0.02 cut at two deviations; biases zero."""
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Transformer(nn.Module):
+    """A small encoder for texts: token and position embeddings, `depth` blocks, the mean over the real tokens, a linear layer.
+
+    Input: `input_ids` (int64) and `attention_mask` (1 at real tokens), both [batch, tokens] with at most
+    `max_length` tokens. Output [batch, num_outputs]. What stands at padding does not change the output.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        num_outputs: int,
+        max_length: int,
+        width: int = 128,
+        depth: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.max_length = max_length
+        self.tokens = nn.Embedding(vocab_size, width)
+        self.positions = nn.Embedding(max_length, width)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, num_heads, dropout, attention_dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, num_outputs)
+        initialise(self)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        real = attention_mask.bool()
+        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, real[:, None, None, :])
+        kept = real.unsqueeze(-1).to(x.dtype)
+        mean = (self.norm(x) * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
+        return self.head(mean)

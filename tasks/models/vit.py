@@ -1,0 +1,53 @@
+"""The vision transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from launcher.errors import ConfigError
+
+from .transformer import Block, initialise, token_norm
+
+
+class ViT(nn.Module):
+    """A transformer over square patches of a picture (Dosovitskiy et al., 2021).
+
+    Patches are projected to `width`, get a learned position each, pass `depth` pre-norm blocks and are averaged
+    (no class token: Zhai et al., 2022) before a linear layer. Input [batch, *image_shape], output [batch, num_outputs].
+
+    Raises ConfigError where `patch_size` does not divide height and width.
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        num_outputs: int,
+        width: int = 64,
+        depth: int = 4,
+        num_heads: int = 4,
+        patch_size: int = 2,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        norm: str = "layer",
+    ) -> None:
+        super().__init__()
+        channels, height, breadth = image_shape
+        if height % patch_size or breadth % patch_size:
+            raise ConfigError(f"model.patch_size={patch_size} does not divide pictures of {height}x{breadth} pixels")
+        num_patches = (height // patch_size) * (breadth // patch_size)
+        self.patches = nn.Conv2d(channels, width, patch_size, stride=patch_size)
+        self.positions = nn.Parameter(torch.zeros(1, num_patches, width))
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(*(Block(width, num_heads, dropout, attention_dropout, norm) for _ in range(depth)))
+        self.norm = token_norm(norm, width)
+        self.head = nn.Linear(width, num_outputs)
+        initialise(self)
+        nn.init.trunc_normal_(self.positions, std=0.02, a=-0.04, b=0.04)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)  # batch, patches, width
+        x = self.blocks(self.dropout(x + self.positions))
+        return self.head(self.norm(x).mean(dim=1))

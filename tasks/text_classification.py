@@ -1,0 +1,113 @@
+"""Text classification: one label a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from launcher.data import Batch, Datasets, Samples
+from launcher.errors import ConfigError
+
+from .base import Task, classification_metrics, keywords_of, softmax_loss, split_rows, target_of
+from .vocabulary import Pretrained, Vocabulary, train_bpe
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+    from launcher.run import Loss
+
+
+class TokenSamples(Samples):
+    """Texts as token ids, one after another in memory, padded to the longest text of a batch.
+
+    A batch holds `input_ids` and `attention_mask` (int64, [batch, tokens]; the mask is 1 at real tokens) and
+    `labels` (int64, [batch]). An empty text counts as one padding token, as attention needs something to look at.
+    """
+
+    def __init__(self, texts: list[list[int]], labels: np.ndarray, pad_id: int) -> None:
+        filled = [ids or [pad_id] for ids in texts]
+        self.lengths = torch.tensor([len(ids) for ids in filled])
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        self.ids = torch.tensor([token for ids in filled for token in ids], dtype=torch.int32)
+        self.labels = torch.from_numpy(labels)
+        self.pad_id = pad_id
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def fetch(self, indices: Tensor) -> Batch:
+        lengths = self.lengths[indices]
+        place = torch.arange(int(lengths.max()))
+        real = place < lengths[:, None]
+        where = (self.starts[indices][:, None] + place).clamp_(max=len(self.ids) - 1)
+        ids = self.ids[where].long().masked_fill_(~real, self.pad_id)
+        return {"input_ids": ids, "attention_mask": real.long(), "labels": self.labels[indices]}
+
+
+class TextClassification(Task):
+    """Learns the class of a text by cross-entropy.
+
+    A model from the hub brings its own tokenizer. For the others a byte-level BPE of `vocab_size` entries is trained,
+    on the training texts alone. Texts are cut to `max_length` tokens.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("texts",)
+    provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "pad_token_id", "num_outputs", "classes")
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
+
+    def __init__(self, data: Any, model: Any, validation: Any, seed: int = 0, vocab_size: int = 2048, max_length: int = 128) -> None:
+        super().__init__(data, model, validation, seed)
+        if max_length < 1:
+            raise ConfigError(f"task.max_length={max_length}: expected a positive number of tokens")
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+
+    def datasets(self) -> Datasets:
+        source = self.data.texts()
+        train, val = split_rows(self.validation, len(source.labels), source.labels, source.groups)
+        self.classes: list[str] = source.classes
+        self.vocabulary = self._vocabulary([source.texts[row] for row in train.tolist()])
+
+        def samples(rows: np.ndarray) -> TokenSamples:
+            texts = self.vocabulary.encode([source.texts[row] for row in rows.tolist()], self.max_length)
+            return TokenSamples(texts, source.labels[rows], self.vocabulary.pad_id)
+
+        facts = {"classes": self.classes, "vocab_size": self.vocabulary.size, "max_length": self.max_length}
+        return Datasets(train=samples(train), val=samples(val), facts=facts)
+
+    def _vocabulary(self, texts: list[str]) -> Vocabulary:
+        load = getattr(target_of(self.model_factory), "load_tokenizer", None)
+        if load is None:
+            return train_bpe(texts, self.vocab_size)
+        given = keywords_of(self.model_factory)
+        return Pretrained(load(given["path"], given.get("revision")))
+
+    def model(self) -> nn.Module:
+        model: nn.Module = self.model_factory(
+            head="sequence_classification",
+            vocab_size=self.vocabulary.size,
+            max_length=self.max_length,
+            pad_token_id=self.vocabulary.pad_id,
+            num_outputs=len(self.classes),
+            classes=self.classes,
+        )
+        return model
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return getattr(output, "logits", output)
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        return softmax_loss(output, batch["labels"])
+
+    def metrics(self) -> MetricCollection:
+        return classification_metrics(len(self.classes))
+
+    def export(self, model: Any, folder: Path) -> None:
+        from launcher.export import save_module
+
+        save_module(model, folder, facts={"classes": self.classes, "max_length": self.max_length}, save_tokenizer=self.vocabulary.save)
