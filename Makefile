@@ -118,13 +118,13 @@ $(VENV)/.torch-$(TORCH): $(VENV)/.made requirements.lock
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.torch-$(TORCH) requirements.lock pyproject.toml
-	@echo "Installing the rest of requirements.lock, about 0.3 GB to download"
-	@$(PIP) install -q -r requirements.lock
-	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@echo "Installing the rest of requirements.lock, about 0.25 GB to download"
+	@$(PIP) install -qq -r requirements.lock
+	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed requirements-bench.lock
-	@$(PIP) install -q -r requirements-bench.lock
+	@$(PIP) install -qq -r requirements-bench.lock
 	@touch $@
 
 comma := ,

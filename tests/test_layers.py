@@ -19,9 +19,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("elastic", "worker"),
     ("build",),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
-    ("algorithm", "checkpoint", "console", "closing", "data", "export", "folder", "precision", "result", "run", "signals"),
+    ("algorithm", "checkpoint", "console", "data", "export", "folder", "precision", "result", "run", "signals", "terminal"),
     ("functional", "optim", "schedule"),
-    ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "trust"),
+    ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "trust", "wording"),
     ("launcher",),  # the package itself: where things lie
 )
 PEERS = ROWS[4]
