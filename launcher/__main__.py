@@ -53,20 +53,18 @@ def run(words: list[str]) -> int:
             return inspect(hydra, name, args)
         if args.multirun:
             return sweep(hydra, name, args.overrides)
-        if resume.asked(args.overrides):
-            config, folder = resume.resume(hydra, args.overrides, name)
-            check(config)
-        else:
-            composed = compose.compose(hydra, args.overrides, name)
-            check(composed.config, composed.origins)
-            config, folder = composed.config, composed.folder
-    if config.action != "train":
+        resumed = resume.asked(args.overrides)
+        composed = (
+            resume.resume(hydra, args.overrides, name) if resumed else compose.compose(hydra, args.overrides, name)
+        )
+        check(composed.config, composed.origins)
+    if composed.config.action != "train":
         from .actions import act
 
-        return act(config, folder)
+        return act(composed.config, composed.folder)
     from .place import place
 
-    return place(config, folder, resume=config.resume is not None)
+    return place(composed.config, composed.folder, resume=resumed)
 
 
 def parse_flags(words: list[str]) -> argparse.Namespace:
@@ -80,7 +78,9 @@ def parse_flags(words: list[str]) -> argparse.Namespace:
     def refuse(message: str) -> NoReturn:
         unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in flags]
         if "unrecognized" in message and unknown:
-            raise ConfigError(f"{unknown[0]}: no such flag.{did_you_mean(unknown[0].partition('=')[0], [flag for flag in flags if flag.startswith('--')])}")
+            raise ConfigError(
+                f"{unknown[0]}: no such flag.{did_you_mean(unknown[0].partition('=')[0], [flag for flag in flags if flag.startswith('--')])}"
+            )
         raise ConfigError(message.replace("argument ", "", 1))
 
     parser.error = refuse  # type: ignore[method-assign]  # instead of a usage text
@@ -89,12 +89,25 @@ def parse_flags(words: list[str]) -> argparse.Namespace:
             action.version = f"launcher {__version__}"
     args = parser.parse_intermixed_args(words)
     if args.config_path is not None:
-        raise ConfigError(f"--config-path={args.config_path} would leave out the launcher's own groups; --config-dir={args.config_path} adds a folder to them")
+        raise ConfigError(
+            f"--config-path={args.config_path} would leave out the launcher's own groups; --config-dir={args.config_path} adds a folder to them"
+        )
     if args.experimental_rerun is not None:
-        raise ConfigError(f"--experimental-rerun={args.experimental_rerun}: a run is continued with resume=<its folder>")
+        raise ConfigError(
+            f"--experimental-rerun={args.experimental_rerun}: a run is continued with resume=<its folder>"
+        )
     if args.resolve and args.cfg is None and not args.help:
         raise ConfigError("--resolve goes with --cfg or --help")
-    chosen = [flag for flag, given in (("--cfg", args.cfg), ("--multirun", args.multirun), ("--shell-completion", args.shell_completion), ("--info", args.info)) if given]
+    chosen = [
+        flag
+        for flag, given in (
+            ("--cfg", args.cfg),
+            ("--multirun", args.multirun),
+            ("--shell-completion", args.shell_completion),
+            ("--info", args.info),
+        )
+        if given
+    ]
     if len(chosen) > 1:
         raise ConfigError(f"{' and '.join(chosen)} do not go together")
     return args
@@ -124,7 +137,9 @@ def inspect(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
             elif args.hydra_help:
                 hydra.hydra_help(args_parser=get_args_parser(), args=args, **common)
             elif args.cfg:
-                hydra.show_cfg(overrides=args.overrides, cfg_type=args.cfg, package=args.package, resolve=args.resolve, **common)
+                hydra.show_cfg(
+                    overrides=args.overrides, cfg_type=args.cfg, package=args.package, resolve=args.resolve, **common
+                )
             else:
                 hydra.show_info(args.info, overrides=args.overrides, **common)
     except compose.REFUSALS as error:
@@ -135,21 +150,36 @@ def inspect(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
 
 
 def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
-    """Hand a sweep to the sweeper that the config names."""
+    """Compose the sweep's own config and hand it to the sweeper; returns the exit status."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
+    from hydra.errors import HydraException
+    from hydra.types import HydraContext, RunMode
+    from omegaconf.errors import OmegaConfBaseException
 
     from . import compose, explain
     from .origins import Origins
     from .search.sweeper import LauncherSweeper
 
-    Plugins.instance().register(LauncherSweeper)
     parsed = compose.parse(hydra, name, overrides, sweep=True)
     try:
-        with compose.raising():
-            status = hydra.multirun(name, lambda config: None, overrides, with_log_configuration=False, parsed_overrides=parsed)
+        config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
     except compose.REFUSALS as error:
         raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
-    return int(status or 0)
+    target = f"{LauncherSweeper.__module__}.{LauncherSweeper.__qualname__}"
+    if config.hydra.sweeper.get("_target_") != target:
+        raise ConfigError(
+            f"hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']}: a sweep is run by hydra/sweeper=launcher; leave it out"
+        )
+    HydraConfig.instance().set_config(config)
+    Plugins.instance().register(LauncherSweeper)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+    sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)
+    try:
+        return int(sweeper.sweep(list(config.hydra.overrides.task)))
+    except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition
+        raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
 
 
 if __name__ == "__main__":

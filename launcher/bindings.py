@@ -20,5 +20,21 @@ CONSUMED: dict[str, frozenset[str]] = {"scheduler": frozenset({"warmup", "warmup
 LENGTHS = ("decay_steps", "total_steps", "steps_per_epoch", "warmup_steps")
 """Words that a scheduler's number of steps may be given as: the steps after the warm-up, all steps, those of an epoch, the warm-up's."""
 
+RANGES: dict[str, dict[str, str]] = {
+    "optimizer": {
+        "lr": "float(0,inf)",
+        "weight_decay": "float[0,inf)",
+        "momentum": "float[0,1)",
+        "eps": "float(0,inf)",
+    },
+    "scheduler": {"step_size": "int[1,inf)", "T_max": "int[1,inf)", "eta_min": "float[0,inf)"},
+    "model": {"dropout": "float[0,1)", "width": "int[1,inf)", "depth": "int[1,inf)"},
+    "validation": {"fraction": "float(0,1)"},
+    "parallel": {"num_processes": "int[1,inf)", "timeout_s": "float(0,inf)"},
+    "regularization": {"smoothing": "float[0,1)"},
+    "stopping": {"patience": "int[1,inf)", "min_delta": "float[0,inf)"},
+}
+"""Bounds of numbers, by group and argument, where the target itself would complain only once it is called."""
+
 PARTIAL = frozenset({"model", "optimizer", "scheduler", "parallel"})
 """The groups whose nodes are called later, with what is PROVIDED: these say `_partial_: true`, and no others do."""

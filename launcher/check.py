@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterator
+from math import isfinite
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from . import schema
-from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED
+from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES
 from .errors import ConfigError, did_you_mean
 from .fits import fits
 from .signatures import Signature, expected, locate, matches, signature, table
@@ -36,8 +37,7 @@ Where = Callable[[str], str]
 
 def check(config: DictConfig, where: Where = str) -> None:
     """Refuse what can be known to be wrong. Raises ConfigError with one line a problem."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     problems = list(_ranges(schema.Config, plain, "", where))
     problems += _nodes(plain, where)
     if not problems:
@@ -50,8 +50,8 @@ def _ranges(cls: Any, values: dict[str, Any], path: str, where: Where) -> Iterat
     """The schema's own limits."""
     for field in dataclasses.fields(cls):
         key, value, limits = f"{path}{field.name}", values[field.name], field.metadata
-        nested = field.default_factory
-        if isinstance(nested, type) and dataclasses.is_dataclass(nested):
+        nested: Any = field.default_factory
+        if dataclasses.is_dataclass(nested):
             yield from _ranges(nested, value, f"{key}.", where)
         elif value is None:
             continue
@@ -62,6 +62,8 @@ def _ranges(cls: Any, values: dict[str, Any], path: str, where: Where) -> Iterat
                 schema.duration(value) if limits["unit"] == "duration" else schema.interval(value, 1000)
             except ValueError as error:
                 yield f"{where(key)}: {error}"
+        elif isinstance(value, float) and not isfinite(value):
+            yield f"{where(key)}: expected a finite number"
         elif any(not _BOUNDS[name][0](value, limits[name]) for name in _BOUNDS if name in limits):
             yield f"{where(key)}: expected {' and '.join(f'{_BOUNDS[name][1]} {limits[name]}' for name in _BOUNDS if name in limits)}"
 
@@ -90,7 +92,9 @@ def _nodes(config: dict[str, Any], where: Where) -> Iterator[str]:
         elif "_target_" not in node:
             yield f"{where(group)}: there is no _target_ that says what it is"
         else:
-            yield from _node(node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), patterns, where)
+            yield from _node(
+                node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), patterns, where
+            )
     for group in MANY:
         for name, node in (config[group] or {}).items():
             if not isinstance(node, dict) or "_target_" not in node:
@@ -110,7 +114,9 @@ def _listed(group: str) -> str:
     return f"conf/{group} has: {', '.join(sorted(path.stem for path in (CONF / group).glob('*.yaml')))}"
 
 
-def _node(node: dict[str, Any], path: str, group: str, provided: frozenset[str], patterns: list[str], where: Where) -> Iterator[str]:
+def _node(
+    node: dict[str, Any], path: str, group: str, provided: frozenset[str], patterns: list[str], where: Where
+) -> Iterator[str]:
     """One node and those inside it."""
     target = node["_target_"]
     found = _known(target, patterns)
@@ -143,23 +149,29 @@ def _known(target: Any, patterns: list[str]) -> Signature | str:
     """The signature of a target that may be used, or why it may not."""
     if not isinstance(target, str) or not target:
         return "expected the dotted name of a class or function"
-    package = target.partition(".")[0]
-    refusal = (
-        f"{target} is not among what a config may run. A package that is installed can declare it "
-        f"(entry-point group launcher.targets), or you allow it: LAUNCHER_TRUST={package}.*"
-    )
     if not allowed(target, patterns):
-        return refusal
+        return _forbidden(target)
     if target in table():
         return table()[target]
     try:
         real = home(locate(target))
-        return signature(target) if target in patterns or allowed(real, patterns) else f"{target} is really {real}: {refusal}"
+        if target in patterns or allowed(real, patterns):
+            return signature(target)
+        return f"{target} is another name of {_forbidden(real)}"
     except ConfigError as error:
         return f"{target}: {error}"
 
 
-def _arguments(node: dict[str, Any], path: str, group: str, found: Signature, provided: frozenset[str], where: Where) -> Iterator[str]:
+def _forbidden(target: str) -> str:
+    return (
+        f"{target}, which a config may not run. An installed package can declare it "
+        f"(entry-point group launcher.targets), or you allow it: LAUNCHER_TRUST={target}"
+    )
+
+
+def _arguments(
+    node: dict[str, Any], path: str, group: str, found: Signature, provided: frozenset[str], where: Where
+) -> Iterator[str]:
     """The arguments of a node against a signature."""
     target = str(node["_target_"])
     consumed = CONSUMED.get(group, frozenset())
@@ -176,6 +188,10 @@ def _arguments(node: dict[str, Any], path: str, group: str, found: Signature, pr
         elif not matches(value, found.parameters[name]) and not (group == "scheduler" and value in LENGTHS):
             lengths = f", or one of {', '.join(LENGTHS)}" if group == "scheduler" and isinstance(value, str) else ""
             yield f"{where(key)}: {expected(found.parameters[name], value)}{lengths}"
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            bounds = [RANGES.get(group, {}).get(name, "float(-inf,inf)")]
+            if not matches(value, bounds):
+                yield f"{where(key)}: {expected(bounds)}"
     positional = node.get("_args_") or []
     missing = [name for name in found.required[len(positional) :] if name not in given and name not in provided]
     if group == "model" and path == "model" and missing:

@@ -7,9 +7,10 @@ is said in our words (`explain.py`).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +21,14 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from . import CONF, explain, resolvers
+from . import CONF, explain, explain_files, resolvers
 from .errors import ConfigError, did_you_mean
 from .origins import Origins, shown
 from .schema import Config
@@ -43,11 +44,11 @@ REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeE
 
 @dataclass
 class Composed:
-    """A composed config, resolved; the folder its run would have; and where each key comes from."""
+    """A composed config, resolved; the folder of its run; and what says where a key comes from."""
 
     config: DictConfig
     folder: Path
-    origins: Origins
+    origins: Callable[[str], str]
 
 
 @contextlib.contextmanager
@@ -58,7 +59,7 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     """
     registry = importlib.import_module("launcher.tasks.registry")
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config, provider="launcher")
+    store.store(name="schema", node=Config, provider="launcher", replace=True)
     registry.register(store)
     resolvers.register()
     OmegaConf.register_resolver("run_id", _run_id, replace=True, use_cache=True)
@@ -68,8 +69,12 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     if config_dir is not None:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
-            near = did_you_mean(folder.name, [each.name for each in folder.parent.iterdir() if each.is_dir()]) if folder.parent.is_dir() else ""
-            raise ConfigError(f"--config-dir={config_dir}: no such folder.{near if 'Did' in near else ''}")
+            near = (
+                did_you_mean(folder.name, [each.name for each in folder.parent.iterdir() if each.is_dir()])
+                if folder.parent.is_dir()
+                else ""
+            )
+            raise ConfigError(f"--config-dir={config_dir}: no such folder.{near if 'Did' in near else ''}".rstrip("."))
         search_path.prepend("--config-dir", f"file://{folder}", SearchPathQuery(provider="main"))
     GlobalHydra.instance().clear()
     try:
@@ -90,16 +95,22 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
     except OverrideParseException as error:
         raise ConfigError(explain.syntax(error.override)) from error
     except REFUSALS as error:
-        raise explain.files(error, Origins(loader, config_name, [])) from error
+        raise explain_files.files(error, Origins(loader, config_name, [])) from error
     lists = _list_groups(hydra, config_name)
     seen: dict[str, str] = {}
     for override in parsed:
         line, key = str(override.input_line), override.get_key_element().lstrip("+~")
+        if not key:
+            raise ConfigError(explain.syntax(line))
+        if key == "hydra.mode":
+            raise ConfigError(f"{line}: -m starts a sweep; leave the mode to it")
         if key in seen:
             raise ConfigError(f"{line}: {key!r} is given twice (also {seen[key]})")
         seen[key] = line
         if override.is_sweep_override() and not sweep:
             raise ConfigError(explain.sweep(override))
+        if key == "search" and not sweep and override._value not in (None, False, []):
+            raise ConfigError(f"{line}: a search needs -m: python -m launcher -m {line} ...")
         if override.is_value_path or not repository.group_exists(override.key_or_group):
             continue
         if isinstance(override._value, bool) or (override._value is None and not override.is_delete()):
@@ -107,8 +118,6 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
             override.input_line = f'{key}="true"' if override._value else f"{key}=[]"
         value: Any = override._value
         options = repository.get_group_options(override.key_or_group)
-        if key == "search" and not sweep and value:
-            raise ConfigError(f"{line}: a search needs -m: python -m launcher -m {line} ...")
         if isinstance(value, dict):
             continue
         choices = value.list if isinstance(value, ChoiceSweep) else [value]
@@ -117,10 +126,10 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
     return parsed
 
 
-def compose(hydra: Hydra, overrides: list[str], config_name: str = CONFIG_NAME) -> Composed:
-    """The finished config of one run. Raises ConfigError for everything that composition can know."""
+def compose(hydra: Hydra, overrides: list[str], config_name: str = CONFIG_NAME, trial: bool = False) -> Composed:
+    """The finished config of one run, or of a sweep's trial. Raises ConfigError for everything composition can know."""
     loader = loader_of(hydra)
-    parsed = parse(hydra, config_name, overrides)
+    parsed = parse(hydra, config_name, overrides, sweep=trial)
     origins = Origins(loader, config_name, parsed)
     try:
         whole = hydra.compose_config(config_name, overrides, RunMode.RUN, parsed_overrides=parsed)
@@ -130,7 +139,7 @@ def compose(hydra: Hydra, overrides: list[str], config_name: str = CONFIG_NAME) 
     try:
         folder = Path(str(whole.hydra.run.dir))
     except OmegaConfBaseException as error:
-        raise explain.resolution(error, whole, origins) from error
+        raise explain_files.resolution(error, whole, origins) from error
     with open_dict(whole):
         del whole["hydra"]
     return Composed(finish(whole, origins), folder, origins)
@@ -141,10 +150,13 @@ def finish(config: DictConfig, origins: Origins) -> DictConfig:
     try:
         OmegaConf.resolve(config)
     except OmegaConfBaseException as error:
-        raise explain.resolution(error, config, origins) from error
+        raise explain_files.resolution(error, config, origins) from error
+    strange = _strangers(config, Config)
+    if strange:
+        raise ConfigError(explain.stranger(strange[0], config, origins))
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        raise ConfigError("\nerror: ".join(explain.missing(key, origins) for key in missing))
+        raise ConfigError("\nerror: ".join(explain_files.missing(key, origins) for key in missing))
     found = secrets(OmegaConf.to_container(config))
     if found:
         raise ConfigError(
@@ -153,6 +165,17 @@ def finish(config: DictConfig, origins: Origins) -> DictConfig:
         )
     OmegaConf.set_struct(config, True)
     return config
+
+
+def _strangers(node: DictConfig, cls: type, path: str = "") -> list[str]:
+    """The keys that `+` has put where the schema has none."""
+    fields = cls.__dataclass_fields__  # type: ignore[attr-defined]  # one of the schema's dataclasses
+    found = [f"{path}{name!s}" for name in node if name not in fields]
+    for name, field in fields.items():
+        nested: Any = field.default_factory
+        if dataclasses.is_dataclass(nested):
+            found += _strangers(node[name], nested, f"{path}{name}.")
+    return found
 
 
 def _run_id() -> str:
@@ -185,7 +208,10 @@ def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
     loaded = loader_of(hydra).repository.load_config(config_name)
     if loaded is None:
         loader = loader_of(hydra)
-        names = [name for name in loader.get_group_options("") if name != "schema"]
-        folders = ", ".join(shown(Path(source.path)) for source in loader.get_sources() if source.provider in ("main", "--config-dir"))
+        names = [name for name in loader.get_group_options("") if name != "schema" and not name.startswith("_")]
+        folders = ", ".join(
+            shown(Path(source.path)) for source in loader.get_sources() if source.provider in ("main", "--config-dir")
+        )
         raise ConfigError(f"--config-name={config_name}: no such file in {folders}.{did_you_mean(config_name, names)}")
-    return {str(default.group) for default in loaded.defaults_list or [] if hasattr(default, "is_options") and default.is_options()}
+    defaults: list[Any] = loaded.defaults_list or []
+    return {str(default.group) for default in defaults if hasattr(default, "is_options") and default.is_options()}

@@ -1,23 +1,19 @@
-"""What Hydra and OmegaConf refuse, said in our words: what is wrong, where it stands, and what comes nearest."""
+"""What Hydra and OmegaConf refuse of the words on the command line, said in ours: what is wrong, and what comes nearest."""
 
 from __future__ import annotations
 
 import re
-import typing
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.errors import ConfigCompositionException, MissingConfigException
+from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError, OmegaConfBaseException, ValidationError
-from yaml import MarkedYAMLError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from . import schema
 from .errors import ConfigError, did_you_mean
-from .origins import Origins, shown
-from .resolvers import refusal
-from .signatures import expected, from_annotation, table
+from .explain_files import close, files, options_of, paths_of, schema_type, short
+from .origins import Origins
+from .signatures import expected, table
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -33,7 +29,9 @@ def syntax(line: str) -> str:
     if not equals:
         return f"{line}: expected key=value, such as optimizer.lr=0.01, or group=option, such as optimizer=adamw"
     if not re.fullmatch(r"[+~]*[\w./@:$-]+", key):
-        return f"{line}: {key!r} can not be a key: keys are words with dots between them, and there is no space around '='"
+        return (
+            f"{line}: {key!r} can not be a key: keys are words with dots between them, and there is no space around '='"
+        )
     return f"{line}: the value can not be read{_unbalanced(value)}; a text with special characters needs quotes: '{key}=\"{value}\"'"
 
 
@@ -51,12 +49,17 @@ def sweep(override: Override) -> str:
     """Several values where there is one run."""
     line = str(override.input_line)
     key, _, value = line.partition("=")
-    return f"{line}: several values are a sweep: add -m. A list is written {key}=[{value}]" if override.value_type.name == "SIMPLE_CHOICE_SWEEP" else f"{line}: a range of values is a sweep: add -m"  # type: ignore[union-attr]
+    if override.value_type is ValueType.SIMPLE_CHOICE_SWEEP:
+        return f"{line}: several values are a sweep: add -m. A list is written {key}=[{value}]"
+    return f"{line}: a range of values is a sweep: add -m"
 
 
 def refuse_option(line: str, group: str, value: Any, options: list[str], several: bool) -> None:
     """Refuse what is no option of a group. Raises ConfigError."""
-    names = [entry.text if isinstance(entry, QuotedString) else entry for entry in (value if isinstance(value, list) else [value])]
+    names = [
+        entry.text if isinstance(entry, QuotedString) else entry
+        for entry in (value if isinstance(value, list) else [value])
+    ]
     if len(names) > 1 and not several:
         raise ConfigError(f"{line}: the group {group!r} takes one option, not a list")
     for name in names:
@@ -64,17 +67,13 @@ def refuse_option(line: str, group: str, value: Any, options: list[str], several
             continue
         if not isinstance(name, str) or (name not in options and "${" not in name and name != "???"):
             shown_as = name if isinstance(name, str) else "true" if name is True else str(name)
-            raise ConfigError(f"{line}: no such option of the group {group!r}{_which(shown_as, names)}.{_options(shown_as, group, options)}")
+            raise ConfigError(
+                f"{line}: no such option of the group {group!r}{_which(shown_as, names)}.{options_of(shown_as, group, options)}"
+            )
 
 
 def _which(name: str, names: list[Any]) -> str:
     return f": {name!r}" if len(names) > 1 else ""
-
-
-def _options(name: str, group: str, options: list[str]) -> str:
-    near = did_you_mean(name, options) if name else ""
-    listed = f" (conf/{group} has: {', '.join(options)})" if options else ""
-    return near + listed if "Did you mean" in near else f" conf/{group} has: {', '.join(options)}" if options else " It is empty"
 
 
 def composition(error: Exception, hydra: Hydra, origins: Origins) -> ConfigError:
@@ -83,20 +82,35 @@ def composition(error: Exception, hydra: Hydra, origins: Origins) -> ConfigError
     repository = loader._parse_overrides_and_create_caching_repo(origins.config_name, [], origins.overrides)[1]
 
     def is_group(override: Override) -> bool:
-        return not override.is_value_path and repository.group_exists(override.key_or_group) and not isinstance(override._value, dict)
+        return (
+            not override.is_value_path
+            and repository.group_exists(override.key_or_group)
+            and not isinstance(override._value, dict)
+        )
 
     groups = [override for override in origins.overrides if is_group(override)]
     keys = [override for override in origins.overrides if not is_group(override)]
     try:
         config = hydra.compose_config(origins.config_name, [], RunMode.RUN, parsed_overrides=groups)
     except Exception as without:  # the keys are not to blame
+        for override in groups:
+            if override.is_add() and "Multiple values" in str(without):
+                return ConfigError(
+                    f"{override.input_line}: an option of {override.key_or_group!r} is chosen already; leave out the '+'"
+                )
+            if override.package is not None:
+                return ConfigError(
+                    f"{override.input_line}: nothing chooses from {override.get_key_element().lstrip('+')!r}; leave out '@{override.package}'"
+                )
         return files(without, origins)
     for override in keys:
         try:
             loader._apply_overrides_to_config([override], config)
         except Exception as found:
-            return ConfigError(_override(override, found, config, origins, sorted(repository.get_group_options("", None))))
-    return ConfigError(_short(error))
+            return ConfigError(
+                _override(override, found, config, origins, sorted(repository.get_group_options("", None)))
+            )
+    return ConfigError(short(error))
 
 
 def key(override: Override, error: Exception, config: DictConfig, origins: Origins) -> ConfigError:
@@ -121,15 +135,19 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
     if exists and isinstance(cause, ValidationError | TypeError | ValueError) and not isinstance(cause, ConfigKeyError):
         node = OmegaConf.select(config, key, throw_on_missing=False)
         if isinstance(node, DictConfig):
-            return f"{line}: {key!r} holds keys ({', '.join(f'{key}.{name}' for name in list(node)[:4])}, ...), not a value"
+            inside = ", ".join(f"{key}.{name}" for name in list(node)[:4])
+            return f"{line}: {key!r} holds keys{f' ({inside}, ...)' if inside else ''}, not a value"
         return f"{line}: {expected(schema_type(key) or ['any'])}"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or not exists:
         return f"{line}: {_unknown(key, config, roots)}{_addable(override, config)}"
-    return f"{line}: {_short(cause or error)}"
+    return f"{line}: {short(cause or error)}"
 
 
 def _unknown(key: str, config: DictConfig, roots: list[str]) -> str:
     *parents, last = key.split(".")
+    if parents and parents[0] in roots and not config.get(parents[0]):
+        option = f"[{parents[1]}]" if len(parents) > 1 else "..."
+        return f"no option of the group {parents[0]!r} is chosen; {parents[0]}={option} chooses one"
     node: Any = config
     for num, part in enumerate(parents):
         if not isinstance(node, DictConfig) or part not in node:
@@ -151,23 +169,10 @@ def _nearest(key: str, config: DictConfig, roots: list[str]) -> str:
     names = [str(name) for name in config if name != "hydra"]
     if first in names and rest:
         return ""
-    ending = sorted(path for path in _paths(config) if path.rpartition(".")[2] == key)
+    ending = sorted(path for path in paths_of(config) if path.rpartition(".")[2] == key)
     if ending:
         return f" Did you mean {' or '.join(map(repr, ending[:3]))}?"
-    near = did_you_mean(first, {*names, *roots} - {"schema", "config", "hydra"})
-    return near if "Did you mean" in near else " python -m launcher --help lists them."
-
-
-def _paths(node: Any, path: str = "") -> list[str]:
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
-        return [path]
-    found = []
-    for name in node:
-        if not path and name == "hydra":
-            continue
-        child = node._get_node(name)
-        found += _paths(child, f"{path}.{name}" if path else str(name))
-    return found
+    return close(first, {*names, *roots} - {"schema", "config", "hydra"}) or " python -m launcher --help lists them."
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -176,7 +181,7 @@ def _has(config: DictConfig, key: str) -> bool:
         node: Any = OmegaConf.select(config, ".".join(parents), throw_on_missing=False) if parents else config
     except OmegaConfBaseException:
         return False
-    return isinstance(node, DictConfig) and not node._is_none() and last in [str(name) for name in node.keys()]
+    return isinstance(node, DictConfig) and not node._is_none() and last in [str(name) for name in node]
 
 
 def _addable(override: Override, config: DictConfig) -> str:
@@ -190,98 +195,10 @@ def _addable(override: Override, config: DictConfig) -> str:
     return ""
 
 
-def schema_type(key: str) -> list[str]:
-    """The type of a key of the schema, as alternatives; none where the schema does not say."""
-    node: Any = schema.Config
-    for part in key.split("."):
-        hints = typing.get_type_hints(node) if hasattr(node, "__dataclass_fields__") else {}
-        if part not in hints:
-            return []
-        node = hints[part]
-    return from_annotation(node, {})
-
-
-def files(error: Exception, origins: Origins) -> ConfigError:
-    """A composition that fails without any key from the command line: a file is to blame."""
-    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        what = (error.problem or "").replace("found duplicate key", "the same key twice:")
-        return ConfigError(f"{_file(mark.name)}:{mark.line + 1}: this is no YAML: {what}")
-    text = str(error)
-    inside = re.match(r"In '(?P<config>[^']+)': ", text)
-    path = origins.path(inside["config"]) if inside else None
-    name = shown(path) if path else f"{inside['config']}" if inside else ""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        start = f"{name}: " if name else ""
-        if not group:
-            return ConfigError(f"{start}there is no config {option!r}")
-        return ConfigError(f"{start}{group}: {option}: no such option of the group {group!r}.{_options(option, group, list(error.options or []))}")
-    if isinstance(error, ConfigCompositionException) and path is not None:
-        cause = error.__context__
-        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-            return ConfigError(_in_file(path, cause))
-        stray = re.search(r"No earlier Group Default for '(?P<group>[^']+)'", text)
-        if stray:
-            loader = origins.loader
-            near = did_you_mean(stray["group"], [each for each in loader.list_groups("") if each != "hydra"])
-            return ConfigError(f"{name}: override /{stray['group']}: nothing before it chooses from such a group.{near}")
-        return ConfigError(f"{name}: {_short(text[inside.end() :])}" if inside else _short(text))
-    return ConfigError(_short(error))
-
-
-def _file(name: str) -> str:
-    from pathlib import Path
-
-    return shown(Path(name))
-
-
-def _in_file(path: Any, cause: OmegaConfBaseException) -> str:
-    from .origins import line_of
-
-    key = str(cause.full_key)
-    line = next((found for num in range(key.count(".") + 2) if (found := line_of(path, key.split(".")[num:]))), None)
-    where = f"{shown(path)}:{line}" if line else shown(path)
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        parent, _, last = key.rpartition(".")
-        structure = OmegaConf.structured(schema.Config)
-        node = OmegaConf.select(structure, parent) if parent else structure
-        inside = f"{parent!r} has no key" if parent else "there is no group or key"
-        names = [str(each) for each in node] if isinstance(node, DictConfig) else []
-        return f"{where}: {inside} {last!r}.{did_you_mean(last, names)}"
-    types = schema_type(key)
-    return f"{where}: {key}: {expected(types)}" if types else f"{where}: {key}: {_short(cause)}"
-
-
-def resolution(error: OmegaConfBaseException, config: DictConfig, origins: Origins) -> ConfigError:
-    """An interpolation that leads nowhere, or a resolver that refuses."""
-    said = refusal(error)
-    if said is not None:
-        return ConfigError(said)
-    key = str(error.full_key or "")
-    start = f"{origins(key)}: " if key else ""
-    if isinstance(error, InterpolationKeyError):
-        named = re.search(r"Interpolation key '([^']+)'", str(error))
-        wanted = named[1] if named else ""
-        return ConfigError(f"{start}${{{wanted}}} names no key.{_close(wanted, _paths(config))}")
-    unknown = re.search(r"Unsupported interpolation type (\S+)", str(error))
-    if unknown:
-        return ConfigError(f"{start}${{{unknown[1]}:...}} is no resolver of the launcher's")
-    return ConfigError(f"{start}{_short(error)}")
-
-
-def _close(wanted: str, paths: list[str]) -> str:
-    near = did_you_mean(wanted, paths)
-    return near if "Did you mean" in near else ""
-
-
-def missing(key: str, origins: Origins) -> str:
-    """A value that a file leaves to the person: `???`."""
-    found = origins.file(key)
-    return f"{key}: a value is needed{f' ({found} leaves it open)' if found else ''}: give {key}=..."
-
-
-def _short(error: Any) -> str:
-    """The first part of a library's message, on one line."""
-    text = re.split(r"\n(?:Config search path|Search path|See https|\s*full_key|\s*object_type|\s*reference_type)", str(error))[0]
-    return re.sub(r"\s*\n\s*", " ", text.strip())
+def stranger(key: str, config: DictConfig, origins: Origins) -> str:
+    """A key that was added where the schema has no room for one."""
+    typed = [str(each.input_line) for each in origins.overrides if f"{each.key_or_group}.".startswith(f"{key}.")]
+    parent, _, last = key.rpartition(".")
+    names = [str(name) for name in (config[parent] if parent else config) if name != last]
+    inside = f"{parent!r} has no key {last!r}" if parent else f"there is no group or key {last!r}"
+    return f"{typed[0] if typed else origins(key)}: {inside}.{close(last, names)}".rstrip(".")

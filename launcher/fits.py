@@ -68,12 +68,15 @@ def _metrics(config: dict[str, Any], task: Signature, estimator: bool, where: Wh
     known = task.facts.get("metric_names", ["loss"])
     names = [f"val/{name}" for name in known] + ([f"train/{name}" for name in known] if estimator else ["train/loss"])
     asked = {"objective.metric": config["objective"]["metric"]}
-    asked |= {f"stopping.{name}.metric": node["metric"] for name, node in (config["stopping"] or {}).items() if "metric" in node}
+    asked |= {
+        f"stopping.{name}.metric": node["metric"]
+        for name, node in (config["stopping"] or {}).items()
+        if "metric" in node
+    }
     for key, metric in asked.items():
         if metric not in names:
-            near = did_you_mean(metric, names)
-            listed = "" if "There are" in near else f" It has: {', '.join(names)}."
-            yield f"{where(key)}: {_name(config['task']['_target_'])} has no metric {metric!r}.{near.replace(' There are', ' It has')}{listed}"
+            near = did_you_mean(metric, names).partition(" There are")[0]
+            yield f"{where(key)}: {_name(config['task']['_target_'])} has no metric {metric!r}.{near} It has: {', '.join(names)}"
 
 
 def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
@@ -99,7 +102,12 @@ def _length(config: dict[str, Any], where: Where) -> Iterator[str]:
     warmup = scheduler.get("warmup", 0)
     share = isinstance(warmup, float) and 0 < warmup < 1
     shape = scheduler.get("warmup_shape", "linear")
-    if isinstance(warmup, bool) or not isinstance(warmup, int | float) or warmup < 0 or (not share and warmup != int(warmup)):
+    if (
+        isinstance(warmup, bool)
+        or not isinstance(warmup, int | float)
+        or warmup < 0
+        or (not share and warmup != int(warmup))
+    ):
         yield f"{where('scheduler.warmup')}: expected a share of the run below 1, or a whole number of steps"
         return
     if shape not in ("linear", "cosine"):
@@ -111,16 +119,16 @@ def _length(config: dict[str, Any], where: Where) -> Iterator[str]:
             return
         for key, value in scheduler.items():
             if value in LENGTHS[:2] or (key == "warmup" and share):
-                yield f"{where(f'scheduler.{key}')}: it depends on the length of the run in steps, which training.max_time does not tell: give training.max_steps or training.max_epochs too, or scheduler=constant scheduler.warmup=0"
+                yield f"{where(f'scheduler.{key}')}: depends on the run's length in steps, which training.max_time does not tell: give training.max_epochs or training.max_steps too"
     elif steps is not None and not share and warmup >= steps > 1:
         yield f"{where('scheduler.warmup')}: {int(warmup)} steps of warm-up in a run of training.max_steps={steps}"
 
 
 def _batch(config: dict[str, Any], where: Where) -> Iterator[str]:
     batch, accumulate = config["training"]["batch_size"], config["training"]["accumulate"]
-    ranks = config["parallel"].get("num_processes") or 1
-    cut = accumulate * ranks
-    if isinstance(cut, int) and batch % cut:
+    ranks = config["parallel"].get("num_processes", 1)
+    cut = accumulate * ranks if isinstance(ranks, int) else 1
+    if batch % cut:
         near = sorted({max(1, batch // cut) * cut, ceil(batch / cut) * cut})
         key = "training.batch_size" if accumulate == 1 else "training.accumulate"
         yield (

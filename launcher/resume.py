@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
 
-ALLOWED = ("parallel", "loading", "cluster", "tracker", "debug", "training.max_epochs", "training.max_steps", "training.max_time")
+ALLOWED = (
+    "parallel",
+    "loading",
+    "cluster",
+    "tracker",
+    "debug",
+    "training.max_epochs",
+    "training.max_steps",
+    "training.max_time",
+)
 """What may change between a run's halves: where it runs, how long, and what is written beside it."""
 
 LENGTHS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": "wall_s"}
@@ -31,18 +40,27 @@ def asked(overrides: list[str]) -> bool:
     return any(word.startswith("resume=") and word not in ("resume=", "resume=null") for word in overrides)
 
 
-def resume(hydra: Hydra, overrides: list[str], config_name: str) -> tuple[DictConfig, Path]:
-    """The config of the run to continue, with the overrides in it, and its folder. Raises ConfigError."""
+def resume(hydra: Hydra, overrides: list[str], config_name: str) -> compose.Composed:
+    """The config of the run to continue, with the overrides in it. Raises ConfigError."""
     parsed = compose.parse(hydra, config_name, overrides)
     by_key = {override.key_or_group: override for override in parsed}
     folder = Path(str(by_key.pop("resume").value()))
     refused = [str(override.input_line) for key, override in by_key.items() if not _allowed(key)]
     if refused:
-        raise ConfigError(f"{', '.join(refused)}: a resumed run keeps its config; what may change is {', '.join(ALLOWED)}")
+        raise ConfigError(
+            f"{', '.join(refused)}: a resumed run keeps its config; what may change is {', '.join(ALLOWED)}"
+        )
     saved = load(folder)
     config = _apply(hydra, saved.copy(), list(by_key.values()), config_name)
     refuse_complete(folder, saved, config)
-    return config, folder
+
+    def where(key: str) -> str:
+        if key in by_key:
+            return str(by_key[key].input_line)
+        line = line_of(folder / "config.yaml", key.split("."))
+        return f"{folder / 'config.yaml'}:{line}: {key}" if line else key
+
+    return compose.Composed(config, folder, where)
 
 
 def _allowed(key: str) -> bool:
@@ -53,18 +71,24 @@ def load(folder: Path) -> DictConfig:
     """The config of a run's folder, checked against the schema. Raises ConfigError for what is no such folder."""
     start = f"resume={folder}: "
     if not folder.is_dir():
-        raise ConfigError(f"{start}{'that is a file' if folder.exists() else 'no such folder'}; a run's folder is wanted, such as outputs/<date>/<time>-<id>")
+        raise ConfigError(
+            f"{start}{'that is a file' if folder.exists() else 'no such folder'}; a run's folder is wanted, such as outputs/<date>/<time>-<id>"
+        )
     if not (folder / "config.yaml").is_file():
         inside = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
         if (folder / "study.journal").exists() or (folder / "trials.csv").exists():
-            raise ConfigError(f"{start}that is a sweep's folder; the same command with -m and the same hydra.sweeper.study_name continues a sweep")
+            raise ConfigError(
+                f"{start}that is a sweep's folder; the same command with -m and the same hydra.sweeper.study_name continues a sweep"
+            )
         near = f"; it holds the runs {', '.join(inside[:3])}{', ...' if len(inside) > 3 else ''}" if inside else ""
         raise ConfigError(f"{start}no run is here (there is no config.yaml){near}")
     try:
         loaded = read_config(folder)
         found = loaded.get("format")
         if found != schema.FORMAT:
-            raise ConfigError(f"{start}the run was written in format {found}; this launcher reads format {schema.FORMAT}")
+            raise ConfigError(
+                f"{start}the run was written in format {found}; this launcher reads format {schema.FORMAT}"
+            )
         config = OmegaConf.merge(OmegaConf.structured(schema.Config), loaded)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
@@ -80,7 +104,9 @@ def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_n
     """The saved config with whole groups taken from a fresh composition, then single keys set."""
     loader = compose.loader_of(hydra)
     origins = Origins(loader, config_name, overrides)
-    groups = [override for override in overrides if "." not in override.key_or_group and not isinstance(override._value, dict)]
+    groups = [
+        override for override in overrides if "." not in override.key_or_group and not isinstance(override._value, dict)
+    ]
     if groups:
         from hydra.types import RunMode
 
@@ -105,8 +131,13 @@ def refuse_complete(folder: Path, saved: DictConfig, config: DictConfig) -> None
     result = read_result(folder)
     if result is None or result["status"] not in ("completed", "stopped", "pruned"):
         return
-    reached = [name for name in LENGTHS if _limit(config, name) is not None and _done(result, name) >= _limit(config, name)]
-    longer = any(_limit(saved, name) is not None and (_limit(config, name) or float("inf")) > _limit(saved, name) for name in LENGTHS)
+    reached = [
+        name for name in LENGTHS if _limit(config, name) is not None and _done(result, name) >= _limit(config, name)
+    ]
+    longer = any(
+        _limit(saved, name) is not None and (_limit(config, name) or float("inf")) > _limit(saved, name)
+        for name in LENGTHS
+    )
     if reached or not longer:
         how = "completed" if result["status"] == "completed" else f"{result['status']}: {result['reason']}"
         name = reached[0] if reached else "max_epochs"

@@ -5,7 +5,7 @@ and takes down its arguments and the class attributes by which tasks, models and
 table to the code. Targets that are not in it (from another package, or a user's own) are imported and read then.
 
 A type is a list of alternatives: `int`, `float`, `bool`, `str`, `none`, `dict`, `object`, `list`, `list[float]`,
-a number within bounds as `int[1,inf)`, a word as `'linear'`. No alternatives: anything goes.
+`list[float]2` (of two), a number within bounds as `int[1,inf)`, a word as `'linear'`. No alternatives: anything goes.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ FACTS = ("kinds", "kind", "provides", "metric_names", "estimators", "packages")
 """Class attributes that say what goes with what."""
 
 _NUMBER = re.compile(r"(int|float)([\[(])([^,]+),([^\])]+)([\])])")
+_LIST = re.compile(r"list\[(.*)\](\d*)")
 _WORDS = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "none": "null",
     "list": "a list", "dict": "a mapping", "object": "a node with a _target_",
 }  # fmt: skip
+_PLURAL = {"int": "whole numbers", "float": "numbers", "str": "texts", "bool": "truth values", "dict": "mappings"}
 
 
 @dataclass
@@ -105,11 +107,17 @@ def read_signature(target: Any) -> Signature:
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             constraint = constraints.get(parameter.name)
             result.parameters[parameter.name] = (
-                _from_constraints(constraint) if isinstance(constraint, list) else from_annotation(parameter.annotation, names)
+                _from_constraints(constraint)
+                if isinstance(constraint, list)
+                else from_annotation(parameter.annotation, names)
             )
             if parameter.default is parameter.empty:
                 result.required.append(parameter.name)
-    result.facts = {name: _plain(getattr(target, name)) for name in FACTS if isinstance(getattr(target, name, None), str | tuple | list | dict | bool)}
+    result.facts = {
+        name: _plain(getattr(target, name))
+        for name in FACTS
+        if isinstance(getattr(target, name, None), str | tuple | list | dict | bool)
+    }
     if _is_estimator(target):
         result.facts["estimator"] = True
     return result
@@ -135,7 +143,17 @@ def from_annotation(annotation: Any, names: dict[str, Any]) -> list[str]:
 
 
 def _alternatives(annotation: Any) -> Iterator[str]:
-    simple = {int: "int", float: "float", bool: "bool", str: "str", type(None): "none", None: "none", dict: "dict", list: "list", tuple: "list"}
+    simple = {
+        int: "int",
+        float: "float",
+        bool: "bool",
+        str: "str",
+        type(None): "none",
+        None: "none",
+        dict: "dict",
+        list: "list",
+        tuple: "list",
+    }
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated or isinstance(annotation, typing.NewType):
         yield from _alternatives(arguments[0] if arguments else annotation.__supertype__)
@@ -149,12 +167,16 @@ def _alternatives(annotation: Any) -> Iterator[str]:
         for argument in arguments:
             yield from _alternatives(argument)
     elif origin is Literal:
-        yield from (repr(argument) if isinstance(argument, str) else "none" if argument is None else "any" for argument in arguments)
-    elif isinstance(origin, type) and issubclass(origin, dict | typing.Mapping):  # type: ignore[arg-type]  # an abstract class
+        for argument in arguments:
+            number = f"int[{argument},{argument}]" if type(argument) is int else "any"
+            yield repr(argument) if isinstance(argument, str) else "none" if argument is None else number
+    elif isinstance(origin, type) and issubclass(origin, dict | typing.Mapping):
         yield "dict"
-    elif isinstance(origin, type) and origin is not type and issubclass(origin, typing.Iterable):  # type: ignore[arg-type]
-        inner = {alternative for argument in arguments if argument is not ... for alternative in _alternatives(argument)} - {"object"}
-        yield f"list[{inner.pop()}]" if len(inner) == 1 and "any" not in inner else "list"
+    elif isinstance(origin, type) and origin is not type and issubclass(origin, typing.Iterable):
+        entries = [argument for argument in arguments if argument is not ...]
+        inner = {alternative for entry in entries for alternative in _alternatives(entry)} - {"object"}
+        num = len(entries) if origin is tuple and ... not in arguments else ""
+        yield f"list[{inner.pop()}]{num}" if len(inner) == 1 and "any" not in inner else "list"
     else:
         yield "object"
 
@@ -175,7 +197,9 @@ def _from_constraints(constraints: list[Any]) -> list[str]:
             high = "inf" if constraint.right is None else repr(constraint.right)
             opening = "[" if constraint.closed in ("left", "both") else "("
             closing = "]" if constraint.closed in ("right", "both") else ")"
-            found.append(f"{'int' if constraint.type.__name__ == 'Integral' else 'float'}{opening}{low},{high}{closing}")
+            found.append(
+                f"{'int' if constraint.type.__name__ == 'Integral' else 'float'}{opening}{low},{high}{closing}"
+            )
         elif kind in ("StrOptions", "Options") and all(isinstance(option, str) for option in constraint.options):
             found += sorted(repr(str(option)) for option in constraint.options)
         elif constraint is dict or constraint is list:
@@ -189,7 +213,8 @@ def _from_constraints(constraints: list[Any]) -> list[str]:
 
 def matches(value: Any, alternatives: list[str]) -> bool:
     """Whether a plain value is one of a type's alternatives; a node with a `_target_` is taken to be right."""
-    return not alternatives or isinstance(value, dict) and "_target_" in value or any(_matches(value, each) for each in alternatives)
+    node = isinstance(value, dict) and "_target_" in value
+    return not alternatives or node or any(_matches(value, each) for each in alternatives)
 
 
 def _matches(value: Any, alternative: str) -> bool:
@@ -199,9 +224,15 @@ def _matches(value: Any, alternative: str) -> bool:
         if not _matches(value, kind) or math.isnan(value):
             return False
         above = value >= float(low) if opening == "[" else value > float(low)
-        return above and (value <= float(high) if closing == "]" else value < float(high))
-    if alternative.startswith("list["):
-        return isinstance(value, list) and all(_matches(entry, alternative[5:-1]) for entry in value)
+        return bool(above and (value <= float(high) if closing == "]" else value < float(high)))
+    entries = _LIST.fullmatch(alternative)
+    if entries:
+        kind, num = entries.groups()
+        return (
+            isinstance(value, list)
+            and (not num or len(value) == int(num))
+            and all(_matches(each, kind) for each in value)
+        )
     if alternative.startswith(("'", '"')):
         return isinstance(value, str) and repr(value) == alternative
     if alternative in ("int", "float"):
@@ -224,11 +255,15 @@ def _words(alternative: str) -> str:
     number = _NUMBER.fullmatch(alternative)
     if number:
         kind, opening, low, high, closing = number.groups()
+        if low == high:
+            return low
         lower = None if low == "-inf" else f"{'at least' if opening == '[' else 'above'} {low}"
         upper = None if high == "inf" else f"{'at most' if closing == ']' else 'below'} {high}"
         return " ".join(filter(None, (_WORDS[kind], " and ".join(filter(None, (lower, upper))))))
-    if alternative.startswith("list["):
-        return f"a list of {alternative[5:-1]}s"
+    entries = _LIST.fullmatch(alternative)
+    if entries:
+        kind, num = entries.groups()
+        return f"a list of {num and num + ' '}{_PLURAL.get(kind, 'lists')}"
     return _WORDS[alternative]
 
 
@@ -272,4 +307,4 @@ def dumps(entries: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     TABLE.write_text(dumps(build_table()))
-    print(f"{TABLE}: {len(targets())} targets")
+    sys.stdout.write(f"{TABLE}: {len(targets())} targets\n")

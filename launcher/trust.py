@@ -15,7 +15,20 @@ from typing import Any
 
 from .errors import ConfigError
 
-_ROOMS = ("algorithms", "data", "loops", "monitors", "optim", "parallel", "precision", "procedures", "schedule", "search", "tasks", "trackers")
+_ROOMS = (
+    "algorithms",
+    "data",
+    "loops",
+    "monitors",
+    "optim",
+    "parallel",
+    "precision",
+    "procedures",
+    "schedule",
+    "search",
+    "tasks",
+    "trackers",
+)
 # Whole packages of scikit-learn are not safe: sklearn.utils can start a process. These hold estimators and splitters.
 _SKLEARN = (
     "calibration", "cluster", "compose", "cross_decomposition", "decomposition", "discriminant_analysis", "dummy", "ensemble",
@@ -33,7 +46,10 @@ WHITELIST = (
     "transformers.optimization.*",  # not transformers.*: from_pretrained can run code from the hub
 )
 
-_SECRET = re.compile(r"(.*_)?(api_?key|access_key|secret_key|password|passwd|secret|credentials?|(api|auth|access|bearer|hf|hub|refresh)_token)|token", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(.*_)?(api_?key|access_key|secret_key|password|passwd|secret|credentials?|(api|auth|access|bearer|hf|hub|refresh)_token)|token",
+    re.IGNORECASE,
+)
 _LOGIN = re.compile(r"\w+://[^/@\s:]*:[^/@\s]+@")
 
 
@@ -42,7 +58,9 @@ def whitelist() -> list[str]:
     added = [entry.strip() for entry in os.environ.get("LAUNCHER_TRUST", "").split(",") if entry.strip()]
     for pattern in added:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*(\.\*)?", pattern):
-            raise ConfigError(f"LAUNCHER_TRUST={pattern}: expected names such as my_package.* or my_package.models.Net, with commas between them")
+            raise ConfigError(
+                f"LAUNCHER_TRUST={pattern}: expected names such as my_package.* or my_package.models.Net, with commas between them"
+            )
     registry = importlib.import_module("launcher.tasks.registry")
     return [*WHITELIST, *registry.trusted(), *added]
 
