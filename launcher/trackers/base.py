@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
+
+
 class Tracker(ABC):
     """One place beside metrics.jsonl. Its methods are called in a thread of its own, in the order below.
 
@@ -45,7 +49,9 @@ class Tracker(ABC):
             )
 
     @abstractmethod
-    def start(self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None) -> None:
+    def start(
+        self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
+    ) -> None:
         """Begin, or take up again.
 
         `config` is the resolved config, nested; `facts` are the run's: device, parameters, …; `folder` is the run's.
@@ -56,13 +62,13 @@ class Tracker(ABC):
     def log(self, values: dict[str, float], step: int) -> None:
         """Keep plain floats, by their names in metrics.jsonl."""
 
-    def flush(self) -> None:
+    def flush(self) -> None:  # noqa: B027  # not every tracker holds something back
         """Make what was logged readable by others, and safe from the end of this process."""
 
-    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:  # noqa: B027  # not every tracker has pictures
         """Keep a picture: uint8, shape [height, width, 3]. A tracker without pictures passes over it."""
 
-    def close(self, result: dict[str, Any], step: int) -> None:
+    def close(self, result: dict[str, Any], step: int) -> None:  # noqa: B027  # not every tracker has an end
         """The fit is over; `result` is what result.json will say. Return when nothing is left to be sent."""
 
 
@@ -79,7 +85,7 @@ class Recorder:
         folder: Path,
         trackers: list[Tracker],
         is_main: bool = True,
-        warn: Callable[[str], None] = lambda text: print(f"warning: {text}", file=sys.stderr),
+        warn: Callable[[str], None] = _to_stderr,
     ) -> None:
         self.path = folder / FILE
         self.is_main = is_main

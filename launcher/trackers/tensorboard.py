@@ -25,7 +25,9 @@ class TensorBoard(Tracker):
 
     _tracker: TensorBoardTracker
 
-    def start(self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None) -> None:
+    def start(
+        self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
+    ) -> None:
         from accelerate import PartialState
         from accelerate.tracking import TensorBoardTracker
 
@@ -39,7 +41,7 @@ class TensorBoard(Tracker):
 
     def log(self, values: dict[str, float], step: int) -> None:
         # One event for the whole line. Accelerate's `log` writes one a value and flushes each: four times the work.
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]  # ships no types
 
         line = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._tracker.tracker.file_writer.add_summary(Summary(value=line), step)
@@ -56,4 +58,6 @@ class TensorBoard(Tracker):
 
     def _text(self, name: str, value: dict[str, Any], step: int) -> None:
         text = json.dumps(value, indent=2, default=str)
-        self._tracker.log({name: "\n".join(f"    {line}" for line in text.splitlines())}, step=step)  # a Markdown code block
+        self._tracker.log(
+            {name: "\n".join(f"    {line}" for line in text.splitlines())}, step=step
+        )  # a Markdown code block

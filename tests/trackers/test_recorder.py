@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import resource
 import signal
 import struct
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -34,7 +33,9 @@ class Memory(Tracker):
         self.closed: dict[str, Any] | None = None
         self.times_logged: list[int] = []
 
-    def start(self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None) -> None:
+    def start(
+        self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
+    ) -> None:
         self.described = (config, facts, name, folder)
         self.resume_step = resume_step
         for step in [step for step in self.held if resume_step is not None and step >= resume_step]:
@@ -62,7 +63,9 @@ def test_one_object_a_line_with_step_epoch_and_time_first(tmp_path: Path) -> Non
     ]
 
 
-@pytest.mark.parametrize("value", [0.1, 1 / 3, 5e-324, -0.0, 1.7976931348623157e308, 2.0**-30, math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize(
+    "value", [0.1, 1 / 3, 5e-324, -0.0, 1.7976931348623157e308, 2.0**-30, math.inf, -math.inf, math.nan]
+)
 def test_a_float_comes_back_with_the_same_bits_and_the_line_is_strict_json(tmp_path: Path, value: float) -> None:
     recorder = Recorder(tmp_path, [])
     recorder.log(1, {"x": value, "y": 2.0}, epoch=0.0, time_s=0.0)
@@ -95,7 +98,9 @@ def test_every_line_survives_sigkill(tmp_path: Path) -> None:
         "for step in range(10**9):\n"
         "    recorder.log(step, {'loss': 1 / (step + 1)}, 0.0, 0.0); print(step, flush=True)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     assert process.stdout is not None
     said = [int(process.stdout.readline()) for _ in range(50)]
     process.send_signal(signal.SIGKILL)
@@ -122,7 +127,12 @@ def test_a_resume_cuts_the_file_at_the_checkpoint_and_no_step_stands_twice(tmp_p
     second.load_state_dict(json.loads(json.dumps(state)))
     assert lines(tmp_path) == uninterrupted
     second.log(4, {"loss": 0.25}, epoch=4.0, time_s=0.0)
-    assert [(record["step"], record["loss"]) for record in read(tmp_path / FILE)] == [(1, 1.0), (2, 0.5), (3, 1 / 3), (4, 0.25)]
+    assert [(record["step"], record["loss"]) for record in read(tmp_path / FILE)] == [
+        (1, 1.0),
+        (2, 0.5),
+        (3, 1 / 3),
+        (4, 0.25),
+    ]
     assert second.state_dict()["offset"] == (tmp_path / FILE).stat().st_size
 
 
@@ -183,8 +193,9 @@ def test_a_full_disk_is_a_training_error_and_leaves_whole_lines(tmp_path: Path) 
         "    for step in range(1, 9): recorder.log(step, {'loss': 0.5}, 0.0, 0.0)\n"
         "except TrainingError as error: print(step, error)\n"
     )
-    assert resource.RLIMIT_FSIZE is not None
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout.startswith(f"4 {tmp_path / FILE}: File too large")
     assert [record["step"] for record in read(tmp_path / FILE)] == [1, 2, 3]
     assert (tmp_path / FILE).stat().st_size == 3 * len(line)
@@ -241,7 +252,12 @@ def test_a_resumed_tracker_holds_each_step_once_also_those_it_had_lost(tmp_path:
     second.close(RESULT)
     assert memory.described[0] == described
     assert memory.resume_step == 2
-    assert memory.held == {1: {"train/loss": 1.0}, 2: {"train/loss": 0.5}, 3: {"train/loss": 1 / 3, "val/loss": 0.1}, 4: {"train/loss": 0.25}}
+    assert memory.held == {
+        1: {"train/loss": 1.0},
+        2: {"train/loss": 0.5},
+        3: {"train/loss": 1 / 3, "val/loss": 0.1},
+        4: {"train/loss": 0.25},
+    }
     assert memory.times_logged == [2, 3, 3, 4]
 
 
@@ -349,7 +365,7 @@ def test_a_tracker_far_behind_is_switched_off(tmp_path: Path, monkeypatch: pytes
 
 class Absent(Memory):
     name = "absent"
-    packages = {"no_such_module_here": "no-such-package", "json": "json"}
+    packages: ClassVar[dict[str, str]] = {"no_such_module_here": "no-such-package", "json": "json"}
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
@@ -365,5 +381,7 @@ def test_recorder_imports_neither_torch_nor_a_tracker() -> None:
         "import sys; import launcher.trackers.base, launcher.trackers.tensorboard as t; t.TensorBoard.check()\n"
         "print([name for name in ('torch', 'accelerate', 'tensorboard', 'numpy') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ})
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True, env={**os.environ}
+    )
     assert done.stdout.strip() == "[]"

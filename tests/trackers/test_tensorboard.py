@@ -13,7 +13,7 @@ from launcher.trackers.jsonl import FILE, read
 from launcher.trackers.tensorboard import TensorBoard
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = {"name": "digits", "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]}, "tags": [], "model": None}
+CONFIG: dict[str, Any] = {"name": "digits", "optimizer": {"lr": 1e-3, "betas": [0.9, 0.999]}, "tags": [], "model": None}
 
 
 def events(folder: Path) -> Any:

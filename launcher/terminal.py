@@ -1,0 +1,215 @@
+"""What a console draws on: plain lines, or a terminal with one live line at its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from .figures import printable, share
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.text import Text
+
+    from .console import View
+
+Words = list[tuple[str, str]]
+"""A line as (text, role), the roles being those of `STYLES`; on a narrow terminal the last words are left out."""
+STYLES = {
+    "": "",
+    "faint": "dim",
+    "good": "bold green",
+    "bad": "bold red",
+    "warning": "yellow",
+    "title": "bold",
+    "bar": "cyan",
+}
+QUIET_S = 30.0
+"""In plain output a line of progress comes at the latest after this long, or after a fiftieth of the time so far."""
+GAP = "  "
+
+
+class Surface(Protocol):
+    interval_s: float
+    """How often to look at a run."""
+
+    def line(self, words: Words) -> None:
+        """A permanent line."""
+
+    def table(self, rows: list[tuple[str, str]], role: str = "") -> None:
+        """Permanent labelled lines; with a role, the first of them stands out in it."""
+
+    def commands(self, rows: list[tuple[str, str]]) -> None:
+        """Permanent labelled lines to be copied: never broken."""
+
+    def progress(self, view: View) -> None:
+        """How far a run is."""
+
+    def stop(self) -> None:
+        """No more progress: leave everything as it was found."""
+
+    def forked(self) -> None:
+        """This process is a child of the one that draws."""
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a line can be drawn over: a terminal, not a dumb one, and not one that CI keeps as a log."""
+    if os.environ.get("TERM", "dumb") in ("", "dumb", "unknown") or os.environ.get("CI"):
+        return False
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def spelled(text: str, stream: TextIO) -> str:
+    """The text without control characters, in signs that the stream's encoding has."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    clean = printable(text)
+    try:
+        clean.encode(encoding)
+    except UnicodeEncodeError:
+        for sign, ascii_sign in (("±", "+/-"), ("…", "..."), ("·", "-"), ("×", "x")):
+            clean = clean.replace(sign, ascii_sign)
+        clean = clean.encode(encoding, "backslashreplace").decode(encoding)
+    return clean
+
+
+class Plain:
+    """Lines without control codes, for files, pipes, SLURM's logs and CI."""
+
+    interval_s = 1.0
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._said_at = time.monotonic()
+        self._said_share = 0.0
+
+    def line(self, words: Words) -> None:
+        self._said_at = time.monotonic()
+        self._stream.write(spelled(GAP.join(text for text, _ in words), self._stream).rstrip() + "\n")
+        self._stream.flush()
+
+    def table(self, rows: list[tuple[str, str]], role: str = "") -> None:
+        width = max((len(label) for label, _ in rows), default=0)
+        for label, text in rows:
+            self.line([(f"{label:<{width}}", ""), (text, "")])
+
+    def commands(self, rows: list[tuple[str, str]]) -> None:
+        self.table(rows)
+
+    def progress(self, view: View) -> None:
+        """After every tenth of the run, not within five seconds of another line; else when it was quiet for long."""
+        quiet, done = time.monotonic() - self._said_at, view.share or 0.0
+        if (done - self._said_share >= 0.1 and quiet >= 5) or quiet >= max(QUIET_S, view.elapsed / 50):
+            self._said_share = done
+            self.line([(f"{share(done):>4}", "")] * (view.share is not None) + [(word, "") for word in view.words()])
+
+    def stop(self) -> None:
+        self._said_share = 0.0
+
+    def forked(self) -> None:
+        return
+
+
+class Terminal:
+    """Permanent lines with a live one below them, through rich.
+
+    The cursor is never hidden: so a run that is killed leaves nothing that would have to be put right.
+    What other code prints while the line is there comes above it.
+    """
+
+    interval_s = 0.25
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        class Steady(Console):
+            def show_cursor(self, show: bool = True) -> bool:
+                return False
+
+            def on_broken_pipe(self) -> None:
+                raise BrokenPipeError
+
+        self._stream = stream
+        self._console = Steady(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
+        self._live: Live | None = None
+        self._before = (sys.stdout, sys.stderr)
+        self._ascii = not self._console.encoding.startswith("utf")
+
+    def line(self, words: Words) -> None:
+        self._console.print(self._text(words))
+
+    def table(self, rows: list[tuple[str, str]], role: str = "") -> None:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.ROUNDED, show_header=False, border_style="dim") if role else Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for index, (label, text) in enumerate(rows):
+            style = STYLES[role] if role and index == 0 else ""
+            table.add_row(self._text([(label, "")], style), self._text([(text, "")]), style=style)
+        self._console.print(table)
+
+    def commands(self, rows: list[tuple[str, str]]) -> None:
+        width = max((len(label) for label, _ in rows), default=0)
+        for label, text in rows:
+            words = [(f"{label:<{width}}", "faint"), (text, "")]
+            self._console.print(self._text(words, fit=False), soft_wrap=True)
+
+    def progress(self, view: View) -> None:
+        from rich.live import Live
+
+        if self._live is None:
+            self._before = (sys.stdout, sys.stderr)
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=is_terminal(sys.stdout),
+                redirect_stderr=is_terminal(sys.stderr),
+            )
+            self._live.start()
+        self._live.update(self._bar(view), refresh=True)
+
+    def stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def forked(self) -> None:
+        if self._live is not None:
+            sys.stdout, sys.stderr = self._before
+
+    def _bar(self, view: View) -> Text:
+        words = view.words()
+        room = self._console.width - 1 - len("100%" + GAP) * (view.share is not None)
+        while len(words) > 1 and len(GAP.join(words)) + 8 > room:
+            words.pop()
+        said: Words = [(word, "") for word in words]
+        if view.share is None:
+            return self._text(said)
+        length = min(30, room - len(GAP.join(words)) - len(GAP))
+        done = int(length * view.share)
+        full, empty = ("#", ".") if self._ascii else ("━", "─")
+        bar: Words = [] if length < 6 else [(full * done, "bar"), (empty * (length - done), "faint")]
+        return (
+            self._text(bar, gap="")
+            .append(GAP if bar else "")
+            .append(self._text([(f"{share(view.share):>4}", ""), *said]))
+        )
+
+    def _text(self, words: Words, style: str = "", gap: str = GAP, fit: bool = True) -> Text:
+        """The words in their styles; those that the width has no room for are left out from the end."""
+        from rich.text import Text
+
+        spelt = [(spelled(text, self._stream), role) for text, role in words]
+        while fit and len(spelt) > 1 and len(gap.join(text for text, _ in spelt)) > self._console.width:
+            spelt.pop()
+        text = Text(style=style)
+        for index, (word, role) in enumerate(spelt):
+            text.append(gap if index else "").append(word, STYLES[role])
+        return text
