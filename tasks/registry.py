@@ -57,8 +57,8 @@ def register(config_store: ConfigStore) -> None:
 
 
 def search_path() -> list[str]:
-    """Hydra's names for the config folders of the packages that have one."""
-    return [f"pkg://{package}.conf" for package in _packages() if _conf(package) is not None]
+    """Hydra's names for the config folders of the packages that have one; `pkg://` would ask for an `__init__.py` in each."""
+    return [f"file://{folder}" for folder in map(_conf, _packages()) if folder is not None]
 
 
 def trusted() -> list[str]:

@@ -32,7 +32,7 @@ def test_a_command_has_its_own_folder_and_environment(launch: Launch, tmp_path: 
     there.mkdir()
     (here / "mine" / "optimizer" / "own.yaml").write_text("_target_: torch.optim.SGD\n_partial_: true\nlr: ${oc.env:RATE}\n")
     words = ["--config-dir", "mine", "optimizer=own", "--cfg", "job", "--resolve", "--package", "optimizer"]
-    assert "lr: 0.25" in launch(*words, cwd=here, env={"RATE": "0.25"}).stdout
+    assert "lr: '0.25'" in launch(*words, cwd=here, env={"RATE": "0.25"}).stdout
     assert "RATE" not in os.environ
     assert "no such folder" in launch(*words, cwd=there).stderr
 

@@ -15,13 +15,13 @@ from tests.harness import ROOT
 # its own row and from those below.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("actions", "check", "compose", "explain", "fits", "origins", "place", "procedures", "report", "resume", "search"),
+    ("actions", "check", "compose", "explain", "explain_files", "fits", "origins", "place", "procedures", "report", "resume", "search"),
     ("elastic", "worker"),
     ("build",),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     ("algorithm", "checkpoint", "console", "data", "export", "folder", "precision", "result", "run", "signals", "terminal"),
     ("functional", "optim", "schedule"),
-    ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "trust", "wording"),
+    ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "trust", "values", "wording"),
     ("launcher",),  # the package itself: where things lie
 )
 PEERS = ROWS[4]

@@ -1,0 +1,1 @@
+"""Which half of a row of numbers has the bigger sum?"""
