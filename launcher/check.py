@@ -19,9 +19,10 @@ from . import schema
 from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES
 from .errors import ConfigError, did_you_mean
 from .fits import fits
-from .signatures import Signature, expected, locate, matches, signature, table
+from .signatures import Signature, locate, signature, table
 from .trust import allowed, home
 from .trust import whitelist as whitelist
+from .values import expected, matches
 
 CONTROLS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 """Words of Hydra's inside a node with a `_target_`."""

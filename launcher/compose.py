@@ -167,9 +167,9 @@ def finish(config: DictConfig, origins: Origins) -> DictConfig:
     return config
 
 
-def _strangers(node: DictConfig, cls: type, path: str = "") -> list[str]:
+def _strangers(node: DictConfig, cls: Any, path: str = "") -> list[str]:
     """The keys that `+` has put where the schema has none."""
-    fields = cls.__dataclass_fields__  # type: ignore[attr-defined]  # one of the schema's dataclasses
+    fields = cls.__dataclass_fields__
     found = [f"{path}{name!s}" for name in node if name not in fields]
     for name, field in fields.items():
         nested: Any = field.default_factory

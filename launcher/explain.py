@@ -13,7 +13,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from .errors import ConfigError, did_you_mean
 from .explain_files import close, files, options_of, paths_of, schema_type, short
 from .origins import Origins
-from .signatures import expected, table
+from .signatures import table
+from .values import expected
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra

@@ -17,7 +17,8 @@ from . import schema
 from .errors import ConfigError, did_you_mean
 from .origins import Origins, line_of, shown
 from .resolvers import refusal
-from .signatures import expected, from_annotation
+from .signatures import from_annotation
+from .values import expected
 
 
 def files(error: Exception, origins: Origins) -> ConfigError:

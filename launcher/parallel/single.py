@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from launcher.precision import Precision
 
 from .base import Parallel
@@ -11,5 +13,5 @@ from .devices import choose_device
 class Single(Parallel):
     """One process with the whole model on one device."""
 
-    def __init__(self, precision: Precision, device: str = "auto", num_processes: int = 1) -> None:
+    def __init__(self, precision: Precision, device: str = "auto", num_processes: Literal[1] = 1) -> None:
         super().__init__(precision, choose_device(device))
