@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
 
+SWEEPER = "launcher.search.sweeper.LauncherSweeper"
 INTERRUPTED = 130
 """Exit status after Ctrl-C before anything was started: 128 + SIGINT, as shells have it."""
 
@@ -160,18 +161,18 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
 
     from . import compose, explain
     from .origins import Origins
-    from .search.sweeper import LauncherSweeper
 
     parsed = compose.parse(hydra, name, overrides, sweep=True)
     try:
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
     except compose.REFUSALS as error:
         raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
-    target = f"{LauncherSweeper.__module__}.{LauncherSweeper.__qualname__}"
-    if config.hydra.sweeper.get("_target_") != target:
+    if config.hydra.sweeper.get("_target_") != SWEEPER:
         raise ConfigError(
             f"hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']}: a sweep is run by hydra/sweeper=launcher; leave it out"
         )
+    from .search.sweeper import LauncherSweeper
+
     HydraConfig.instance().set_config(config)
     Plugins.instance().register(LauncherSweeper)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())

@@ -42,7 +42,7 @@ def files(error: Exception, origins: Origins) -> ConfigError:
     if isinstance(error, ConfigCompositionException) and path is not None:
         cause = error.__context__
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-            return ConfigError(_in_file(path, cause))
+            return ConfigError(in_file(path, cause))
         stray = re.search(r"No earlier Group Default for '(?P<group>[^']+)'", text)
         if stray:
             loader = origins.loader
@@ -68,7 +68,8 @@ def _chooser(group: str, option: str, origins: Origins) -> str | None:
     return None
 
 
-def _in_file(path: Path, cause: OmegaConfBaseException) -> str:
+def in_file(path: Path, cause: OmegaConfBaseException) -> str:
+    """A key or value of a file that the schema refuses."""
     key = str(cause.full_key)
     line = next((found for num in range(key.count(".") + 2) if (found := line_of(path, key.split(".")[num:]))), None)
     where = f"{shown(path)}:{line}" if line else shown(path)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from . import compose, explain, schema
+from . import compose, explain, explain_files, schema
 from .errors import ConfigError
 from .folder import read_config
 from .origins import Origins, line_of
@@ -94,8 +94,7 @@ def load(folder: Path) -> DictConfig:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"{folder / 'config.yaml'}:{line}: this is no YAML: {error.problem}") from error
     except OmegaConfBaseException as error:
-        line = line_of(folder / "config.yaml", str(error.full_key or "").split(".")) or 0
-        raise ConfigError(f"{folder / 'config.yaml'}:{line}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(explain_files.in_file(folder / "config.yaml", error)) from error
     assert isinstance(config, DictConfig)
     return config
 
