@@ -32,7 +32,11 @@ LIBRARIES = ("sklearn", "numpy", "scipy")
 
 
 def save_module(
-    model: nn.Module, folder: Path, *, facts: dict[str, Any] | None = None, save_tokenizer: Callable[[Path], None] | None = None
+    model: nn.Module,
+    folder: Path,
+    *,
+    facts: dict[str, Any] | None = None,
+    save_tokenizer: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a trained module into `folder`, with `facts` (plain values) and the tokenizer that belongs to it.
 
@@ -40,8 +44,9 @@ def save_module(
     was built from, as `build.py` attaches it. Raises TypeError where it is missing or not plain.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if hasattr(model, "save_pretrained"):
-        model.save_pretrained(folder)
+    save_pretrained: Any = getattr(model, "save_pretrained", None)
+    if save_pretrained is not None:
+        save_pretrained(folder)
     else:
         from safetensors.torch import save_model
 
@@ -70,7 +75,9 @@ def load_module(folder: Path, allowed: Iterable[str] = ALLOWED) -> nn.Module:
     try:
         load_model(module, str(folder / WEIGHTS), device="cpu")
     except Exception as error:
-        raise ConfigError(f"{folder / WEIGHTS}: not the weights of {type(module).__name__}: {' '.join(str(error).split())[:300]}") from error
+        raise ConfigError(
+            f"{folder / WEIGHTS}: not the weights of {type(module).__name__}: {' '.join(str(error).split())[:300]}"
+        ) from error
     return module.eval()
 
 
@@ -79,21 +86,25 @@ def _module_class(name: str, allowed: tuple[str, ...]) -> type[nn.Module]:
 
     module_name, _, class_name = name.rpartition(".")
     if not any(fnmatchcase(name, pattern) for pattern in allowed):
-        raise ConfigError(f"a saved model names the class {name!r}, which is not among those that may be built: {', '.join(allowed)}")
+        raise ConfigError(
+            f"a saved model names the class {name!r}, which is not among those that may be built: {', '.join(allowed)}"
+        )
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"a saved model names the class {name!r}, and there is none here") from error
     # The name has to be the class's own: `allowed` must not be evaded through what a module happens to import.
-    if not (inspect.isclass(found) and issubclass(found, nn.Module) and f"{found.__module__}.{found.__qualname__}" == name):
+    if not (
+        inspect.isclass(found) and issubclass(found, nn.Module) and f"{found.__module__}.{found.__qualname__}" == name
+    ):
         raise ConfigError(f"a saved model names {name!r}, which is not a module class")
     return found
 
 
 def save_estimator(estimator: BaseEstimator, folder: Path, *, facts: dict[str, Any] | None = None) -> None:
     """Write a fitted scikit-learn estimator or pipeline into `folder`, with `facts` (plain values)."""
-    import skops.io
     import sklearn
+    import skops.io
 
     folder.mkdir(parents=True, exist_ok=True)
     skops.io.dump(estimator, folder / ESTIMATOR)
@@ -112,7 +123,7 @@ def load_estimator(folder: Path, libraries: Iterable[str] = LIBRARIES) -> Any:
         raise ConfigError(f"{folder}: holds no {ESTIMATOR}")
     try:
         types = skops.io.get_untrusted_types(file=path)
-        foreign = sorted(name for name in types if name.partition(".")[0] not in tuple(libraries))
+        foreign = sorted(name for name in types if not _is_of(name, tuple(libraries)))
         if foreign:
             raise ConfigError(f"{path}: holds types that are not of {', '.join(libraries)}: {', '.join(foreign)}")
         return skops.io.load(path, trusted=types)
@@ -120,6 +131,18 @@ def load_estimator(folder: Path, libraries: Iterable[str] = LIBRARIES) -> Any:
         raise
     except Exception as error:  # skops raises many kinds for a damaged file
         raise ConfigError(f"{path}: not a readable estimator: {' '.join(str(error).split())[:300]}") from error
+
+
+def _is_of(name: str, libraries: tuple[str, ...]) -> bool:
+    """Whether a dotted name is of one of the libraries, and so is what it stands for: modules hold what they import, too."""
+    module_name, _, attribute = name.rpartition(".")
+    if module_name.partition(".")[0] not in libraries:
+        return False
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError):
+        return False
+    return str(getattr(found, "__module__", "")).partition(".")[0] in libraries
 
 
 def load_facts(folder: Path) -> dict[str, Any]:

@@ -136,11 +136,19 @@ def encode_labels(
     number = {name: index for index, name in enumerate(names)}
     for row, text in enumerate(texts):
         if text not in number:
-            known = f"out of range: expected 0 to {classes - 1}" if isinstance(classes, int) else f"not one of the {len(names)} classes"
+            known = (
+                f"out of range: expected 0 to {classes - 1}"
+                if isinstance(classes, int)
+                else f"not one of the {len(names)} classes"
+            )
             hint = "" if isinstance(classes, int) else did_you_mean(text, names)
             raise ConfigError(f"{where(row)}: label {text!r} is {known}.{hint}")
     if len(names) < 2:
-        raise ConfigError(f"{where(0)}: every label is {names[0]!r}; there is nothing to tell apart" if names else "there are no labels")
+        raise ConfigError(
+            f"{where(0)}: every label is {names[0]!r}; there is nothing to tell apart"
+            if names
+            else "there are no labels"
+        )
     return np.array([number[text] for text in texts], dtype=np.int64), names
 
 
@@ -186,5 +194,8 @@ def classification_metrics(num_classes: int) -> MetricCollection:
     from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
     return MetricCollection(
-        {"accuracy": MulticlassAccuracy(num_classes, average="micro"), "f1": MulticlassF1Score(num_classes, average="macro")}
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "f1": MulticlassF1Score(num_classes, average="macro"),
+        }
     )

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, TensorSamples
+from launcher.data import Batch, Datasets, Samples, TensorSamples
 
-from .base import Task, softmax_loss, split_rows
+from .base import Task, classification_metrics, softmax_loss, split_rows
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
     from launcher.run import Loss
 
+    from .data.kinds import Pictures
+
+
+STATISTICS = 2048
+"""Training pictures, at most, whose mean and deviation are taken where pictures are decoded on the way."""
+
+
+class PictureSamples(Samples):
+    """Pictures that are decoded when a batch is fetched: `images` and `labels`, as `ImageClassification` has them."""
+
+    decodes = True
+
+    def __init__(self, pixels: Pictures, labels: np.ndarray, rows: np.ndarray, mean: Tensor, std: Tensor) -> None:
+        self.pixels, self.rows = pixels, rows
+        self.labels = torch.from_numpy(labels)
+        self.mean, self.std = mean, std
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def fetch(self, indices: Tensor) -> Batch:
+        rows = self.rows[indices.numpy()]
+        images = (torch.from_numpy(self.pixels[rows]) - self.mean) / self.std
+        return {"images": images, "labels": self.labels[torch.from_numpy(rows)]}
+
 
 class ImageClassification(Task):
     """Learns the class of a picture by cross-entropy.
 
-    Batches hold `images` (float32, [batch, channels, height, width], 0 to 1 before `normalize`) and `labels`
-    (int64, [batch]). The training pictures' mean and standard deviation per channel are taken out of all of them.
+    Batches hold `images` (float32, [batch, channels, height, width]) and `labels` (int64, [batch]). The mean and
+    standard deviation per channel of the training pictures are taken out of all of them.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("images",)
@@ -29,24 +56,33 @@ class ImageClassification(Task):
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
 
     def datasets(self) -> Datasets:
-        source = self.data.load()
+        source = self.data.images()
         train, val = split_rows(self.validation, len(source.labels), source.labels)
         self.classes: list[str] = source.classes
-        pixels = torch.from_numpy(source.pixels)
-        labels = torch.from_numpy(source.labels)
-        learned = pixels[train]
+        self.image_shape: tuple[int, ...] = tuple(source.pixels.shape[1:])
+        in_memory = isinstance(source.pixels, np.ndarray)
+        seen = train if in_memory else train[:: -(-len(train) // STATISTICS)]
+        learned = torch.from_numpy(source.pixels[seen])
         mean = learned.mean(dim=(0, 2, 3), keepdim=True)
         std = learned.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-6)
-        pixels = (pixels - mean) / std
-        self.image_shape = tuple(pixels.shape[1:])
+        self.mean, self.std = mean.flatten().tolist(), std.flatten().tolist()
+
+        def samples(rows: np.ndarray) -> Samples:
+            if not in_memory:
+                return PictureSamples(source.pixels, source.labels, rows, mean, std)
+            images = (torch.from_numpy(source.pixels[rows]) - mean) / std
+            return TensorSamples(images=images, labels=torch.from_numpy(source.labels[rows]))
+
         return Datasets(
-            train=TensorSamples(images=pixels[train], labels=labels[train]),
-            val=TensorSamples(images=pixels[val], labels=labels[val]),
-            facts={"classes": self.classes, "image_shape": list(self.image_shape), "mean": mean.flatten().tolist(), "std": std.flatten().tolist()},
+            train=samples(train),
+            val=samples(val),
+            facts={"classes": self.classes, "image_shape": list(self.image_shape)},
         )
 
     def model(self) -> nn.Module:
-        model: nn.Module = self.model_factory(image_shape=self.image_shape, input_shape=self.image_shape, num_outputs=len(self.classes))
+        model: nn.Module = self.model_factory(
+            image_shape=self.image_shape, input_shape=self.image_shape, num_outputs=len(self.classes)
+        )
         return model
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
@@ -56,8 +92,10 @@ class ImageClassification(Task):
         return softmax_loss(output, batch["labels"])
 
     def metrics(self) -> MetricCollection:
-        from torchmetrics import MetricCollection
-        from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+        return classification_metrics(len(self.classes))
 
-        num = len(self.classes)
-        return MetricCollection({"accuracy": MulticlassAccuracy(num, average="micro"), "f1": MulticlassF1Score(num, average="macro")})
+    def export(self, model: Any, folder: Path) -> None:
+        from launcher.export import save_module
+
+        facts = {"classes": self.classes, "image_shape": list(self.image_shape), "mean": self.mean, "std": self.std}
+        save_module(model, folder, facts=facts)

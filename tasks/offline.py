@@ -28,9 +28,9 @@ def prepare_hub() -> bool:
         socket.create_connection((endpoint.hostname or "", port), CONNECT_S).close()
     except OSError:
         os.environ["HF_HUB_OFFLINE"] = "1"
-        constants = sys.modules.get("huggingface_hub.constants")
-        if constants is not None:  # imported already, so that the variable would come too late
-            constants.HF_HUB_OFFLINE = True  # type: ignore[attr-defined]
+        for name in ("huggingface_hub.constants", "datasets.config"):
+            if name in sys.modules:  # imported already, so that the variable comes too late
+                vars(sys.modules[name])["HF_HUB_OFFLINE"] = True
         return False
     return True
 

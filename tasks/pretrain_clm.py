@@ -48,11 +48,20 @@ class PretrainCLM(Task):
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_byte")
 
     def __init__(
-        self, data: Any, model: Any, validation: Any, seed: int = 0, tokenizer: str = "bytes", vocab_size: int = 4096, sequence_length: int = 128
+        self,
+        data: Any,
+        model: Any,
+        validation: Any,
+        seed: int = 0,
+        tokenizer: str = "bytes",
+        vocab_size: int = 4096,
+        sequence_length: int = 128,
     ) -> None:
         super().__init__(data, model, validation, seed)
         if tokenizer not in TOKENIZERS:
-            raise ConfigError(f"task.tokenizer={tokenizer}: expected bytes or bpe.{did_you_mean(tokenizer, TOKENIZERS)}")
+            raise ConfigError(
+                f"task.tokenizer={tokenizer}: expected bytes or bpe.{did_you_mean(tokenizer, TOKENIZERS)}"
+            )
         if sequence_length < 1:
             raise ConfigError(f"task.sequence_length={sequence_length}: expected a positive number of tokens")
         self.tokenizer, self.vocab_size, self.sequence_length = tokenizer, vocab_size, sequence_length
@@ -70,7 +79,9 @@ class PretrainCLM(Task):
                 vocabulary.tokenizer.save(str(folder / "tokenizer.json"))
             dtype = "uint16" if vocabulary.size <= 1 << 16 else "uint32"
             for side, part in (("train", train), ("val", val)):
-                write_stream(folder / f"{side}.bin", self._encoded(vocabulary, documents, part), vocabulary.end_id, dtype)
+                write_stream(
+                    folder / f"{side}.bin", self._encoded(vocabulary, documents, part), vocabulary.end_id, dtype
+                )
             num_bytes = sum(len(text.encode("utf-8", "replace")) for text in _read(documents, val))
             (folder / "meta.json").write_text(json.dumps({"dtype": dtype, "val_bytes": num_bytes}), encoding="utf-8")
 
@@ -78,7 +89,10 @@ class PretrainCLM(Task):
         own = folder / "tokenizer.json"
         self.vocabulary: Vocabulary = load(own) if own.is_file() else self._make_vocabulary(documents, train)
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        samples = {side: PackedSamples(folder / f"{side}.bin", meta["dtype"], self.sequence_length) for side in ("train", "val")}
+        samples = {
+            side: PackedSamples(folder / f"{side}.bin", meta["dtype"], self.sequence_length)
+            for side in ("train", "val")
+        }
         self.tokens_per_byte = samples["val"].num_tokens / max(1, meta["val_bytes"])
         facts = {
             "vocab_size": self.vocabulary.size,
@@ -111,7 +125,9 @@ class PretrainCLM(Task):
             return self._brought
         return byte_vocabulary() if self.tokenizer == "bytes" else train_bpe(_read(documents, train), self.vocab_size)
 
-    def _encoded(self, vocabulary: Vocabulary, documents: Documents, rows: np.ndarray) -> Iterator[list[int] | np.ndarray]:
+    def _encoded(
+        self, vocabulary: Vocabulary, documents: Documents, rows: np.ndarray
+    ) -> Iterator[list[int] | np.ndarray]:
         if self._brought is None and self.tokenizer == "bytes":  # the same numbers, without the library's detour
             for text in _read(documents, rows):
                 yield np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)

@@ -59,7 +59,9 @@ class TextClassification(Task):
     provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "pad_token_id", "num_outputs", "classes")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
 
-    def __init__(self, data: Any, model: Any, validation: Any, seed: int = 0, vocab_size: int = 2048, max_length: int = 128) -> None:
+    def __init__(
+        self, data: Any, model: Any, validation: Any, seed: int = 0, vocab_size: int = 2048, max_length: int = 128
+    ) -> None:
         super().__init__(data, model, validation, seed)
         if max_length < 1:
             raise ConfigError(f"task.max_length={max_length}: expected a positive number of tokens")
@@ -110,4 +112,9 @@ class TextClassification(Task):
     def export(self, model: Any, folder: Path) -> None:
         from launcher.export import save_module
 
-        save_module(model, folder, facts={"classes": self.classes, "max_length": self.max_length}, save_tokenizer=self.vocabulary.save)
+        save_module(
+            model,
+            folder,
+            facts={"classes": self.classes, "max_length": self.max_length},
+            save_tokenizer=self.vocabulary.save,
+        )

@@ -41,12 +41,15 @@ class Trained(Vocabulary):
         self.tokenizer = tokenizer
         self.tokenizer.encode_special_tokens = True  # a text that spells a special token does not become one
         self.size = tokenizer.get_vocab_size()
-        self.end_id = tokenizer.token_to_id(END)
-        pad = tokenizer.token_to_id(PAD)
-        self.pad_id = self.end_id if pad is None else pad
+        ids = tokenizer.get_added_tokens_decoder()
+        special = {token.content: number for number, token in ids.items()}
+        self.end_id = special[END]
+        self.pad_id = special.get(PAD, self.end_id)
 
     def encode(self, texts: list[str], max_length: int | None = None) -> list[list[int]]:
-        return [encoding.ids[:max_length] for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        return [
+            encoding.ids[:max_length] for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        ]
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,14 +10,7 @@ import numpy as np
 
 from launcher.errors import ConfigError
 
-
-@dataclass
-class Images:
-    """Pictures in memory with their labels."""
-
-    pixels: np.ndarray  # float32, [samples, channels, height, width], 0 to 1
-    labels: np.ndarray  # int64, [samples]
-    classes: list[str]
+from .kinds import Images
 
 
 class Digits:
@@ -29,7 +21,7 @@ class Digits:
 
     kind: ClassVar[str] = "images"
 
-    def load(self) -> Images:
+    def images(self) -> Images:
         spec = importlib.util.find_spec("sklearn")
         if spec is None or not spec.submodule_search_locations:
             raise ConfigError("data=digits reads scikit-learn's installed files; pip install scikit-learn")

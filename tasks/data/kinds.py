@@ -5,7 +5,6 @@ A data class states its kinds in `kind` and has a method of that name for each: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,7 +65,9 @@ class Corpus:
 class Table:
     """Rows of features with a target."""
 
-    X: DataFrame
+    X: DataFrame | np.ndarray  # [rows, columns]
     y: np.ndarray  # int64 class numbers or float64 values, [rows]
-    classes: list[str] | None  # None for regression
-    where: Callable[[int], str] = "row {}".format  # where a row stands, for errors
+    columns: list[str]
+    categorical: list[int]  # the columns that hold categories, by position; the others hold numbers
+    classes: list[str] | None = None  # None for regression
+    target: str = "target"

@@ -98,7 +98,9 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
             finally:
                 shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise ConfigError(f"can not keep prepared data in {place.parent}: {error.strerror or error}; XDG_CACHE_HOME names another place") from error
+        raise ConfigError(
+            f"can not keep prepared data in {place.parent}: {error.strerror or error}; XDG_CACHE_HOME names another place"
+        ) from error
     return place
 
 
@@ -119,7 +121,7 @@ def _locked(path: Path) -> Iterator[bool]:
         yield True
 
 
-def write_stream(path: Path, documents: Iterable[list[int]] | Iterable[np.ndarray], end_id: int, dtype: str) -> None:
+def write_stream(path: Path, documents: Iterable[list[int] | np.ndarray], end_id: int, dtype: str) -> None:
     """Write the documents' tokens one after another, `end_id` after each, to the disk itself before returning."""
     with path.open("wb") as file:
         for document in documents:

@@ -13,10 +13,37 @@ from launcher.errors import ConfigError
 
 from .kinds import Corpus, Texts
 
-LEFT_OUT = frozenset({"site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "tkinter", "__pycache__", "ensurepip"})
+LEFT_OUT = frozenset(
+    {
+        "site-packages",
+        "dist-packages",
+        "test",
+        "tests",
+        "idlelib",
+        "lib2to3",
+        "turtledemo",
+        "tkinter",
+        "__pycache__",
+        "ensurepip",
+    }
+)
 """Folders that are not the library itself, or that some distributions leave out."""
 
-PACKAGES = ("asyncio", "concurrent", "ctypes", "email", "encodings", "http", "importlib", "json", "logging", "multiprocessing", "unittest", "urllib", "xml")
+PACKAGES = (
+    "asyncio",
+    "concurrent",
+    "ctypes",
+    "email",
+    "encodings",
+    "http",
+    "importlib",
+    "json",
+    "logging",
+    "multiprocessing",
+    "unittest",
+    "urllib",
+    "xml",
+)
 
 
 def sources() -> list[tuple[str, Path]]:
@@ -58,7 +85,7 @@ class Stdlib:
 
     kind: ClassVar[str] = "corpus"
 
-    def __init__(self, max_bytes: int = 4_000_000) -> None:
+    def __init__(self, max_bytes: int = 1_000_000) -> None:
         if max_bytes <= 0:
             raise ConfigError(f"data.max_bytes={max_bytes}: expected a positive number of bytes")
         self.max_bytes = max_bytes
@@ -74,7 +101,9 @@ class Stdlib:
             chosen.append((name, text))
             total += size
         if len(chosen) < 2:
-            raise ConfigError(f"data.max_bytes={self.max_bytes} leaves {len(chosen)} file(s) of the standard library; expected two at least")
+            raise ConfigError(
+                f"data.max_bytes={self.max_bytes} leaves {len(chosen)} file(s) of the standard library; expected two at least"
+            )
         texts = [text for _, text in sorted(chosen)]
         digest = hashlib.blake2b(digest_size=16)
         for text in texts:
@@ -94,9 +123,13 @@ class StdlibSnippets:
 
     kind: ClassVar[str] = "texts"
 
-    def __init__(self, num_lines: int = 8, max_per_file: int = 40, max_per_class: int = 400, min_per_class: int = 200) -> None:
+    def __init__(
+        self, num_lines: int = 8, max_per_file: int = 40, max_per_class: int = 400, min_per_class: int = 200
+    ) -> None:
         if num_lines < 1 or max_per_file < 1 or not 1 <= min_per_class <= max_per_class:
-            raise ConfigError("data=stdlib_snippets: num_lines and max_per_file are at least 1, and 1 <= min_per_class <= max_per_class")
+            raise ConfigError(
+                "data=stdlib_snippets: num_lines and max_per_file are at least 1, and 1 <= min_per_class <= max_per_class"
+            )
         self.num_lines, self.max_per_file = num_lines, max_per_file
         self.max_per_class, self.min_per_class = max_per_class, min_per_class
 
@@ -113,7 +146,9 @@ class StdlibSnippets:
                     by_package.setdefault(package, []).append((name, snippet))
         kept = {package: found for package, found in sorted(by_package.items()) if len(found) >= self.min_per_class}
         if len(kept) < 2:
-            raise ConfigError("the sources of this Python's standard library give too few snippets; lower data.min_per_class or use data=files")
+            raise ConfigError(
+                "the sources of this Python's standard library give too few snippets; lower data.min_per_class or use data=files"
+            )
         share = min(self.max_per_class, *map(len, kept.values()))
         rows = [
             (name, snippet, label)
@@ -130,7 +165,10 @@ class StdlibSnippets:
 
     def _snippets(self, name: str, text: str) -> list[str]:
         lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        whole = ["\n".join(lines[start : start + self.num_lines]) for start in range(0, len(lines) - self.num_lines + 1, self.num_lines)]
+        whole = [
+            "\n".join(lines[start : start + self.num_lines])
+            for start in range(0, len(lines) - self.num_lines + 1, self.num_lines)
+        ]
         return sorted(whole, key=lambda snippet: _draw(name, snippet))[: self.max_per_file]
 
 

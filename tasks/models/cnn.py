@@ -17,7 +17,13 @@ class CNN(nn.Module):
     """
 
     def __init__(
-        self, image_shape: Sequence[int], num_outputs: int, width: int = 16, depth: int = 2, dropout: float = 0.1, norm: str = "batch"
+        self,
+        image_shape: Sequence[int],
+        num_outputs: int,
+        width: int = 16,
+        depth: int = 2,
+        dropout: float = 0.1,
+        norm: str = "batch",
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
@@ -25,7 +31,11 @@ class CNN(nn.Module):
         for level in range(depth):
             out = width << level
             for _ in range(2):
-                blocks += [nn.Conv2d(channels, out, 3, padding=1, bias=norm == "none"), norm_layer(norm, out, dims=2), nn.ReLU()]
+                blocks += [
+                    nn.Conv2d(channels, out, 3, padding=1, bias=norm == "none"),
+                    norm_layer(norm, out, dims=2),
+                    nn.ReLU(),
+                ]
                 channels = out
             if level + 1 < depth:
                 blocks.append(nn.MaxPool2d(2, ceil_mode=True))
@@ -34,4 +44,5 @@ class CNN(nn.Module):
         self.head = nn.Linear(channels, num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.dropout(self.body(x).mean(dim=(2, 3))))
+        output: Tensor = self.head(self.dropout(self.body(x).mean(dim=(2, 3))))
+        return output

@@ -17,7 +17,11 @@ HEADS = {"sequence_classification": "AutoModelForSequenceClassification", "causa
 
 
 def pretrained(
-    head: str, path: str, classes: Sequence[str] | None = None, pad_token_id: int | None = None, revision: str | None = None
+    head: str,
+    path: str,
+    classes: Sequence[str] | None = None,
+    pad_token_id: int | None = None,
+    revision: str | None = None,
 ) -> PreTrainedModel:
     """A model with the weights at `path`, in single precision and training mode.
 
@@ -43,7 +47,8 @@ def pretrained(
     model: PreTrainedModel = _load(auto, path, revision, dtype=torch.float32, use_safetensors=True, **options)
     if model.config.pad_token_id is None:
         model.config.pad_token_id = pad_token_id
-    return model.train()
+    model.train()
+    return model
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -62,7 +67,9 @@ def _load(auto: Any, path: str, revision: str | None, **options: Any) -> Any:
     folder = local_folder("model.path", path)
     reachable = folder is not None or prepare_hub()
     try:
-        return auto.from_pretrained(folder or path, revision=revision or "main", local_files_only=folder is not None, **options)
+        return auto.from_pretrained(
+            folder or path, revision=revision or "main", local_files_only=folder is not None, **options
+        )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if folder is None:
             raise hub_error("model.path", path, error, reachable) from error

@@ -32,7 +32,9 @@ def llama(
     """
     kv_heads = num_heads if num_kv_heads is None else num_kv_heads
     if width % num_heads or (width // num_heads) % 2:
-        raise ConfigError(f"model.width={width} over model.num_heads={num_heads}: a head's width has to be a whole, even number (rotary positions)")
+        raise ConfigError(
+            f"model.width={width} over model.num_heads={num_heads}: a head's width has to be a whole, even number (rotary positions)"
+        )
     if num_heads % kv_heads:
         raise ConfigError(f"model.num_heads={num_heads} is not a multiple of model.num_kv_heads={kv_heads}")
     from transformers import LlamaConfig, LlamaForCausalLM

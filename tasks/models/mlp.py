@@ -17,7 +17,13 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], num_outputs: int, width: int = 128, depth: int = 2, dropout: float = 0.0, norm: str = "none"
+        self,
+        input_shape: Sequence[int],
+        num_outputs: int,
+        width: int = 128,
+        depth: int = 2,
+        dropout: float = 0.0,
+        norm: str = "none",
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -34,4 +40,5 @@ class MLP(nn.Module):
         self.head = nn.Linear(features, num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x.flatten(1)))
+        output: Tensor = self.head(self.body(x.flatten(1)))
+        return output

@@ -18,7 +18,15 @@ class Block(nn.Module):
     `attention_dropout` on the attention weights. Input and output [batch, tokens, width].
     """
 
-    def __init__(self, width: int, num_heads: int, dropout: float, attention_dropout: float, norm: str = "layer", mlp_ratio: float = 4.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        num_heads: int,
+        dropout: float,
+        attention_dropout: float,
+        norm: str = "layer",
+        mlp_ratio: float = 4.0,
+    ) -> None:
         super().__init__()
         if width % num_heads:
             raise ConfigError(f"model.width={width} is not a multiple of model.num_heads={num_heads}")
@@ -35,14 +43,18 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`mask` is True where a token may be attended to: [batch, 1, 1, tokens]."""
         x = x + self.dropout(self.attention(self.norm1(x), mask))
-        return x + self.dropout(self.mlp(self.norm2(x)))
+        output: Tensor = x + self.dropout(self.mlp(self.norm2(x)))
+        return output
 
     def attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        heads = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # 3, batch, heads, tokens, head width
+        heads = (
+            self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # 3, batch, heads, tokens, head width
         query, key, value = heads.unbind()
         rate = self.attention_dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        output: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return output
 
 
 def token_norm(name: str, width: int) -> nn.Module:
@@ -99,4 +111,5 @@ class Transformer(nn.Module):
             x = block(x, real[:, None, None, :])
         kept = real.unsqueeze(-1).to(x.dtype)
         mean = (self.norm(x) * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
-        return self.head(mean)
+        output: Tensor = self.head(mean)
+        return output

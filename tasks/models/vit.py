@@ -50,4 +50,5 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)  # batch, patches, width
         x = self.blocks(self.dropout(x + self.positions))
-        return self.head(self.norm(x).mean(dim=1))
+        output: Tensor = self.head(self.norm(x).mean(dim=1))
+        return output

@@ -1,0 +1,82 @@
+"""A data set on the hub, for every task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from launcher.errors import ConfigError
+
+from ..offline import hub_error, prepare_hub
+from . import columns, pictures
+from .kinds import Corpus, Images, Table, Texts
+from .readers import quiet
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Hub:
+    """A data set of the hub through `datasets`: `path` is its name, as `owner/name`, and `config` one of its configurations.
+
+    The columns are named as in `Files`; the picture of a row is the first column that holds some. No code that comes
+    with a data set is run.
+    """
+
+    kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table")
+    packages: ClassVar[dict[str, str]] = {"datasets": "datasets"}
+
+    def __init__(
+        self,
+        path: str,
+        config: str | None = None,
+        split: str = "train",
+        revision: str | None = None,
+        text: str = "text",
+        label: str = "label",
+        target: str = "target",
+        problem: str = "classification",
+        size: int = 32,
+        channels: int = 3,
+    ) -> None:
+        columns.refuse_problem(problem)
+        self.path, self.config, self.split, self.revision = path, config, split, revision
+        self.text, self.label, self.target, self.problem = text, label, target, problem
+        self.size, self.channels = size, channels
+
+    def table(self) -> Table:
+        return columns.table(self._load(), self.target, self.problem, (), None, "row {}".format, self.path)
+
+    def texts(self) -> Texts:
+        return columns.texts(self._load(), self.text, self.label, None, "row {}".format, self.path)
+
+    def corpus(self) -> Corpus:
+        dataset = self._load()
+        columns.column(dataset, "data.text", self.text, self.path)
+        return Corpus(
+            columns.ArrowDocuments(dataset, self.text, "row {}".format), f"{dataset._fingerprint}|{self.text}"
+        )
+
+    def images(self) -> Images:
+        import datasets
+
+        dataset = self._load()
+        found = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+        if not found:
+            raise ConfigError(
+                f"data.path={self.path}: no column holds pictures; there are: {', '.join(dataset.column_names)}"
+            )
+        return pictures.images(
+            dataset, found[0], self.label, self.size, self.channels, None, "row {}".format, self.path
+        )
+
+    def _load(self) -> Dataset:
+        reachable = prepare_hub()
+        import datasets
+
+        try:
+            with quiet(f"data.path={self.path}"):
+                return datasets.load_dataset(self.path, self.config, split=self.split, revision=self.revision)
+        except ConfigError as error:
+            if reachable and not isinstance(error.__cause__, ConnectionError):
+                raise
+            raise hub_error("data.path", self.path, error, reachable=False) from error

@@ -1,0 +1,297 @@
+"""Tables: a class or a quantity from columns of numbers and categories, by scikit-learn or by torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from launcher.data import Batch, Datasets, Samples, TensorSamples
+from launcher.errors import ConfigError, did_you_mean
+
+from .base import Task, classification_metrics, softmax_loss, split_rows, target_of
+from .data.kinds import Table
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+    from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
+    from torchmetrics import MetricCollection
+
+    from launcher.run import Loss
+
+PREPROCESSING = "preprocessing"
+"""The folder in an exported torch model that holds the fitted preprocessing."""
+SCALERS = {"standard": "StandardScaler", "minmax": "MinMaxScaler", "robust": "RobustScaler", "none": None}
+IMPUTERS = ("median", "mean", "most_frequent")
+
+
+class Rows(Samples):
+    """The rows that an estimator is fitted on or judged by, all at once."""
+
+    def __init__(self, X: Any, y: np.ndarray) -> None:
+        self.X, self.y = X, y
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def fetch(self, indices: Tensor) -> Batch:
+        """Raises TypeError: rows of a table are no tensors before they are prepared."""
+        raise TypeError("an estimator takes its rows whole")
+
+
+class Tabular(Task):
+    """What the two problems share: preprocessing, fitted on the training rows alone, in front of the model.
+
+    Columns of numbers are imputed (`impute`: `median`, `mean`, `most_frequent`) and scaled (`scale`: `standard`,
+    `minmax`, `robust`, `none`); columns of categories become a column a category, at most `max_categories`, the rarest
+    together. A category that training never saw counts as rare, or as none.
+
+    An estimator of scikit-learn is fitted as the last step of a `Pipeline`. A torch module gets batches of `inputs`
+    (float32, [batch, columns after preprocessing]) and `labels`.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("table",)
+    provides: ClassVar[tuple[str, ...]] = ("input_shape", "num_outputs", "random_state")
+    estimators: ClassVar[bool] = True
+    problem: ClassVar[str]
+
+    def __init__(
+        self,
+        data: Any,
+        model: Any,
+        validation: Any,
+        seed: int = 0,
+        impute: str = "median",
+        scale: str = "standard",
+        max_categories: int = 50,
+    ) -> None:
+        super().__init__(data, model, validation, seed)
+        if impute not in IMPUTERS:
+            raise ConfigError(f"task.impute={impute}: no such imputation.{did_you_mean(impute, IMPUTERS)}")
+        if scale not in SCALERS:
+            raise ConfigError(f"task.scale={scale}: no such scaling.{did_you_mean(scale, SCALERS)}")
+        if max_categories < 2:
+            raise ConfigError(f"task.max_categories={max_categories}: expected 2 at least")
+        self.impute, self.scale, self.max_categories = impute, scale, max_categories
+
+    @property
+    def by_estimator(self) -> bool:
+        """Whether the model is fitted by scikit-learn's interface."""
+        target = target_of(self.model_factory)
+        return (
+            isinstance(target, type)
+            and not issubclass(target, nn.Module)
+            and all(hasattr(target, name) for name in ("fit", "get_params"))
+        )
+
+    def datasets(self) -> Datasets:
+        table: Table = self.data.table()
+        if (table.classes is not None) != (self.problem == "classification"):
+            raise ConfigError(
+                f"the data's target {table.target!r} is not for {self.problem}: data.problem says what it is for"
+            )
+        self.table = table
+        labels = table.y if table.classes is not None else None
+        train, val = split_rows(self.validation, len(table.y), labels)
+        self.learn_target(table.y[train])
+        if self.by_estimator:
+            self.num_features = len(table.columns)
+            return Datasets(
+                Rows(_rows(table.X, train), table.y[train]), Rows(_rows(table.X, val), table.y[val]), facts=self.facts()
+            )
+        self.preprocessing = self.preprocessor().fit(_rows(table.X, train))
+        inputs = torch.from_numpy(np.asarray(self.preprocessing.transform(table.X), dtype=np.float32))
+        targets = self.targets(table.y)
+        self.num_features = inputs.shape[1]
+        return Datasets(
+            TensorSamples(inputs=inputs[train], labels=targets[train]),
+            TensorSamples(inputs=inputs[val], labels=targets[val]),
+            facts=self.facts(),
+        )
+
+    def preprocessor(self) -> ColumnTransformer:
+        """From the table's columns to float64 columns; not fitted."""
+        from sklearn import preprocessing
+        from sklearn.compose import ColumnTransformer
+        from sklearn.impute import SimpleImputer
+        from sklearn.pipeline import Pipeline
+
+        scaler = SCALERS[self.scale]
+        numbers: list[tuple[str, Any]] = [("impute", SimpleImputer(strategy=self.impute, keep_empty_features=True))]
+        if scaler is not None:
+            numbers.append(("scale", getattr(preprocessing, scaler)()))
+        encoder = preprocessing.OneHotEncoder(
+            handle_unknown="infrequent_if_exist", max_categories=self.max_categories, sparse_output=False
+        )
+        categories = [("impute", SimpleImputer(strategy="constant", fill_value="missing")), ("encode", encoder)]
+        categorical = set(self.table.categorical)
+        numeric = [position for position in range(len(self.table.columns)) if position not in categorical]
+        steps = [("numbers", Pipeline(numbers), numeric), ("categories", Pipeline(categories), self.table.categorical)]
+        return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=0.0)
+
+    def model(self) -> nn.Module | BaseEstimator:
+        facts = {
+            "input_shape": (self.num_features,),
+            "num_outputs": self.num_outputs(),
+            "random_state": self.seed % 2**32,
+        }
+        model: Any = self.model_factory(**facts)
+        if not self.by_estimator:
+            return model
+        from sklearn.base import is_classifier, is_regressor
+        from sklearn.pipeline import Pipeline
+
+        if not (is_classifier(model) if self.problem == "classification" else is_regressor(model)):
+            raise ConfigError(
+                f"{type(model).__name__} is not for {self.problem}, and the data's problem is (data.problem)"
+            )
+        return Pipeline([("prepare", self.preprocessor()), ("model", model)])
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        return model(batch["inputs"])
+
+    def facts(self) -> dict[str, Any]:
+        """What the header and the exported model say of the data."""
+        return {"problem": self.problem, "columns": self.table.columns, "target": self.table.target}
+
+    def learn_target(self, y: np.ndarray) -> None:
+        """What the training rows say of the target."""
+
+    def targets(self, y: np.ndarray) -> Tensor:
+        """The target as a torch model is trained on it: [rows]."""
+        raise NotImplementedError
+
+    def num_outputs(self) -> int:
+        """The number of outputs of a torch model."""
+        raise NotImplementedError
+
+    def score(self, estimator: Pipeline, rows: Rows) -> dict[str, float]:
+        """A fitted pipeline's metrics on rows, by their bare names."""
+        raise NotImplementedError
+
+    def export(self, model: Any, folder: Path) -> None:
+        from launcher.export import save_estimator, save_module
+
+        if self.by_estimator:
+            save_estimator(model, folder, facts=self.facts())
+            return
+        save_module(model, folder, facts=self.facts())
+        save_estimator(self.preprocessing, folder / PREPROCESSING, facts={"columns": self.table.columns})
+
+
+class TabularClassification(Tabular):
+    """A class from a row. The loss is the cross-entropy; an estimator that gives no probabilities has none."""
+
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
+    problem: ClassVar[str] = "classification"
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"classes": self._classes}
+
+    @property
+    def _classes(self) -> list[str]:
+        assert self.table.classes is not None
+        return self.table.classes
+
+    def learn_target(self, y: np.ndarray) -> None:
+        found = np.unique(y)
+        if len(found) < 2:
+            raise ConfigError(
+                f"every training row is of the class {self._classes[int(found[0])]!r}: there is nothing to tell apart"
+            )
+
+    def targets(self, y: np.ndarray) -> Tensor:
+        return torch.from_numpy(y)
+
+    def num_outputs(self) -> int:
+        return len(self._classes)
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        return softmax_loss(output, batch["labels"])
+
+    def metrics(self) -> MetricCollection:
+        return classification_metrics(len(self._classes))
+
+    def score(self, estimator: Pipeline, rows: Rows) -> dict[str, float]:
+        from sklearn.metrics import accuracy_score, f1_score
+
+        found = estimator.predict(rows.X)
+        metrics = {
+            "accuracy": float(accuracy_score(rows.y, found)),
+            "f1": float(f1_score(rows.y, found, average="macro", zero_division=0)),
+        }
+        if hasattr(estimator, "predict_proba"):
+            metrics["loss"] = _log_loss(rows.y, estimator.predict_proba(rows.X), estimator.classes_)
+        return metrics
+
+
+class TabularRegression(Tabular):
+    """A quantity from a row.
+
+    `rmse`, `mae` and `r2` are in the target's own unit. The loss is the mean squared error of the target in units of
+    the training rows' standard deviation, for torch modules, which are trained on that, and for estimators.
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "r2")
+    problem: ClassVar[str] = "regression"
+
+    def facts(self) -> dict[str, Any]:
+        return super().facts() | {"target_mean": self.mean, "target_std": self.std}
+
+    def learn_target(self, y: np.ndarray) -> None:
+        self.mean, self.std = float(y.mean()), float(y.std())
+        if self.std == 0:
+            raise ConfigError(
+                f"the target {self.table.target!r} is {self.mean} in every training row: there is nothing to learn"
+            )
+
+    def targets(self, y: np.ndarray) -> Tensor:
+        return torch.from_numpy(((y - self.mean) / self.std).astype(np.float32))
+
+    def num_outputs(self) -> int:
+        return 1
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        from launcher.run import Loss
+
+        return Loss((output.squeeze(-1) - batch["labels"]).square().sum(), len(batch["labels"]))
+
+    def metrics(self) -> MetricCollection:
+        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+
+        return MetricCollection(
+            {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()}, compute_groups=False
+        )
+
+    def update(self, metrics: MetricCollection, output: Any, batch: Batch) -> None:
+        metrics.update(output.squeeze(-1).float() * self.std + self.mean, batch["labels"] * self.std + self.mean)
+
+    def score(self, estimator: Pipeline, rows: Rows) -> dict[str, float]:
+        from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
+
+        found = estimator.predict(rows.X)
+        squared = float(mean_squared_error(rows.y, found))
+        return {
+            "loss": squared / self.std**2,
+            "rmse": squared**0.5,
+            "mae": float(mean_absolute_error(rows.y, found)),
+            "r2": float(r2_score(rows.y, found)),
+        }
+
+
+def _rows(X: Any, rows: np.ndarray) -> Any:
+    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
+
+
+def _log_loss(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> float:
+    """The mean of -log p(class), natural logarithm; a class that training never saw has the smallest probability there is."""
+    column = {int(number): position for position, number in enumerate(classes)}
+    smallest = np.finfo(np.float64).eps
+    right = np.array(
+        [probabilities[row, column[int(number)]] if int(number) in column else 0.0 for row, number in enumerate(y)]
+    )
+    return float(-np.log(right.clip(smallest, 1)).mean())
