@@ -1,0 +1,91 @@
+"""The recipes of CONTRIBUTING.md, followed to the letter in a copy of the checkout."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import Launch
+from tests.harness import ROOT, environment
+
+TEXT = (ROOT / "CONTRIBUTING.md").read_text()
+FILES = {path: code for path, code in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL)}
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code with every file that the recipes name, as they show it."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in ("launcher", "conf", "tasks"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", root)
+    for path, code in FILES.items():
+        assert not (root / path).exists(), f"{path} is there already: the recipe needs another example"
+        (root / path).write_text(code)
+    return root
+
+
+def trained(launch: Launch, checkout: Path, *overrides: str) -> dict[str, Any]:
+    outcome = launch(*overrides, "tracker=[]", env={"PYTHONPATH": str(checkout)})
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.folder is not None
+    result: dict[str, Any] = json.loads((outcome.folder / "result.json").read_text())
+    return result
+
+
+def test_the_recipes_name_their_files() -> None:
+    assert sorted(FILES) == [
+        "conf/optimizer/rmsprop.yaml",
+        "conf/optimizer/signum.yaml",
+        "conf/task/parity.yaml",
+        "launcher/optim/signum.py",
+        "tasks/parity.py",
+    ]
+
+
+@pytest.mark.parametrize("name", ["rmsprop", "signum"])
+def test_an_optimizer_is_added_in_one_file(launch: Launch, followed: Path, name: str) -> None:
+    result = trained(launch, followed, f"optimizer={name}", "training.max_epochs=3")
+    assert result["objective"]["value"] > 0.8  # ten classes: chance is 0.1
+    assert name in launch("--help", env={"PYTHONPATH": str(followed)}).stdout
+    refused = launch(f"optimizer={name}", "+optimizer.momentun=0.5", env={"PYTHONPATH": str(followed)})
+    assert refused.returncode == 2
+    assert "momentum" in refused.stderr
+
+
+def test_the_optimizer_takes_the_step_that_it_documents() -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(FILES["launcher/optim/signum.py"], "signum.py", "exec"), scope)
+    torch.manual_seed(0)
+    weight = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    gradients = torch.randn(3, 5, dtype=torch.float64)
+    expected, momentum = weight.detach().clone(), torch.zeros(5, dtype=torch.float64)
+    optimizer = scope["Signum"]([weight], lr=0.1, momentum=0.7, weight_decay=0.3)
+    for gradient in gradients:
+        weight.grad = gradient.clone()
+        optimizer.step()
+        momentum = 0.7 * momentum + 0.3 * gradient
+        expected = expected - 0.1 * (momentum.sign() + 0.3 * expected)
+    torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-12)
+
+
+def test_a_task_is_added_in_one_file(launch: Launch, followed: Path) -> None:
+    result = trained(launch, followed, "task=parity", "optimizer.lr=0.01", "scheduler=constant")
+    assert result["objective"]["name"] == "val/accuracy"
+    assert result["metrics"]["train/loss"] < 0.1  # log 2 is 0.69
+
+
+@pytest.mark.slow
+def test_what_the_recipes_show_passes_the_checks(followed: Path) -> None:
+    python = [path for path in FILES if path.endswith(".py")]
+    for words in (["ruff", "check", *python], ["ruff", "format", "--check", *python], ["mypy", *python]):
+        done = subprocess.run([sys.executable, "-m", *words], cwd=followed, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
