@@ -24,7 +24,16 @@ from typing import IO, Any, NamedTuple, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 240.0  # seconds; a test that hangs fails with what was printed so far
-WARMED = ("torch", "torch._dynamo", "accelerate", "hydra.main", "omegaconf", "numpy", "rich.live", "torch.utils.tensorboard")
+WARMED = (
+    "torch",
+    "torch._dynamo",
+    "accelerate",
+    "hydra.main",
+    "omegaconf",
+    "numpy",
+    "rich.live",
+    "torch.utils.tensorboard",
+)
 
 
 class Outcome(NamedTuple):
@@ -54,7 +63,13 @@ def cold(*overrides: str, cwd: Path, env: Mapping[str, str] | None = None, timeo
     """`python -m launcher` with `overrides` in a fresh interpreter; waits for its end."""
     command = [sys.executable, "-m", "launcher", *overrides]
     done = subprocess.run(
-        command, cwd=cwd, env=environment(env), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout
+        command,
+        cwd=cwd,
+        env=environment(env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
     return Outcome(done.returncode, done.stdout, done.stderr, run_folder(cwd))
 

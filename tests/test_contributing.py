@@ -17,7 +17,10 @@ from tests.conftest import Launch
 from tests.harness import ROOT, environment
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-FILES = {path: code for path, code in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL)}
+FILES = {
+    path: code
+    for path, code in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL)
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,5 +90,7 @@ def test_a_task_is_added_in_one_file(launch: Launch, followed: Path) -> None:
 def test_what_the_recipes_show_passes_the_checks(followed: Path) -> None:
     python = [path for path in FILES if path.endswith(".py")]
     for words in (["ruff", "check", *python], ["ruff", "format", "--check", *python], ["mypy", *python]):
-        done = subprocess.run([sys.executable, "-m", *words], cwd=followed, env=environment(), capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", *words], cwd=followed, env=environment(), capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout + done.stderr

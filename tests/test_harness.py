@@ -30,7 +30,9 @@ def test_a_command_has_its_own_folder_and_environment(launch: Launch, tmp_path: 
     here, there = tmp_path / "here", tmp_path / "there"
     (here / "mine" / "optimizer").mkdir(parents=True)
     there.mkdir()
-    (here / "mine" / "optimizer" / "own.yaml").write_text("_target_: torch.optim.SGD\n_partial_: true\nlr: ${oc.env:RATE}\n")
+    (here / "mine" / "optimizer" / "own.yaml").write_text(
+        "_target_: torch.optim.SGD\n_partial_: true\nlr: ${oc.env:RATE}\n"
+    )
     words = ["--config-dir", "mine", "optimizer=own", "--cfg", "job", "--resolve", "--package", "optimizer"]
     assert "lr: '0.25'" in launch(*words, cwd=here, env={"RATE": "0.25"}).stdout
     assert "RATE" not in os.environ

@@ -15,11 +15,36 @@ from tests.harness import ROOT
 # its own row and from those below.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
-    ("actions", "check", "compose", "explain", "explain_files", "fits", "origins", "place", "procedures", "report", "resume", "search"),
+    (
+        "actions",
+        "check",
+        "compose",
+        "explain",
+        "explain_files",
+        "fits",
+        "origins",
+        "place",
+        "procedures",
+        "report",
+        "resume",
+        "search",
+    ),
     ("elastic", "worker"),
     ("build",),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
-    ("algorithm", "checkpoint", "console", "data", "export", "folder", "precision", "result", "run", "signals", "terminal"),
+    (
+        "algorithm",
+        "checkpoint",
+        "console",
+        "data",
+        "export",
+        "folder",
+        "precision",
+        "result",
+        "run",
+        "signals",
+        "terminal",
+    ),
     ("functional", "optim", "schedule"),
     ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "trust", "values", "wording"),
     ("launcher",),  # the package itself: where things lie
@@ -27,11 +52,34 @@ ROWS: tuple[tuple[str, ...], ...] = (
 PEERS = ROWS[4]
 """Rooms that never import each other: what they share lies below, and only `build` and `worker` see several."""
 
-HEAVY = {"torch", "accelerate", "sklearn", "torchmetrics", "transformers", "datasets", "tokenizers", "skops", "pandas", "scipy"}
+HEAVY = {
+    "torch",
+    "accelerate",
+    "sklearn",
+    "torchmetrics",
+    "transformers",
+    "datasets",
+    "tokenizers",
+    "skops",
+    "pandas",
+    "scipy",
+}
 """Half a second to five seconds each: not before composition and its refusals are over."""
 SLOW = HEAVY - {"torch", "accelerate"}
 """Not before the first step of a fit that does not need them: only inside the functions that do."""
-DRIVER = ("__main__", "check", "compose", "errors", "explain", "place", "resolvers", "resume", "schema", "seeds", "trust")
+DRIVER = (
+    "__main__",
+    "check",
+    "compose",
+    "errors",
+    "explain",
+    "place",
+    "resolvers",
+    "resume",
+    "schema",
+    "seeds",
+    "trust",
+)
 MAX_LINES = 300
 
 
@@ -130,11 +178,19 @@ def upward(source: Source) -> list[str]:
 
 
 def among_peers(source: Source) -> list[str]:
-    return [str(each) for each in source.inside() if {room(each.target), room(each.module)} <= set(PEERS) and room(each.target) != room(each.module)]
+    return [
+        str(each)
+        for each in source.inside()
+        if {room(each.target), room(each.module)} <= set(PEERS) and room(each.target) != room(each.module)
+    ]
 
 
 def tasks_from_launcher(source: Source) -> list[str]:
-    return [str(each) for each in source.real() if each.module.startswith("launcher") and (each.target + ".").startswith(("tasks.", "launcher.tasks."))]
+    return [
+        str(each)
+        for each in source.real()
+        if each.module.startswith("launcher") and (each.target + ".").startswith(("tasks.", "launcher.tasks."))
+    ]
 
 
 def heavy_in_driver(source: Source, driver: tuple[str, ...] = DRIVER) -> list[str]:

@@ -79,7 +79,9 @@ def test_no_python_at_all_is_said_in_one_line(checkout: Path, tmp_path_factory: 
     assert "none found" in line
 
 
-def test_a_python_without_venv_is_explained_in_one_line(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_python_without_venv_is_explained_in_one_line(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.mktemp("path")
     fake_python(path, "python3", "sys.modules['ensurepip'] = None")
     done = make(checkout, "run", path=path)
@@ -106,7 +108,9 @@ def test_an_unknown_build_of_torch_is_refused(checkout: Path) -> None:
 
 @pytest.mark.parametrize(("build", "requirement"), [("default", "torch==2.13.0 "), ("cpu", "torch==2.13.0+cpu ")])
 def test_the_size_is_said_before_torch_is_installed(checkout: Path, build: str, requirement: str) -> None:
-    lines = make(checkout, "-n", "run", f"TORCH={build}", "TORCH_INDEX=https://index.example/simple").stdout.splitlines()
+    lines = make(
+        checkout, "-n", "run", f"TORCH={build}", "TORCH_INDEX=https://index.example/simple"
+    ).stdout.splitlines()
     (said,) = [number for number, line in enumerate(lines) if "Installing torch 2.13.0" in line]
     (installs,) = [number for number, line in enumerate(lines) if requirement in line]
     assert "GB" in lines[said]
@@ -121,7 +125,9 @@ def test_a_second_run_installs_nothing(checkout: Path) -> None:
     for stamp in STAMPS:
         (venv / stamp).touch()
     assert make(checkout, "-n", "run").stdout == ".venv/bin/python -m launcher \n"
-    assert make(checkout, "-n", "run", "ARGS=optimizer=sgd seed=1").stdout.endswith("-m launcher optimizer=sgd seed=1\n")
+    assert make(checkout, "-n", "run", "ARGS=optimizer=sgd seed=1").stdout.endswith(
+        "-m launcher optimizer=sgd seed=1\n"
+    )
     os.utime(checkout / "requirements.lock", (2e9, 2e9))
     assert "-r requirements.lock" in make(checkout, "-n", "run").stdout
 
@@ -137,7 +143,9 @@ def test_another_build_of_torch_replaces_the_installed_one(checkout: Path) -> No
 
 
 @pytest.mark.slow
-def test_a_build_that_the_index_lacks_is_said_in_one_line(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_build_that_the_index_lacks_is_said_in_one_line(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     index = tmp_path_factory.mktemp("index")
     (index / "torch").mkdir()
     (index / "torch" / "index.html").write_text("<html></html>")
@@ -188,4 +196,6 @@ def test_the_lock_pins_everything_once_and_the_package_admits_it() -> None:
     for requirement in asked:
         name = canonicalize_name(requirement.name)
         if name != project["name"]:
-            assert requirement.specifier.contains(pins[name], prereleases=True), f"{requirement}: locked at {pins[name]}"
+            assert requirement.specifier.contains(pins[name], prereleases=True), (
+                f"{requirement}: locked at {pins[name]}"
+            )

@@ -26,7 +26,9 @@ SHORT = ("training.max_epochs=1", "tracker=[]")
 
 def check(*command: str | Path, cwd: Path) -> None:
     """Run a command that has to succeed; the test shows what it printed where it does not."""
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=environment({"PYTHONPATH": ""}), capture_output=True, text=True)
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=environment({"PYTHONPATH": ""}), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -50,7 +52,19 @@ class Installed:
         (self.site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def install(self, wheel: Path) -> None:
-        check(sys.executable, "-m", "pip", "--python", self.python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=self.folder)
+        check(
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            self.python,
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-index",
+            wheel,
+            cwd=self.folder,
+        )
 
     def __call__(self, *command: str | Path, cwd: Path) -> Outcome:
         """Run a program of the environment's `bin`, with no help from PYTHONPATH."""
@@ -102,7 +116,9 @@ def test_the_wheel_holds_the_catalogue_and_the_tasks_inside_the_package(wheel: P
     tracked = subprocess.run(["git", "ls-files", "launcher", "conf", "tasks"], cwd=ROOT, capture_output=True, text=True)
     files = [Path(line) for line in tracked.stdout.splitlines() if (ROOT / line).is_file()]
     if tracked.returncode:  # not a checkout of git
-        files = [path.relative_to(ROOT) for top in ("launcher", "conf", "tasks") for path in (ROOT / top).rglob("*.[py]*")]
+        files = [
+            path.relative_to(ROOT) for top in ("launcher", "conf", "tasks") for path in (ROOT / top).rglob("*.[py]*")
+        ]
         files = [path for path in files if path.suffix in (".py", ".yaml")]
     expected = {str(path if path.parts[0] == "launcher" else "launcher" / path) for path in files}
     assert len(expected) > 50
@@ -119,8 +135,12 @@ def test_it_is_the_wheel_that_runs(installed: Installed, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [("launcher",), ("python", "-m", "launcher")], ids=["launcher", "python -m launcher"])
-def test_it_trains_in_a_folder_with_tasks_and_conf_of_its_own(installed: Installed, decoys: Path, command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "command", [("launcher",), ("python", "-m", "launcher")], ids=["launcher", "python -m launcher"]
+)
+def test_it_trains_in_a_folder_with_tasks_and_conf_of_its_own(
+    installed: Installed, decoys: Path, command: tuple[str, ...]
+) -> None:
     outcome = installed(*command, *SHORT, cwd=decoys)
     assert result(outcome)["status"] == "completed"
     assert installed("launcher", "--version", cwd=decoys).stdout.startswith("launcher 0.")
@@ -166,7 +186,9 @@ def test_a_task_of_another_package_without_a_file(with_example: Installed, tmp_p
 
 
 @pytest.mark.slow
-def test_the_other_packages_choices_are_listed_and_leave_with_it(with_example: Installed, installed: Installed, tmp_path: Path) -> None:
+def test_the_other_packages_choices_are_listed_and_leave_with_it(
+    with_example: Installed, installed: Installed, tmp_path: Path
+) -> None:
     shown = with_example("launcher", "--help", cwd=tmp_path).stdout
     for option in ("bigger_half", "bare_half", "rows", "brisk"):
         assert option in shown

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from launcher.data import Batch, Datasets, TensorSamples
-from launcher.tasks.base import Task, softmax_loss, split_rows
 from torch import Tensor, nn
 
+from launcher.data import Batch, Datasets, TensorSamples
+from launcher.tasks.base import Task, softmax_loss, split_rows
+
 if TYPE_CHECKING:
-    from launcher.run import Loss
     from torchmetrics import MetricCollection
+
+    from launcher.run import Loss
 
 
 class Rows:
