@@ -79,16 +79,17 @@ def _first_error(errors: Path, failure: Exception) -> Exception:
 
 
 def run_rank(folder: str, resume: bool) -> None:
-    """What each worker does. It leaves by `os._exit`: gloo's threads can abort a process that ends normally."""
+    """What each worker does: its share of the run, and where that fails, its own words for the driver."""
     from .console import Console
     from .folder import read_config
+    from .search.pool import leave_with_the_driver
     from .signals import Interrupt, listening
     from .worker import work
 
+    leave_with_the_driver()
     rank = int(os.environ["RANK"])
     path = Path(folder)
     console, interrupt = Console(quiet=rank != 0), Interrupt()
-    status = 0
     try:
         with listening(interrupt, console.message, impatient=False):
             work(read_config(path), path, resume, console, interrupt)
@@ -104,6 +105,4 @@ def run_rank(folder: str, resume: bool) -> None:
         }
         (path / ".errors").mkdir(exist_ok=True)
         (path / ".errors" / f"rank-{rank}.json").write_text(json.dumps(record), encoding="utf-8")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+        sys.exit(status)

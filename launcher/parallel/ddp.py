@@ -81,4 +81,3 @@ class DDP(Parallel):
 
     def close(self) -> None:
         self.accelerator.end_training()
-        dist.destroy_process_group()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
+
+from launcher.errors import FAILED
 
 PRELOAD = ["torch", "torch._dynamo", "accelerate", "launcher.build", "launcher.worker", "launcher.loops.supervised"]
 """What the server imports once, so that each process forked from it starts in hundredths of a second."""
@@ -89,16 +90,21 @@ def _run(folder: str, resume: bool, threads: int) -> None:
     log = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    threading.Thread(target=_leave_with_the_driver, daemon=True).start()
+    leave_with_the_driver()
     status = run_in_pool(Path(folder), resume)
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(status)
 
 
-def _leave_with_the_driver() -> None:
-    """A fit whose driver was killed saves and leaves: the driver's next start must find the folder free."""
+def leave_with_the_driver() -> None:
+    """From now on this process ends when the process that asked for it does: the driver's next start must find the
+    folder free. It ends at once, as if killed, which any run survives."""
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    assert parent is not None
+
+    def watch() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os._exit(FAILED)
+
+    threading.Thread(target=watch, daemon=True).start()
