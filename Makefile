@@ -11,10 +11,10 @@ TORCH := $(or $(TORCH),$(INSTALLED),default)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test sweep report lint format bench docs lock clean
+.PHONY: help run test sweep report lint format signatures bench docs lock clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  ARGS="…"        overrides for run, sweep and report; options for test and bench'
 	@echo '  TORCH=cpu       install the CPU-only build of torch; TORCH_INDEX=URL names an index that has it'
@@ -27,7 +27,7 @@ run: $(VENV)/.installed ## train the default experiment: real handwritten digits
 test: $(VENV)/.installed ## run every test that needs neither a GPU nor the network
 	@$(PY) -m pytest -n $(or $(WORKERS),auto) --dist worksteal $(ARGS)
 
-sweep: $(VENV)/.installed ## train once for each of three learning rates
+sweep: $(VENV)/.installed ## train once for each of three learning rates, and compare
 	@$(PY) -m launcher -m $(or $(ARGS),optimizer.lr=3e-4,1e-3,3e-3)
 
 report: $(VENV)/.installed ## write the page of the newest run
@@ -43,6 +43,9 @@ lint: $(VENV)/.installed ## check style, format and types
 format: $(VENV)/.installed ## put the code into the house's format
 	@$(PY) -m ruff check --fix
 	@$(PY) -m ruff format
+
+signatures: $(VENV)/.installed ## take down the arguments of every entry of conf/, after a new one
+	@$(PY) -m launcher.signatures
 
 bench: $(VENV)/.bench ## measure start and speed beside other trainers
 	@$(PY) benchmarks/run.py $(ARGS)
@@ -91,7 +94,7 @@ echo "Python 3.11 or newer is needed:$${seen:- none found,} name another with ma
 endef
 
 ifeq ($(shell uname -sm),Linux x86_64)
-SIZE_default := the build of your package index: usually the CUDA one, about 2.7 GB to download and 6 GB on disk (TORCH=cpu: 0.2 GB)
+SIZE_default := the build of your package index: usually the CUDA one, about 2.7 GB to download and 4.5 GB on disk (TORCH=cpu: 0.2 GB)
 else
 SIZE_default := the build of your package index, 0.1 to 3 GB to download
 endif

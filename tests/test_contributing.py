@@ -15,12 +15,10 @@ import torch
 
 from tests.conftest import Launch
 from tests.harness import ROOT, environment
+from tests.test_docs import commands, composes
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-FILES = {
-    path: code
-    for path, code in re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL)
-}
+FILES: dict[str, str] = dict(re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +82,13 @@ def test_a_task_is_added_in_one_file(launch: Launch, followed: Path) -> None:
     result = trained(launch, followed, "task=parity", "optimizer.lr=0.01", "scheduler=constant")
     assert result["objective"]["name"] == "val/accuracy"
     assert result["metrics"]["train/loss"] < 0.1  # log 2 is 0.69
+
+
+def test_the_commands_between_the_recipes_compose(launch: Launch, followed: Path) -> None:
+    found = commands(TEXT)
+    assert ["optimizer=rmsprop"] in found
+    for words in found:
+        composes(launch, words, env={"PYTHONPATH": str(followed)})
 
 
 @pytest.mark.slow

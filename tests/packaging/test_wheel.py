@@ -7,7 +7,6 @@ virtual environment of its own, which sees this environment's libraries but not 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -195,4 +194,4 @@ def test_the_other_packages_choices_are_listed_and_leave_with_it(
     refused = installed("launcher", "task=bigger_half", cwd=tmp_path)
     assert refused.returncode == 2
     assert "bigger_half" in refused.stderr
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
