@@ -62,7 +62,7 @@ def run(words: list[str]) -> int:
     if composed.config.action != "train":
         from .actions import act
 
-        return act(composed.config, composed.folder)
+        return act(composed.config)
     from .place import place
 
     return place(composed.config, composed.folder, resume=resumed)

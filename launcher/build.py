@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,14 +18,17 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from .algorithm import Algorithm, overriding
+from .checkpoint import Checkpoints
 from .trust import whitelist
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
 from .errors import ConfigError
 from .optim.groups import param_groups
-from .run import Loaders, Part, Plan
+from .run import Loaders, Part, Plan, Run
 from .schedule.warmup import Warmup
-from .schema import duration, interval
+from .schema import Training, duration, interval
 from .seeds import derive
+from .signals import Interrupt
+from .trackers.base import Recorder
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -166,6 +170,47 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
         checkpoint_every=interval(settings.checkpoint_every, steps_per_epoch),
         max_time=duration(settings.max_time),
     )
+
+
+def build_run(
+    config: DictConfig,
+    folder: Path,
+    task: Task,
+    data: Datasets,
+    model: nn.Module,
+    parallel: Parallel,
+    say: Callable[[str], None],
+    interrupt: Interrupt,
+) -> Run:
+    """The whole of a fit, before its first step: nothing is restored and nothing is written yet."""
+    loaders = build_loaders(config, data, parallel)
+    plan = build_plan(config, loaders.train.steps_per_epoch)
+    recorder = Recorder(folder, build_trackers(config) if parallel.is_main else [], parallel.is_main, say)
+    judged = loaders.val is not None
+    run = Run(
+        task=task,
+        parts={},
+        parallel=parallel,
+        loaders=loaders,
+        settings=Training(**plain_dict(config.training)),
+        plan=plan,
+        objective=(config.objective.metric, config.objective.direction) if judged else ("train/loss", "minimize"),
+        seed=config.seed,
+        folder=folder,
+        recorder=recorder,
+        checkpoints=Checkpoints(folder / "checkpoints", config.training.keep_checkpoints, recorder.sync, say),
+        algorithms=build_algorithms(config),
+        interrupt=interrupt,
+    )
+    run.parts["main"] = build_part(config, model, run, plan, parallel)
+    return run
+
+
+def plain_dict(config: DictConfig) -> dict[str, Any]:
+    """A node as plain Python values, resolved."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
 
 
 def build_part(config: DictConfig, model: nn.Module, run: Any, plan: Plan, parallel: Parallel) -> Part:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -23,12 +24,24 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from torch import nn
 
+    from tasks.base import Task
+
 FORMAT = 1
 WEIGHTS, CONFIG, ESTIMATOR = "model.safetensors", "config.json", "model.skops"
 ALLOWED = ("launcher.tasks.*",)
 """The classes that `load_module` builds where it is not told others: names, or `package.*`."""
 LIBRARIES = ("sklearn", "numpy", "scipy")
 """The packages whose types a saved estimator may hold."""
+
+
+def write_model(task: Task, model: Any, folder: Path) -> None:
+    """A run's `model/`: written beside by the task's `export`, and renamed into place."""
+    beside, final = folder / ".model", folder / "model"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    task.export(model, beside)
+    shutil.rmtree(final, ignore_errors=True)
+    beside.rename(final)
 
 
 def save_module(

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from .build import (
-    build_algorithms,
-    build_loaders,
-    build_parallel,
-    build_part,
-    build_plan,
-    build_task,
-    build_trackers,
-    seed_everything,
-)
-from .checkpoint import Checkpoints, load_weights
+from .build import build_parallel, build_run, build_task, build_trackers, plain_dict, seed_everything
+from .checkpoint import load_weights
 from .console import Console
 from .errors import ConfigError
+from .export import write_model
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
 from .result import explain, peak_memory_bytes, provenance, write_result
 from .run import Run
-from .schema import Training
 from .seeds import derive
 from .signals import Interrupt
 from .trackers.base import Recorder
@@ -72,27 +62,8 @@ def _fit_module(
     model: nn.Module,
     parallel: Parallel,
 ) -> dict[str, Any]:
-    loaders = build_loaders(config, data, parallel)
-    plan = build_plan(config, loaders.train.steps_per_epoch)
-    recorder = Recorder(folder, build_trackers(config) if parallel.is_main else [], parallel.is_main, console.warning)
-    keep = config.training.keep_checkpoints
-    judged = loaders.val is not None
-    run = Run(
-        task=task,
-        parts={},
-        parallel=parallel,
-        loaders=loaders,
-        settings=Training(**_plain(config.training)),
-        plan=plan,
-        objective=(config.objective.metric, config.objective.direction) if judged else ("train/loss", "minimize"),
-        seed=config.seed,
-        folder=folder,
-        recorder=recorder,
-        checkpoints=Checkpoints(folder / "checkpoints", keep, recorder.sync, console.warning),
-        algorithms=build_algorithms(config),
-        interrupt=interrupt,
-    )
-    run.parts["main"] = build_part(config, model, run, plan, parallel)
+    run = build_run(config, folder, task, data, model, parallel, console.warning, interrupt)
+    plan, recorder = run.plan, run.recorder
     state = run.checkpoints.load_last() if resume else None
     if state is not None:
         run.restore(state)
@@ -111,7 +82,7 @@ def _fit_module(
         "resumed_from": run.progress.step if resume else None,
     }
     console.header(header)
-    recorder.start(_plain(config), header)
+    recorder.start(plain_dict(config), header)
     first, started = run.progress.step, time.monotonic()
     run.progress.started = started
     try:
@@ -123,7 +94,7 @@ def _fit_module(
                 plain.load_state_dict(load_weights(run.checkpoints.folder / f"step-{run.best.step}"))
             for algorithm in run.algorithms:
                 algorithm.fit_end(run)
-            _export(task, plain, folder)
+            write_model(task, plain, folder)
     except Exception as error:
         told = explain(error, run)
         if parallel.is_main:
@@ -171,14 +142,14 @@ def _fit_estimator(
     header = _header(config, folder, task, data, str(config.model._target_).rpartition(".")[2])
     header |= {"device": "cpu", "ranks": 1}
     console.header(header)
-    recorder.start(_plain(config), header)
+    recorder.start(plain_dict(config), header)
     metrics = fit_estimator(task, estimator, data)
     if name not in metrics:
         raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
     wall = time.monotonic() - started
     recorder.log(1, metrics, epoch=1.0, time_s=wall)
     console.evaluation(1, 1.0, {key: value for key, value in metrics.items() if key.startswith("val/")}, True)
-    _export(task, estimator, folder)
+    write_model(task, estimator, folder)
     result = {
         "status": "completed",
         "reason": "fitted",
@@ -208,22 +179,6 @@ def _header(config: DictConfig, folder: Path, task: Task, data: Datasets, model:
         "seed": config.seed,
         "folder": folder,
     }
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _export(task: Task, model: Any, folder: Path) -> None:
-    """`model/`, written beside and renamed."""
-    beside, final = folder / ".model", folder / "model"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    task.export(model, beside)
-    shutil.rmtree(final, ignore_errors=True)
-    beside.rename(final)
 
 
 def _close(config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Actions on what exists: evaluate, export and report take `run=<folder>` and train nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from .console import Console
+from .errors import DONE, ConfigError
+from .folder import locked, read_config
+from .result import provenance
+from .signals import Interrupt
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def act(config: DictConfig) -> int:
+    """Do `config.action` with the run in `config.run`; returns the exit status. Raises ConfigError."""
+    if config.run is None:
+        raise ConfigError(f"action={config.action} needs run=<the folder of a run>")
+    folder = Path(config.run)
+    console = Console()
+    saved = read_config(folder)
+    if config.action == "report":
+        from .report.run import write
+
+        console.message(f"page: {write(folder)}")
+        return DONE
+    saved = OmegaConf.merge(saved, {"parallel": config.parallel, "loading": config.loading, "tracker": {}})
+    assert isinstance(saved, DictConfig)
+    if config.action == "evaluate":
+        return _evaluate(saved, folder, console)
+    return _export(saved, folder, console)
+
+
+def _evaluate(config: DictConfig, folder: Path, console: Console) -> int:
+    """The best weights on the held-out samples once more; evaluation.json keeps what came out."""
+    from torch import nn
+
+    from .build import build_parallel, build_task
+    from .loops.evaluate import evaluate
+
+    parallel = build_parallel(config)
+    task = build_task(config)
+    data = task.datasets()
+    model = task.model()
+    if isinstance(model, nn.Module):
+        run = _restored(config, folder, task, data, model, parallel, console)
+        if run.loaders.val is None:
+            raise ConfigError(f"{folder}: this run held nothing out, so there is nothing to evaluate it on")
+        found = evaluate(task, parallel.unwrap(run.main.model), run.loaders.val, parallel)
+        step = run.progress.step
+    else:
+        from .export import load_estimator
+
+        found, step = task.score(load_estimator(folder / "model"), data.val), 1
+    metrics = {f"val/{name}": value for name, value in found.items()}
+    content = {"step": step, "metrics": metrics} | provenance()
+    (folder / "evaluation.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    console.evaluation(step, 0.0, metrics, False)
+    console.message(f"written: {folder / 'evaluation.json'}")
+    return DONE
+
+
+def _export(config: DictConfig, folder: Path, console: Console) -> int:
+    """`model/` once more, from the best checkpoint."""
+    from torch import nn
+
+    from .build import build_parallel, build_task
+    from .export import write_model
+
+    parallel = build_parallel(config)
+    task = build_task(config)
+    data = task.datasets()
+    model = task.model()
+    if not isinstance(model, nn.Module):
+        if not (folder / "model").is_dir():
+            raise ConfigError(f"{folder}: an estimator is kept only in model/, which is not there; train it again")
+        console.message(f"model: {folder / 'model'} (an estimator is exported when it is fitted)")
+        return DONE
+    with locked(folder):
+        run = _restored(config, folder, task, data, model, parallel, console)
+        write_model(task, parallel.unwrap(run.main.model), folder)
+    console.message(f"model: {folder / 'model'}, of step {run.progress.step}")
+    return DONE
+
+
+def _restored(config: DictConfig, folder: Path, task: Any, data: Any, model: Any, parallel: Any, console: Console) -> Run:
+    """The run as it was at its best evaluation; at its last checkpoint where there was none."""
+    from .build import build_run
+
+    run = build_run(config, folder, task, data, model, parallel, console.warning, Interrupt())
+    steps = run.checkpoints.steps()
+    if not steps:
+        raise ConfigError(f"{folder}: no checkpoint is in it")
+    best = folder / "checkpoints" / "best"
+    run.restore(run.checkpoints.load(int(best.resolve().name.removeprefix("step-")) if best.is_dir() else steps[-1]))
+    return run
