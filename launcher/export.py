@@ -13,6 +13,7 @@ import importlib
 import inspect
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -59,6 +60,8 @@ def save_module(
     folder.mkdir(parents=True, exist_ok=True)
     save_pretrained: Any = getattr(model, "save_pretrained", None)
     if save_pretrained is not None:
+        if "transformers" in sys.modules:  # it draws a bar even for a file of a moment
+            importlib.import_module("transformers.utils.logging").disable_progress_bar()
         save_pretrained(folder)
     else:
         from safetensors.torch import save_model

@@ -14,7 +14,7 @@ from launcher.errors import ConfigError
 from ..base import encode_labels
 from . import columns, pictures
 from .kinds import Corpus, Images, Table, Texts
-from .readers import Source, find, quiet, read
+from .readers import Source, files_of, find, quiet, read
 
 
 class Files:
@@ -89,7 +89,7 @@ class Files:
 
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
-            self._find()  # says that it is not there, if so
+            files_of(self.path)  # says that it is not there, if so
             raise ConfigError(f"data.path={self.path}: a file; pictures are expected in a folder for each class")
         with quiet(self.path):
             dataset = datasets.load_dataset("imagefolder", data_dir=str(folder.absolute()), split="train")

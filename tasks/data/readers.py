@@ -67,7 +67,7 @@ def find(path: str, format: str | None) -> Source:
         raise ConfigError(
             f"data.format={format}: expected {', '.join(FORMATS)}, or null to go by the ending.{did_you_mean(format, FORMATS)}"
         )
-    files = _files(path)
+    files = files_of(path)
     if format is None:
         known = sorted({ENDINGS[file.suffix.lower()] for file in files if file.suffix.lower() in ENDINGS})
         if len(known) != 1:
@@ -124,7 +124,8 @@ def quiet(what: str) -> Iterator[None]:
         datasets.logging.set_verbosity(verbosity)
 
 
-def _files(path: str) -> list[Path]:
+def files_of(path: str) -> list[Path]:
+    """The files that a path or pattern names, hidden ones left out. Raises ConfigError where there are none."""
     place = Path(path).expanduser()
     if glob.has_magic(path) and not place.exists():
         files = sorted(file for file in map(Path, glob.glob(str(place), recursive=True)) if file.is_file())  # noqa: PTH207  # Path.glob takes no absolute pattern

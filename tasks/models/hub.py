@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import ConfigError, did_you_mean
@@ -39,7 +40,6 @@ def pretrained(
     options: dict[str, Any] = {}
     if classes is not None:
         options = {
-            "num_labels": len(classes),
             "id2label": dict(enumerate(classes)),
             "label2id": {name: index for index, name in enumerate(classes)},
             "ignore_mismatched_sizes": True,
@@ -67,14 +67,29 @@ def _load(auto: Any, path: str, revision: str | None, **options: Any) -> Any:
     folder = local_folder("model.path", path)
     reachable = folder is not None or prepare_hub()
     try:
-        return auto.from_pretrained(
-            folder or path, revision=revision or "main", local_files_only=folder is not None, **options
-        )
+        with _quiet():
+            return auto.from_pretrained(
+                folder or path, revision=revision or "main", local_files_only=folder is not None, **options
+            )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if folder is None:
             raise hub_error("model.path", path, error, reachable) from error
         reason = " ".join(str(error).split())
         raise ConfigError(f"model.path={path}: {auto.__name__} can not read it: {reason[:300]}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep `transformers` from drawing bars and reporting every weight that starts fresh."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 pretrained.load_tokenizer = load_tokenizer  # type: ignore[attr-defined]  # how a task learns that the model brings its own

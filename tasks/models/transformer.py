@@ -67,12 +67,13 @@ def token_norm(name: str, width: int) -> nn.Module:
 
 
 def initialise(model: nn.Module) -> None:
-    """Weights of linear layers and embeddings from a normal distribution of deviation 0.02 cut at two deviations; biases zero."""
+    """Linear layers by Glorot and Bengio (2010) with biases zero, embeddings from a normal distribution of deviation 0.02."""
     for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.trunc_normal_(module.weight, std=0.02, a=-0.04, b=0.04)
-        if isinstance(module, nn.Linear) and module.bias is not None:
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
 
 
 class Transformer(nn.Module):
