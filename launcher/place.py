@@ -53,6 +53,7 @@ def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, 
         from .worker import work
 
         result = work(config, folder, resume, console, interrupt)
+    _write_page(folder, console)
     console.summary(result, folder)
     return exit_status(result)
 
@@ -113,5 +114,16 @@ def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Cons
     results = [outcome.result or {} for outcome in outcomes.values()]
     combined = _procedure(config).combine(fits, results) | {"seed": config.seed} | provenance()
     write_result(folder, combined)
+    _write_page(folder, console)
     console.summary(combined, folder)
     return 0
+
+
+def _write_page(folder: Path, console: Console) -> None:
+    """report.html; a run does not fail for its page."""
+    from .report.run import write
+
+    try:
+        write(folder)
+    except Exception as error:
+        console.warning(f"report.html could not be written: {error}")
