@@ -28,29 +28,40 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
 
 
 def _parts(config: dict[str, Any], task: Signature, model: Signature, where: Where) -> Iterator[str]:
-    kinds, kind = task.facts.get("kinds", []), signature(config["data"]["_target_"]).facts.get("kind")
-    named = _name(config["task"]["_target_"])
-    if kinds and isinstance(kind, str) and kind and kind not in kinds:
-        fit = _entries("data", lambda each: each.facts.get("kind") in kinds)
-        yield f"data: {named} learns from {' or '.join(kinds)}, and {_name(config['data']['_target_'])} is {kind}. Of conf/data these fit: {fit}"
-    provided = frozenset(task.facts.get("provides", ()))
+    kinds, provided = set(task.facts.get("kinds", ())), set(task.facts.get("provides", ()))
+    own = _kinds(signature(config["data"]["_target_"]))
+    named, data, target = (_name(config[group]["_target_"]) for group in ("task", "data", "model"))
+    if kinds and own and not kinds & own:
+        fit = _entries("data", lambda each, node: bool(kinds & _kinds(each)))
+        yield f"data: {named} learns from {' or '.join(sorted(kinds))}, and {data} is {' or '.join(sorted(own))}. Of conf/data these fit: {fit}"
 
-    def fit_model(each: Signature) -> bool:
-        return bool(task.facts.get("estimators")) if each.facts.get("estimator") else set(each.required) <= provided
+    def fit_model(each: Signature, node: dict[str, Any]) -> bool:
+        return (
+            bool(task.facts.get("estimators"))
+            if each.facts.get("estimator")
+            else set(each.required) <= provided | set(node)
+        )
 
-    target = _name(config["model"]["_target_"])
     missing = [name for name in model.required if name not in config["model"] and name not in provided]
-    if model.facts.get("estimator") and not task.facts.get("estimators"):
-        yield f"model: {target} is a scikit-learn estimator, and {named} trains torch modules. Of conf/model these fit: {_entries('model', fit_model)}"
-    elif missing and not model.facts.get("estimator"):
+    if model.facts.get("estimator"):
+        if not task.facts.get("estimators"):
+            yield f"model: {target} is a scikit-learn estimator, and {named} trains torch modules. Of conf/model these fit: {_entries('model', fit_model)}"
+        if config["parallel"].get("num_processes", 1) != 1:
+            yield f"{where('parallel.num_processes')}: {target} is fitted in one process; parallel=single does that"
+    elif missing:
         yield f"model: {target} needs {', '.join(missing)}, which {named} does not provide. Of conf/model these fit: {_entries('model', fit_model)}"
+
+
+def _kinds(data: Signature) -> set[str]:
+    kind = data.facts.get("kind", ())
+    return {kind} if isinstance(kind, str) else set(kind)
 
 
 def _name(target: str) -> str:
     return target.rpartition(".")[2]
 
 
-def _entries(group: str, fit: Callable[[Signature], bool]) -> str:
+def _entries(group: str, fit: Callable[[Signature, dict[str, Any]], bool]) -> str:
     """The shipped entries of a group that fit, by name."""
     import yaml
 
@@ -59,7 +70,9 @@ def _entries(group: str, fit: Callable[[Signature], bool]) -> str:
     found = []
     for path in sorted((CONF / group).glob("*.yaml")):
         node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if any(target in table() and fit(table()[target]) for target in alternatives(str(node.get("_target_", "")))):
+        if any(
+            target in table() and fit(table()[target], node) for target in alternatives(str(node.get("_target_", "")))
+        ):
             found.append(path.stem)
     return ", ".join(found) or "none"
 

@@ -55,29 +55,32 @@ def signature(target: str) -> Signature:
 def locate(target: str) -> Any:
     """The class or function behind a dotted name. Raises ConfigError that says which part of the name is wrong."""
     parts = target.split(".")
-    found: Any = None
-    for num in range(len(parts), 0, -1):
-        module = ".".join(parts[:num])
-        try:
-            found = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-                raise ConfigError(f"importing {module} failed: {error}") from error
-            continue
-        except Exception as error:  # whatever a foreign module does when it is imported
-            raise ConfigError(f"importing {module} failed: {type(error).__name__}: {error}") from error
-        break
+    found = _imported(parts[0])
     if found is None:
         raise ConfigError(f"there is no package {parts[0]!r} here")
-    for part in parts[num:]:
-        if not hasattr(found, part):
+    for num, part in enumerate(parts[1:], start=1):
+        inside = getattr(found, part, None)
+        if inside is None and isinstance(found, types.ModuleType):
+            inside = _imported(".".join(parts[: num + 1]))
+        if inside is None:
             names = [name for name in dir(found) if not name.startswith("_")]
-            close = did_you_mean(part, names) if len(names) > 40 or isinstance(found, types.ModuleType) else ""
-            raise ConfigError(f"{'.'.join(parts[:num])} has no {part!r}.{close}")
-        found = getattr(found, part)
+            raise ConfigError(f"{'.'.join(parts[:num])} has no {part!r}.{did_you_mean(part, names)}")
+        found = inside
     if not callable(found):
         raise ConfigError("neither a class nor a function")
     return found
+
+
+def _imported(module: str) -> types.ModuleType | None:
+    """A module, or None where there is none of that name."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module or error.name == module.rpartition(".")[0]:
+            return None
+        raise ConfigError(f"importing {module} failed: {error}") from error
+    except Exception as error:  # whatever a foreign module does when it is imported
+        raise ConfigError(f"importing {module} failed: {type(error).__name__}: {error}") from error
 
 
 def read_signature(target: Any) -> Signature:

@@ -67,8 +67,8 @@ def _words(alternative: str) -> str:
         kind, opening, low, high, closing = number.groups()
         if low == high:
             return low
-        lower = None if low == "-inf" else f"{'at least' if opening == '[' else 'above'} {low}"
-        upper = None if high == "inf" else f"{'at most' if closing == ']' else 'below'} {high}"
+        lower = None if low == "-inf" else f"{'at least' if opening == '[' else 'above'} {float(low):g}"
+        upper = None if high == "inf" else f"{'at most' if closing == ']' else 'below'} {float(high):g}"
         return " ".join(filter(None, (_WORDS[kind], " and ".join(filter(None, (lower, upper))))))
     entries = _LIST.fullmatch(alternative)
     if entries:
