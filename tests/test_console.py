@@ -117,7 +117,7 @@ def test_a_terminal_shows_one_live_bar_below_permanent_lines() -> None:
     received, status = on_terminal(body)
     drawn = rows(received)
     assert status == 0
-    bars = [row for row in drawn if "━" in row or "─" in row and "/1,350" in row]
+    bars = [row for row in drawn if "━" in row or ("─" in row and "/1,350" in row)]
     assert len(bars) > 5
     assert re.search(
         r"━{2,3}─{20,}\s+10%  135/1,350  .* left  loss 0\.2500  val/accuracy 0\.7500  .* steps?/s", "\n".join(bars)
