@@ -28,6 +28,7 @@ class Lane:
         self.taken: int | None = None
         """The step of the last `log` that the tracker has flushed."""
         self.failure: str | None = None
+        self._unflushed: int | None = None  # the step of the last `log` since the last flush
         self._warn = warn
         self._calls: deque[Call] = deque()
         self._capacity: int | None = None
@@ -61,16 +62,22 @@ class Lane:
         try:
             while method != "close" and self.failure is None:
                 self._closing.wait(INTERVAL_S)
-                step = self.taken
                 for _ in range(len(self._calls)):
                     method, arguments = self._calls.popleft()
+                    if method == "close":
+                        self._flush()
                     getattr(self.tracker, method)(*arguments)
-                    step = arguments[1] if method == "log" else step
-                if step != self.taken:
-                    self.tracker.flush()
-                    self.taken = step
+                    if method == "log":
+                        self._unflushed = arguments[1]
+                if method != "close":
+                    self._flush()
         except BaseException as error:  # also SystemExit: no library may end the run from here
             self._fail(f"{type(error).__name__} in {method}: {str(error).strip() or 'no message'}")
+
+    def _flush(self) -> None:
+        if self._unflushed is not None:
+            self.tracker.flush()
+            self.taken, self._unflushed = self._unflushed, None
 
     def _fail(self, reason: str) -> None:
         if self.failure is not None:

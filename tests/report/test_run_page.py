@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -343,7 +344,7 @@ def test_points_lie_where_their_values_are() -> None:
 
 def test_a_wide_positive_range_is_drawn_over_a_logarithm() -> None:
     (line,) = coordinates(chart([Series("a", [(1, 100.0), (2, 10.0), (3, 1.0), (4, 0.1)])]))
-    drops = [after[1] - before[1] for before, after in zip(line, line[1:], strict=False)]
+    drops = [after[1] - before[1] for before, after in itertools.pairwise(line)]
     assert drops == pytest.approx([drops[0]] * 3, abs=0.11)
 
 
