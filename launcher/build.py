@@ -76,7 +76,8 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
     @functools.wraps(target, updated=())
     def make(**facts: Any) -> Any:
         known = {name: value for name, value in facts.items() if name in accepted and name not in partial.keywords}
-        model = partial(**known)
+        # Not `partial(**known)`: Hydra would also hold what a trusted target returns against the list of targets.
+        model = target(**partial.keywords, **known)
         if isinstance(model, nn.Module):
             model.launcher_config = {"_target_": f"{target.__module__}.{target.__qualname__}"} | partial.keywords | known  # type: ignore[assignment]
         return model

@@ -53,6 +53,7 @@ class Progress:
     """How far a fit has come. Times are sums over all its sessions."""
 
     step: int = 0
+    tokens: int = 0  # over all ranks, where the task counts them
     wall_s: float = 0.0
     started: float = field(default_factory=time.monotonic)  # this session
 
@@ -145,7 +146,7 @@ class Run:
             },
             "parallel": self.parallel.state_dict(),
             "algorithms": [algorithm.state_dict() for algorithm in self.algorithms],
-            "progress": {"step": self.progress.step, "wall_s": self.progress.elapsed()},
+            "progress": {"step": self.progress.step, "tokens": self.progress.tokens, "wall_s": self.progress.elapsed()},
             "best": vars(self.best),
             "metrics": self.metrics,
             "stop": None if self.stop == "preempted" else self.stop,

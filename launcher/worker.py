@@ -83,7 +83,7 @@ def _fit_module(
     }
     console.header(header)
     recorder.start(plain_dict(config), header)
-    first, started = run.progress.step, time.monotonic()
+    first, first_tokens, started = run.progress.step, run.progress.tokens, time.monotonic()
     run.progress.started = started
     try:
         console.start(run)
@@ -104,6 +104,8 @@ def _fit_module(
         console.stop()
     done = run.progress.step - first
     rates = {"steps_per_s": done / session, "samples_per_s": done * config.training.batch_size / session}
+    if run.progress.tokens:
+        rates["tokens_per_s"] = (run.progress.tokens - first_tokens) / session
     result = _state_of(run) | counts | rates
     if parallel.is_main:
         result = _close(config, folder, recorder, result)

@@ -48,6 +48,8 @@ class Supervised:
         batches = run.loaders.train.start(progress.step)
         step = progress.step
         event = self._next_event(run, step)
+        task = run.task
+        counts_tokens = task.tokens(run.loaders.train.samples.fetch(torch.zeros(1, dtype=torch.int64))) is not None
         part.model.train()
 
         while run.stop is None and (end is None or step < end):
@@ -81,6 +83,8 @@ class Supervised:
             progress.step = step = step + 1
 
             asked = interrupt.signal is not None or (deadline is not None and time.monotonic() >= deadline)
+            if counts_tokens:
+                progress.tokens += sum(task.tokens(batch) or 0 for batch in micro) * parallel.world_size
             if not alone:
                 asked = parallel.agree(asked)
             if asked or step >= event:
