@@ -73,7 +73,8 @@ def closing_rows(result: dict[str, Any], folder: Path) -> Rows:
     """How a run ended and what it reached; `result` as in result.json."""
     objective, metrics, std = result.get("objective") or {}, result.get("metrics") or {}, result.get("std") or {}
     name, value = objective.get("name"), objective.get("value")
-    rows = [(str(result["status"]), str(result.get("reason") or ""))]
+    status, reason = str(result["status"]), str(result.get("reason") or "")
+    rows = [(status, "saved, to be resumed" if reason == status == "preempted" else reason)]
     if value is not None:
         spread = f" ± {number(std[name])}" if name in std else ""
         best = "" if result.get("best_step") is None else f"best at step {count(result['best_step'])}"

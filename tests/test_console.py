@@ -299,6 +299,12 @@ def test_a_procedure_is_summed_up_with_its_spread() -> None:
     assert "val/loss      0.0512 ± 0.0020" in stream.getvalue()
 
 
+def test_a_preempted_run_says_that_it_can_go_on() -> None:
+    stream = io.StringIO()
+    Console(stream).summary(RESULT | {"status": "preempted", "reason": "preempted"}, Path("a"), {})
+    assert stream.getvalue().splitlines()[0] == "preempted     saved, to be resumed"
+
+
 def test_quiet_says_nothing() -> None:
     stream = io.StringIO()
     console = Console(stream, quiet=True)
