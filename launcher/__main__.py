@@ -127,8 +127,7 @@ def inspect(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     """Show help, the config or what Hydra knows; the work is Hydra's, the refusals are ours."""
     from hydra._internal.utils import get_args_parser
 
-    from . import compose, explain
-    from .origins import Origins
+    from . import compose
 
     if args.shell_completion:
         hydra.shell_completion(config_name=name, overrides=args.overrides)
@@ -148,7 +147,7 @@ def inspect(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
             else:
                 hydra.show_info(args.info, overrides=args.overrides, **common)
     except compose.REFUSALS as error:
-        raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
+        raise compose.refusal(error, hydra, name, parsed) from error
     except SystemExit as left:  # Hydra found nothing under --package, and has said so
         return REFUSED if left.code else 0
     return 0
@@ -163,14 +162,13 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     from hydra.types import HydraContext, RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    from . import compose, explain
-    from .origins import Origins
+    from . import compose
 
     parsed = compose.parse(hydra, name, overrides, sweep=True)
     try:
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
     except compose.REFUSALS as error:
-        raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
+        raise compose.refusal(error, hydra, name, parsed) from error
     if config.hydra.sweeper.get("_target_") != SWEEPER:
         raise ConfigError(
             f"hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']}: a sweep is run by hydra/sweeper=launcher; leave it out"
@@ -184,7 +182,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     try:
         return int(sweeper.sweep(list(config.hydra.overrides.task)))
     except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition
-        raise explain.composition(error, hydra, Origins(compose.loader_of(hydra), name, parsed)) from error
+        raise compose.refusal(error, hydra, name, parsed) from error
 
 
 if __name__ == "__main__":

@@ -131,18 +131,55 @@ def compose(hydra: Hydra, overrides: list[str], config_name: str = CONFIG_NAME, 
     loader = loader_of(hydra)
     parsed = parse(hydra, config_name, overrides, sweep=trial)
     origins = Origins(loader, config_name, parsed)
+    config = whole(hydra, origins)
+    HydraConfig.instance().set_config(config)
     try:
-        whole = hydra.compose_config(config_name, overrides, RunMode.RUN, parsed_overrides=parsed)
-    except REFUSALS as error:
-        raise explain.composition(error, hydra, origins) from error
-    HydraConfig.instance().set_config(whole)
-    try:
-        folder = Path(str(whole.hydra.run.dir))
+        folder = Path(str(config.hydra.run.dir))
     except OmegaConfBaseException as error:
-        raise explain_files.resolution(error, whole, origins) from error
-    with open_dict(whole):
-        del whole["hydra"]
-    return Composed(finish(whole, origins), folder, origins)
+        raise explain_files.resolution(error, config, origins) from error
+    with open_dict(config):
+        del config["hydra"]
+    return Composed(finish(config, origins), folder, origins)
+
+
+def whole(hydra: Hydra, origins: Origins) -> DictConfig:
+    """The config with Hydra's own part in it: Hydra composes the chosen options, then each key is set by itself, so
+    that whatever fails has a name. Raises ConfigError."""
+    loader = origins.loader
+    repository = loader._parse_overrides_and_create_caching_repo(origins.config_name, [], origins.overrides)[1]
+    chosen: list[Override] = []
+    keys: list[Override] = []
+    for override in origins.overrides:
+        is_group = not override.is_value_path and repository.group_exists(override.key_or_group)
+        composed = (is_group and not isinstance(override._value, dict)) or override.key_or_group == "hydra.searchpath"
+        (chosen if composed else keys).append(override)
+    try:
+        config = hydra.compose_config(
+            origins.config_name, [], RunMode.RUN, parsed_overrides=chosen, validate_sweep_overrides=False
+        )
+    except REFUSALS as error:
+        raise explain.groups(error, chosen, origins) from error
+    for override in keys:
+        if not override.is_sweep_override() or OmegaConf.select(config, override.key_or_group) is None:
+            set_key(config, override, origins)
+    return config
+
+
+def set_key(config: DictConfig, override: Override, origins: Origins) -> None:
+    """Apply one override of a key. Raises ConfigError."""
+    try:
+        origins.loader._apply_overrides_to_config([override], config)
+    except REFUSALS as error:
+        raise explain.key(override, error, config, origins) from error
+
+
+def refusal(error: Exception, hydra: Hydra, config_name: str, parsed: list[Override]) -> ConfigError:
+    """What to say of a composition that failed elsewhere: what `whole` says of the same overrides."""
+    try:
+        whole(hydra, Origins(loader_of(hydra), config_name, parsed))
+    except ConfigError as found:
+        return found
+    return ConfigError(explain_files.short(error))
 
 
 def finish(config: DictConfig, origins: Origins) -> DictConfig:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -15,9 +14,6 @@ from .explain_files import close, files, options_of, paths_of, schema_type, shor
 from .origins import Origins
 from .signatures import table
 from .values import expected
-
-if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
 
 TRUE = QuotedString("true", quote=Quote.double)
 
@@ -77,41 +73,19 @@ def _which(name: str, names: list[Any]) -> str:
     return f": {name!r}" if len(names) > 1 else ""
 
 
-def composition(error: Exception, hydra: Hydra, origins: Origins) -> ConfigError:
-    """A composition that failed: the override that is to blame, or else the file."""
-    loader: Any = hydra.config_loader
-    repository = loader._parse_overrides_and_create_caching_repo(origins.config_name, [], origins.overrides)[1]
-
-    def is_group(override: Override) -> bool:
-        return (
-            not override.is_value_path
-            and repository.group_exists(override.key_or_group)
-            and not isinstance(override._value, dict)
-        )
-
-    groups = [override for override in origins.overrides if is_group(override)]
-    keys = [override for override in origins.overrides if not is_group(override)]
-    try:
-        config = hydra.compose_config(origins.config_name, [], RunMode.RUN, parsed_overrides=groups)
-    except Exception as without:  # the keys are not to blame
-        for override in groups:
-            if override.is_add() and "Multiple values" in str(without):
-                return ConfigError(
-                    f"{override.input_line}: an option of {override.key_or_group!r} is chosen already; leave out the '+'"
-                )
-            if override.package is not None:
-                return ConfigError(
-                    f"{override.input_line}: nothing chooses from {override.get_key_element().lstrip('+')!r}; leave out '@{override.package}'"
-                )
-        return files(without, origins)
-    for override in keys:
-        try:
-            loader._apply_overrides_to_config([override], config)
-        except Exception as found:
+def groups(error: Exception, chosen: list[Override], origins: Origins) -> ConfigError:
+    """A composition that fails with the chosen options alone: one of the choices is to blame, or else a file."""
+    for override in chosen:
+        if override.is_add() and "Multiple values" in str(error):
             return ConfigError(
-                _override(override, found, config, origins, sorted(repository.get_group_options("", None)))
+                f"{override.input_line}: an option of {override.key_or_group!r} is chosen already; leave out the '+'"
             )
-    return ConfigError(short(error))
+        if override.package is not None:
+            place = override.get_key_element().lstrip("+")
+            return ConfigError(
+                f"{override.input_line}: nothing chooses from {place!r}; leave out '@{override.package}'"
+            )
+    return files(error, origins)
 
 
 def key(override: Override, error: Exception, config: DictConfig, origins: Origins) -> ConfigError:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from . import compose, explain, explain_files, schema
+from . import compose, explain_files, schema
 from .errors import ConfigError
 from .folder import read_config
 from .origins import Origins, line_of
@@ -101,27 +101,16 @@ def load(folder: Path) -> DictConfig:
 
 def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_name: str) -> DictConfig:
     """The saved config with whole groups taken from a fresh composition, then single keys set."""
-    loader = compose.loader_of(hydra)
-    origins = Origins(loader, config_name, overrides)
-    groups = [
-        override for override in overrides if "." not in override.key_or_group and not isinstance(override._value, dict)
-    ]
+    origins = Origins(compose.loader_of(hydra), config_name, overrides)
+    groups = [each for each in overrides if "." not in each.key_or_group and not isinstance(each._value, dict)]
     if groups:
-        from hydra.types import RunMode
-
-        try:
-            fresh = hydra.compose_config(config_name, [], RunMode.RUN, parsed_overrides=groups)
-        except compose.REFUSALS as error:
-            raise explain.composition(error, hydra, origins) from error
+        fresh = compose.whole(hydra, Origins(origins.loader, config_name, groups))
         for override in groups:
             OmegaConf.update(config, override.key_or_group, fresh._get_node(override.key_or_group), merge=False)
     OmegaConf.set_struct(config, True)
     for override in overrides:
         if override not in groups:
-            try:
-                loader._apply_overrides_to_config([override], config)
-            except compose.REFUSALS as error:
-                raise explain.key(override, error, config, origins) from error
+            compose.set_key(config, override, origins)
     return compose.finish(config, origins)
 
 
