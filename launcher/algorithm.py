@@ -69,8 +69,12 @@ class Algorithm:
         """The gradients of the whole step are in `.grad`, before clipping."""
 
     def step(self, run: Run, batches: list[Batch], closure: Callable[[], Tensor]) -> None:
-        """Takes the optimizer's step; `closure` computes the step's gradients anew from zero and returns the loss."""
-        run.main.optimizer.step()
+        """Takes the optimizer's step, by `run.parallel.step(run)`; one algorithm of a run may override it.
+
+        `closure` computes the step's gradients anew, clipped as they were, at the weights as they are when it is
+        called, and returns the mean loss of this rank.
+        """
+        run.parallel.step(run)
 
     def after_step(self, run: Run) -> None:
         """The weights have moved; the gradients are still there."""

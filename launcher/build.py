@@ -25,7 +25,7 @@ from .errors import ConfigError
 from .optim.groups import param_groups
 from .run import Loaders, Part, Plan, Run
 from .schedule.warmup import Warmup
-from .schema import Training, duration, interval
+from .schema import AUTO_SECONDS, Training, duration, interval
 from .seeds import derive
 from .signals import Interrupt
 from .trackers.base import Recorder
@@ -103,6 +103,9 @@ def build_algorithms(config: DictConfig) -> list[Algorithm]:
         from .monitors.profiler import Profiler
 
         found.append(Profiler())
+    stepping = [type(owner).__name__ for owner in found if type(owner).step is not Algorithm.step]
+    if len(stepping) > 1:
+        raise ConfigError(f"{' and '.join(stepping)} would each take the optimizer's step; choose one of them")
     return found
 
 
@@ -158,6 +161,7 @@ def _near(samples: Samples, parallel: Parallel) -> Samples:
 def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
     """The run's intervals in steps. Raises ConfigError where nothing says how long to train."""
     settings = config.training
+    auto = settings.checkpoint_every == "auto"
     lengths = []
     if settings.max_epochs is not None:
         lengths.append(max(1, round(settings.max_epochs * steps_per_epoch)))
@@ -168,7 +172,8 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
         steps_per_epoch=steps_per_epoch,
         log_every=interval(settings.log_every, steps_per_epoch),
         eval_every=interval(settings.eval_every, steps_per_epoch),
-        checkpoint_every=interval(settings.checkpoint_every, steps_per_epoch),
+        checkpoint_every=interval("1epoch" if auto else settings.checkpoint_every, steps_per_epoch),
+        checkpoint_seconds=AUTO_SECONDS if auto else 0.0,
         max_time=duration(settings.max_time),
     )
 
@@ -187,7 +192,12 @@ def build_run(
     loaders = build_loaders(config, data, parallel)
     plan = build_plan(config, loaders.train.steps_per_epoch)
     recorder = Recorder(folder, build_trackers(config) if parallel.is_main else [], parallel.is_main, say)
-    judged = loaders.val is not None
+    metric = str(config.objective.metric)
+    if loaders.val is None and metric.startswith("val/"):
+        raise ConfigError(
+            f"objective.metric={metric}: the task holds nothing out that it could be taken from; "
+            "objective.metric=train/loss objective.direction=minimize does without, and keeps the last weights"
+        )
     run = Run(
         task=task,
         parts={},
@@ -195,7 +205,7 @@ def build_run(
         loaders=loaders,
         settings=Training(**plain_dict(config.training)),
         plan=plan,
-        objective=(config.objective.metric, config.objective.direction) if judged else ("train/loss", "minimize"),
+        objective=(metric, config.objective.direction),
         seed=config.seed,
         folder=folder,
         recorder=recorder,

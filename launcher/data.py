@@ -59,7 +59,7 @@ class TensorSamples(Samples):
         return len(next(iter(self.columns.values())))
 
     def fetch(self, indices: Tensor) -> Batch:
-        return {name: column.index_select(0, indices) for name, column in self.columns.items()}
+        return {name: column.index_select(0, indices.to(column.device)) for name, column in self.columns.items()}
 
     def to(self, device: torch.device) -> TensorSamples:
         """The same samples on another device."""
@@ -155,10 +155,9 @@ class Batches:
     def _gathered(self, samples: TensorSamples, step: int) -> Iterator[list[Batch]]:
         share = self.batch_size // self.world_size
         num = max(1, CHUNK_BYTES // max(1, share * samples.bytes_per_sample))
-        device = next(iter(samples.columns.values())).device
         names = list(samples.columns)
         for indices in self._shares(step, num):
-            gathered = samples.fetch(indices.reshape(-1).to(device))
+            gathered = samples.fetch(indices.reshape(-1))
             shaped = [gathered[name].view(*indices.shape, *gathered[name].shape[1:]) for name in names]
             for columns in zip(*(column.unbind() for column in shaped), strict=True):
                 yield [dict(zip(names, parts, strict=True)) for parts in zip(*(column.unbind() for column in columns), strict=True)]

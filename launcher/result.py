@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from . import __version__
 from .errors import TrainingError
@@ -20,11 +22,22 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "accelerate", "hydra-core", "omegaconf", "numpy", "scikit-learn", "torchmetrics", "transformers", "datasets")
 
 
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""JSON has no such floats: how they are spelled in the files of a run, and what `float` reads from it."""
+
+
+def spelled(value: Any) -> Any:
+    """A value as JSON can hold it: itself, or the string for a float that is not finite."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write it beside and rename it, so that whoever reads finds it whole or not at all."""
+    """Write it beside and rename it, so that whoever reads finds it whole or not at all. Floats are spelled as in metrics.jsonl."""
     beside = folder / ".result.json"
     with beside.open("w", encoding="utf-8") as file:
-        json.dump(result, file, indent=2, default=float)
+        json.dump(_each(result, _spell), file, indent=2, default=float, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -37,7 +50,21 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return result
+    read: dict[str, Any] = _each(result, lambda value: NOT_FINITE.get(value, value) if isinstance(value, str) else value)
+    return read
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same nested dicts and lists with every value in them changed."""
+    if isinstance(value, dict):
+        return {key: _each(entry, change) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each(entry, change) for entry in value]
+    return change(value)
+
+
+def _spell(value: Any) -> Any:
+    return spelled(float(value)) if isinstance(value, SupportsFloat) and not isinstance(value, int) else value
 
 
 def provenance() -> dict[str, Any]:

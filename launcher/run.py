@@ -45,7 +45,7 @@ class Part:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    scheduler: Any  # torch's LRScheduler, ReduceLROnPlateau, or ours with the same three methods
+    scheduler: Any  # Warmup, or what has its methods
 
 
 @dataclass
@@ -80,6 +80,7 @@ class Plan:
     log_every: int | None
     eval_every: int | None
     checkpoint_every: int | None
+    checkpoint_seconds: float  # how old the last one is at least, for one that only `checkpoint_every` asks for
     max_time: float | None  # seconds
 
 
@@ -165,8 +166,7 @@ class Run:
             if state["total_steps"] == self.plan.total_steps:
                 part.scheduler.load_state_dict(saved["scheduler"])
             else:  # the run was given another length: its schedule is the new length's, at the same step
-                for _ in range(state["progress"]["step"]):
-                    part.scheduler.step()
+                part.scheduler.seek(state["progress"]["step"])
         self.parallel.load_state_dict(state["parallel"])
         for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
             algorithm.load_state_dict(saved)

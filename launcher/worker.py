@@ -10,10 +10,11 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict, seed_everything
 from .checkpoint import load_weights
 from .console import Console
-from .errors import ConfigError
+from .errors import ConfigError, LauncherError
 from .export import write_model
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
@@ -90,15 +91,17 @@ def _fit_module(
         Supervised(console).fit(run)
         session = time.monotonic() - started
         if run.stop != "preempted" and parallel.is_main:
-            if run.best.step is not None:
-                plain.load_state_dict(load_weights(run.checkpoints.folder / f"step-{run.best.step}"))
-            for algorithm in run.algorithms:
-                algorithm.fit_end(run)
-            write_model(task, plain, folder)
+            best = _judged_best(run)
+            for hook in overriding(run.algorithms, "fit_end"):
+                hook(run)
+            write_model(task, best, folder)
     except Exception as error:
         told = explain(error, run)
         if parallel.is_main:
-            _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": str(told)})
+            reason = str(told) if isinstance(told, LauncherError) else f"{type(told).__name__}: {told}"
+            _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": reason})
+        if told is error:
+            raise
         raise told from error
     finally:
         console.stop()
@@ -111,6 +114,22 @@ def _fit_module(
         result = _close(config, folder, recorder, result)
     parallel.barrier()
     return result
+
+
+def _judged_best(run: Run) -> nn.Module:
+    """The model with the weights that the best evaluation judged; the last ones where there was none."""
+    model = run.parallel.unwrap(run.main.model)
+    hooks = overriding(run.algorithms, "eval_model")
+    if run.best.step is not None and hooks:  # what is judged follows from the algorithms' state too
+        state = run.checkpoints.load(run.best.step)
+        model.load_state_dict(state["parts"]["main"]["model"])
+        for algorithm, saved in zip(run.algorithms, state["algorithms"], strict=True):
+            algorithm.load_state_dict(saved)
+    elif run.best.step is not None:
+        model.load_state_dict(load_weights(run.checkpoints.folder / f"step-{run.best.step}"))
+    for hook in hooks:
+        model = hook(run, model)
+    return model
 
 
 def _state_of(run: Run) -> dict[str, Any]:

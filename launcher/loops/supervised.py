@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
-from torch import Tensor
 
 from launcher.algorithm import overriding
 from launcher.errors import TrainingError
@@ -15,7 +15,6 @@ from .evaluate import evaluate
 
 if TYPE_CHECKING:
     from launcher.console import Console
-    from launcher.data import Batch
     from launcher.run import Run
 
 
@@ -45,6 +44,7 @@ class Supervised:
         clip_norm, interrupt, alone = run.settings.clip_norm, run.interrupt, parallel.world_size == 1
         deadline = None if plan.max_time is None else time.monotonic() + plan.max_time - progress.wall_s
         end = plan.total_steps
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         batches = run.loaders.train.start(progress.step)
         step = progress.step
         event = self._next_event(run, step)
@@ -62,23 +62,20 @@ class Supervised:
 
             loss, weight = parallel.forward_backward(run, micro, loss_hooks)
             if scaler is not None:
-                scaler.unscale_(optimizer)
+                parallel.unscale(run)
             for hook in gradient_hooks:
                 hook(run)
             if clip_norm is not None:
                 parallel.clip(run, clip_norm)
             if step_hooks:
-                for hook in step_hooks:
-                    hook(run, micro, self._closure(run, micro, loss_hooks))
-            elif scaler is not None:
-                scaler.step(optimizer)
-                scaler.update()
+                step_hooks[0](run, micro, functools.partial(parallel.recompute, run, micro, loss_hooks))
             else:
-                optimizer.step()
+                parallel.step(run)
             scheduler.step()
             for hook in after_hooks:
                 hook(run)
-            optimizer.zero_grad()
+            for parameter in parameters:  # what zero_grad() does, without its bookkeeping
+                parameter.grad = None
             pending.append((loss, weight))
             progress.step = step = step + 1
 
@@ -92,13 +89,6 @@ class Supervised:
                 event = self._next_event(run, step)
 
         return self._end(run)
-
-    def _closure(self, run: Run, micro: list[Batch], loss_hooks: list) -> object:  # type: ignore[type-arg]
-        def closure() -> Tensor:
-            run.main.optimizer.zero_grad()
-            return run.parallel.forward_backward(run, micro, loss_hooks)[0]
-
-        return closure
 
     def _next_event(self, run: Run, step: int) -> int:
         plan = run.plan
@@ -117,31 +107,50 @@ class Supervised:
             signalled = run.parallel.max(float(run.interrupt.signal is not None)) > 0
             run.stop = "preempted" if signalled else "max_time"
         last = step == plan.total_steps or run.stop == "max_time"
-        if last or (plan.log_every and step % plan.log_every == 0):
+        judged = run.loaders.val is not None and (last or (plan.eval_every and step % plan.eval_every == 0))
+        judged_by_training = judged and run.objective[0].startswith("train/")
+        if last or judged_by_training or (plan.log_every and step % plan.log_every == 0):
             self._log(run)
         elif plan.log_every is None:
             run.pending.clear()
-        improved = False
-        if run.loaders.val is not None and (last or (plan.eval_every and step % plan.eval_every == 0)):
-            improved = self._evaluate(run, step)
-        if last or improved or run.stop or (plan.checkpoint_every and step % plan.checkpoint_every == 0):
+        improved = self._evaluate(run, step) if judged else False
+        if run.stop not in (None, "preempted") and run.pending:
+            self._log(run)  # ended by what was just evaluated: the losses since the last line are told too
+        if last or improved or run.stop or self._checkpoint_due(run, step):
+            self._check_weights(run, step)
             self.save(run, wait=run.stop == "preempted")
 
+    def _checkpoint_due(self, run: Run, step: int) -> bool:
+        every = run.plan.checkpoint_every
+        if not every or step % every:
+            return False
+        old = time.monotonic() - run.checkpoints.saved_at >= run.plan.checkpoint_seconds
+        return run.parallel.max(float(old)) > 0
+
     def _check_finite(self, run: Run, step: int) -> None:
-        """The losses since the last look, all at once; the first one that is not finite is named."""
+        """The losses since the last line, all at once; the first one that is not finite is named."""
         if not run.pending:
             return
-        sums = run.parallel.sum(torch.stack([total for total, _ in run.pending]).double().cpu())
+        sums = run.parallel.sum(torch.stack([total for total, _ in run.pending]).cpu().double())
         bad = (~torch.isfinite(sums)).nonzero()
-        if len(bad) == 0:
-            return
-        where = step - len(run.pending) + int(bad[0])
-        samples = run.loaders.train.indices(where)
+        if len(bad):
+            self._fail(run, f"the loss is {sums[bad[0]].item()}", step - len(run.pending) + int(bad[0]) + 1)
+
+    def _check_weights(self, run: Run, step: int) -> None:
+        """A checkpoint is good to go on from: no step before it, this one included, has ruined the weights."""
+        weights = [parameter.detach() for parameter in run.main.model.parameters() if parameter.is_floating_point() and parameter.numel()]
+        if not torch.isfinite(torch.stack(torch._foreach_norm(weights, ord=torch.inf))).all():
+            self._fail(run, "the weights are not finite", step)
+
+    def _fail(self, run: Run, what: str, step: int) -> NoReturn:
+        """Ends the fit at what `step`, counted from 1, did; every rank comes here."""
+        samples = run.loaders.train.indices(step - 1)
         run.checkpoints.wait()
+        run.parallel.barrier()  # the main rank's last checkpoint is there before another rank looks for it
         steps = run.checkpoints.steps()
         shown = ", ".join(map(str, samples[:8].tolist())) + (", …" if len(samples) > 8 else "")
         raise TrainingError(
-            f"the loss is {sums[bad[0]].item()} at step {where + 1} (epoch {where // run.plan.steps_per_epoch + 1}, "
+            f"{what} at step {step} (epoch {(step - 1) // run.plan.steps_per_epoch + 1}, "
             f"training samples {shown}). Try a lower optimizer.lr, scheduler.warmup, training.clip_norm=1"
             + (", precision=bf16 or fp32" if run.parallel.precision.mixed else "")
             + ". "
@@ -150,7 +159,7 @@ class Supervised:
 
     def _log(self, run: Run) -> None:
         """The mean loss since the last line, over all ranks, and the rates."""
-        sums = torch.stack([total for total, _ in run.pending]).double().sum()
+        sums = torch.stack([total for total, _ in run.pending]).cpu().double().sum()
         weights = sum(weight for _, weight in run.pending)
         both = run.parallel.sum(torch.tensor([float(sums), float(weights)], dtype=torch.float64))
         run.pending.clear()
@@ -176,9 +185,8 @@ class Supervised:
         if improved:
             run.best.step, run.best.value, run.best.metrics = step, value, dict(metrics)
         self.console.evaluation(step, run.epoch, metrics, improved)
-        if run.stop is None:
-            for hook in overriding(run.algorithms, "eval_end"):
-                hook(run, metrics)
+        for hook in overriding(run.algorithms, "eval_end"):
+            hook(run, metrics)  # also when the run leaves now: a resume does not come to this evaluation again
         if run.parallel.max(float(run.report(step, value))) > 0:
             run.stop = "pruned"
         return improved

@@ -24,7 +24,7 @@ class EarlyStopping(Monitor):
         if self.metric not in metrics:
             raise ConfigError(f"stopping: no metric {self.metric!r} in the evaluation.{did_you_mean(self.metric, metrics)}")
         value = self.sign * metrics[self.metric]
-        if self.best is None or value > self.best + self.min_delta:
+        if value == value and (self.best is None or value > self.best + self.min_delta):
             self.best, self.waited = value, 0
             return
         self.waited += 1

@@ -10,7 +10,7 @@ from launcher.run import Run
 
 class Profiler(Monitor):
     """Records `active` steps after `wait` unrecorded ones and writes `profile.json` (Chrome's trace format) and
-    `profile.txt` (the costliest operators) into the run's folder."""
+    `profile.txt` (the costliest operators) into the run's folder. A run that ends earlier leaves what there is of them."""
 
     def __init__(self, wait: int = 5, active: int = 10) -> None:
         self.wait, self.active = wait, active
@@ -28,13 +28,16 @@ class Profiler(Monitor):
             self.profiler = torch.profiler.profile(activities=activities)
             self.profiler.__enter__()
         elif self.count == self.wait + self.active:
-            self.profiler.__exit__(None, None, None)
-            if run.parallel.is_main:
-                self.profiler.export_chrome_trace(str(run.folder / "profile.json"))
-                table = self.profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)
-                (run.folder / "profile.txt").write_text(table, encoding="utf-8")
-            self.profiler = None
+            self._write(run)
 
     def fit_end(self, run: Run) -> None:
         if self.profiler is not None:
-            self.profiler.__exit__(None, None, None)
+            self._write(run)
+
+    def _write(self, run: Run) -> None:
+        self.profiler.__exit__(None, None, None)
+        if run.parallel.is_main:
+            self.profiler.export_chrome_trace(str(run.folder / "profile.json"))
+            table = self.profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)
+            (run.folder / "profile.txt").write_text(table, encoding="utf-8")
+        self.profiler = None

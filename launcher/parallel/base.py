@@ -35,6 +35,7 @@ class Parallel:
         self.rank = rank
         self.world_size = world_size
         self.scaler = precision.scaler(device)
+        self._started: tuple[tuple[float, torch.dtype], Tensor] | None = None
 
     @property
     def is_main(self) -> bool:
@@ -62,12 +63,13 @@ class Parallel:
     def forward_backward(self, run: Run, batches: list[Batch], loss_hooks: list[LossHook]) -> tuple[Tensor, int | Tensor]:
         """Gradients of one step's mean loss in `.grad`; returns this rank's sum (detached) and weight of the loss.
 
-        Each micro-batch is divided by the samples of the step, a number every rank knows. Where the true weight is
-        another one (tokens that count, known only from the data), the gradients are rescaled once, at the end.
+        Each micro-batch is divided by what the whole weight of this rank should be: the first one's times their
+        number where that is known from shapes, else the samples. Where the true weight turns out to be another one
+        (tokens that count, known only from the data), the gradients are rescaled once, at the end.
         """
         model, task, precision = run.main.model, run.task, self.precision
-        rows = run.loaders.train.batch_size
-        share = self.world_size / rows
+        rows = run.loaders.train.batch_size // self.world_size
+        divisor: float = 0.0
         total: Tensor | None = None
         weight: int | Tensor = 0
         last = len(batches) - 1
@@ -76,18 +78,55 @@ class Parallel:
                 with precision.autocast(self.device):
                     output = task.forward(model, batch)
                     loss = task.loss(output, batch)
-                for hook in loss_hooks:
-                    loss = hook(run, batch, output, loss)
-                scaled = loss.sum * share
-                (scaled if self.scaler is None else self.scaler.scale(scaled)).backward()
+                    for hook in loss_hooks:
+                        loss = hook(run, batch, output, loss)
+                if index == 0:
+                    divisor = loss.weight * len(batches) if isinstance(loss.weight, int) else rows
+                if self.scaler is None:
+                    loss.sum.backward(self._share(loss.sum, divisor))
+                else:
+                    self.scaler.scale(loss.sum / divisor).backward()
             part = loss.sum.detach()
             total = part if total is None else total + part
             weight = loss.weight if index == 0 else weight + loss.weight
         assert total is not None
         whole = self.sum(weight)
-        if isinstance(whole, Tensor) or whole != rows:
-            torch._foreach_mul_(self.gradients(run), rows / whole)
+        if isinstance(whole, Tensor):  # a step in which nothing counts moves nothing
+            torch._foreach_mul_(self.gradients(run), torch.where(whole > 0, divisor * self.world_size / whole, 0.0))
+        elif whole != divisor * self.world_size:
+            torch._foreach_mul_(self.gradients(run), divisor * self.world_size / whole)
         return total, weight
+
+    def _share(self, total: Tensor, divisor: float) -> Tensor:
+        """1 / divisor as the gradient that backward starts from: the loss need not be divided, in either direction."""
+        if self._started is None or self._started[0] != (divisor, total.dtype):
+            self._started = ((divisor, total.dtype), torch.full_like(total, 1 / divisor))
+        return self._started[1]
+
+    def recompute(self, run: Run, batches: list[Batch], loss_hooks: list[LossHook]) -> Tensor:
+        """The gradients of a step once more, at the weights as they are now, in the state the loop leaves them in:
+        without a loss scale, clipped. Returns this rank's mean loss."""
+        if self.scaler is not None:
+            self.scaler.update()  # ends the first gradients' turn: a scaler unscales once an update
+        run.main.optimizer.zero_grad()
+        total, weight = self.forward_backward(run, batches, loss_hooks)
+        self.unscale(run)
+        if run.settings.clip_norm is not None:
+            self.clip(run, run.settings.clip_norm)
+        return total / weight
+
+    def unscale(self, run: Run) -> None:
+        """Take the loss scale out of the gradients, where there is one."""
+        if self.scaler is not None:
+            self.scaler.unscale_(run.main.optimizer)
+
+    def step(self, run: Run) -> None:
+        """The optimizer's step; with a loss scale, one whose gradients overflowed is left out."""
+        if self.scaler is None:
+            run.main.optimizer.step()
+        else:
+            self.scaler.step(run.main.optimizer)
+            self.scaler.update()
 
     def accumulating(self, model: nn.Module) -> contextlib.AbstractContextManager[object]:
         """The context of a micro-batch that is not the step's last: no gradients are exchanged yet."""
@@ -99,7 +138,8 @@ class Parallel:
 
     def grad_norm(self, run: Run) -> Tensor:
         """The 2-norm of the whole gradient, a scalar on the device."""
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients(run))))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients(run))))
+        return norm
 
     def clip(self, run: Run, max_norm: float) -> Tensor:
         """Scale the gradient so that its norm is at most `max_norm`; returns the norm before (Pascanu et al., 2013).
@@ -107,7 +147,7 @@ class Parallel:
         The same arithmetic as `torch.nn.utils.clip_grad_norm_`, without its sorting by device and type.
         """
         gradients = self.gradients(run)
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
         return norm
 

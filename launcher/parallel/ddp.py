@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from launcher.precision import Precision
 
 from .base import Parallel
+from .batch_norm import synchronise
 
 
 class DDP(Parallel):
     """`torch.nn.parallel.DistributedDataParallel` through Accelerate (Li et al., 2020).
 
     Its hooks average over the ranks; `forward_backward` scales each rank's sum so that the average is the gradient
-    of the mean over the whole step. `timeout_s` ends a collective that some rank never joins.
+    of the mean over the whole step. Batch norms take their statistics over all ranks. `timeout_s` ends a collective
+    that some rank never joins. With one process it is that process and nothing is exchanged.
     """
 
     def __init__(self, precision: Precision, device: str = "auto", num_processes: int = 2, timeout_s: float = 600) -> None:
@@ -32,8 +34,9 @@ class DDP(Parallel):
         self._flag: tuple[Any, Tensor] | None = None
 
     def prepare(self, model: nn.Module) -> nn.Module:
-        synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(model) if self.device.type != "cpu" else model
-        wrapped: nn.Module = self.accelerator.prepare_model(synchronised)
+        if self.world_size > 1:
+            synchronise(model)
+        wrapped: nn.Module = self.accelerator.prepare_model(model)
         return wrapped
 
     def unwrap(self, model: nn.Module) -> nn.Module:
@@ -41,14 +44,17 @@ class DDP(Parallel):
         return inner
 
     def accumulating(self, model: nn.Module) -> contextlib.AbstractContextManager[object]:
+        if self.world_size == 1:
+            return super().accumulating(model)
         context: contextlib.AbstractContextManager[object] = model.no_sync()  # type: ignore[operator]  # DDP's
         return context
 
     def sum(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value * self.world_size
-        total = value.clone()
-        dist.all_reduce(total)
+        total = value.to(self.device, copy=True)
+        if self.world_size > 1:
+            dist.all_reduce(total)
         return total
 
     def mean(self, value: Tensor) -> Tensor:
@@ -56,6 +62,8 @@ class DDP(Parallel):
         return total / self.world_size
 
     def max(self, value: float) -> float:
+        if self.world_size == 1:
+            return value
         largest = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         return float(largest)
@@ -72,12 +80,15 @@ class DDP(Parallel):
         return said
 
     def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.world_size == 1:
+            return [state]
         states: list[dict[str, Any]] = [{} for _ in range(self.world_size)]
         dist.all_gather_object(states, state)
         return states
 
     def barrier(self) -> None:
-        dist.barrier()
+        if self.world_size > 1:
+            dist.barrier()
 
     def close(self) -> None:
         self.accelerator.end_training()

@@ -23,6 +23,9 @@ class Warmup:
         self.count = 0
         self.groups = scheduler.optimizer.param_groups
         self.first = [group["lr"] for group in self.groups]
+        # torch warns where no step of the optimizer has gone before the schedule's first. Here one always has, but
+        # half precision may have left it out, and a resumed run has taken it in another process.
+        scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
         self._scale()
 
     def step(self) -> None:
@@ -32,6 +35,12 @@ class Warmup:
             self._scale()
         else:
             self.scheduler.step()
+
+    def seek(self, num_steps: int) -> None:
+        """Take up the position after `num_steps` steps of this schedule, whatever rates the optimizer holds now."""
+        self._scale()
+        while self.count < num_steps:
+            self.step()
 
     def _scale(self) -> None:
         done = self.count >= self.num_steps

@@ -37,7 +37,7 @@ def random(overrides: Sequence[Override], seed: int, number: int) -> list[str]:
 
 def _draw(override: Override, rng: np.random.Generator) -> str:
     sweep = override.value()
-    tags = getattr(sweep, "tags", set())
+    tags: set[str] = getattr(sweep, "tags", set())
     if isinstance(sweep, IntervalSweep):
         low, high = float(sweep.start or 0), float(sweep.end or 0)
         if "log" in tags:

@@ -7,16 +7,14 @@ rest are the strings "NaN", "Infinity" and "-Infinity", which Python's and NumPy
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import TrainingError
+from launcher.result import NOT_FINITE, spelled
 
 FILE = "metrics.jsonl"
-
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def encode(record: dict[str, Any]) -> bytes:
@@ -24,7 +22,7 @@ def encode(record: dict[str, Any]) -> bytes:
     try:
         text = json.dumps(record, allow_nan=False)
     except ValueError:
-        text = json.dumps({key: _spelled(value) for key, value in record.items()}, allow_nan=False)
+        text = json.dumps({key: spelled(value) for key, value in record.items()}, allow_nan=False)
     return text.encode() + b"\n"
 
 
@@ -33,7 +31,7 @@ def decode(line: bytes) -> dict[str, Any]:
     record = json.loads(line)
     if not isinstance(record, dict):
         raise ValueError("expected a JSON object")
-    return {key: _NOT_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
+    return {key: NOT_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -89,9 +87,3 @@ class Lines:
 
     def close(self) -> None:
         os.close(self._file)
-
-
-def _spelled(value: Any) -> Any:
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
