@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 
+from launcher import compose
 from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, did_you_mean
@@ -85,13 +87,9 @@ class LauncherSweeper(Sweeper):
 
     def _compose(self, overrides: list[str]) -> DictConfig:
         """A trial's finished config, checked; composition happens here, in the driver, for all trials before the first."""
-        assert self.hydra_context is not None and self.config is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        with open_dict(config):
-            del config["hydra"]
-        OmegaConf.resolve(config)
-        check(config)
-        return config
+        composed = compose.compose(GlobalHydra.instance().hydra, overrides, trial=True)
+        check(composed.config, composed.origins)
+        return composed.config
 
     def _default_name(self, words: list[str]) -> str:
         assert self.config is not None
