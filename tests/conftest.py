@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,6 +41,16 @@ class Launch:
     def start(self, *overrides: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Running:
         """Start it, to be watched, signalled or killed."""
         return self._warm.start(*overrides, cwd=cwd or self._folder, env=env)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Takes away what a test's call of Hydra added to the root logger: handlers bound to that test's own output."""
+    before = list(logging.root.handlers)
+    yield
+    for handler in list(logging.root.handlers):
+        if handler not in before and type(handler) is logging.StreamHandler:
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -94,8 +94,11 @@ def test_the_commands_between_the_recipes_compose(launch: Launch, followed: Path
 @pytest.mark.slow
 def test_what_the_recipes_show_passes_the_checks(followed: Path) -> None:
     python = [path for path in FILES if path.endswith(".py")]
-    for words in (["ruff", "check", *python], ["ruff", "format", "--check", *python], ["mypy", *python]):
-        done = subprocess.run(
-            [sys.executable, "-m", *words], cwd=followed, env=environment(), capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    if (ROOT / ".mypy_cache").is_dir():  # what `make lint` found out about the libraries
+        shutil.copytree(ROOT / ".mypy_cache", followed / ".mypy_cache")
+    for words in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+        command = [sys.executable, "-m", *words, *python]
+        done = subprocess.run(command, cwd=followed, env=environment(), capture_output=True, text=True)
+        complaints = [line for line in done.stdout.splitlines() if any(path in line for path in python)]
+        assert complaints == [], done.stdout
+        assert done.stderr == ""

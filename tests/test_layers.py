@@ -19,6 +19,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "actions",
         "check",
         "compose",
+        "elastic",
         "explain",
         "explain_files",
         "fits",
@@ -29,7 +30,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "resume",
         "search",
     ),
-    ("elastic", "worker"),
+    ("worker",),
     ("build",),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (
