@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from .errors import FAILED, ConfigError, LauncherError, TrainingError
-from .result import read_result
+from .result import read_result, unfinished, write_result
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 PRELOAD = "torch,torch._dynamo,accelerate,launcher.build,launcher.worker,launcher.loops.supervised,launcher.parallel.ddp"
+
+_LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 def run_workers(config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:
@@ -24,23 +30,28 @@ def run_workers(config: DictConfig, folder: Path, resume: bool) -> dict[str, Any
     The worker that failed first is the one whose error is raised: each writes its own, with the time, because a
     rank that lost its peer fails too and says nothing of why.
     """
-    # gloo's agents on one machine need no name service; and see the c10d store's known hang when it is shared
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGUSR1,SIGUSR2")
+    import logging
     import multiprocessing
 
+    import torch
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     multiprocessing.set_forkserver_preload(PRELOAD.split(","))
+    for name in ("elastic.multiprocessing.api", "elastic.agent.server.api"):
+        logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)  # what they say of a failure, we say
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
     errors = folder / ".errors"
-    for stale in errors.glob("*.json"):
-        stale.unlink()
+    shutil.rmtree(errors, ignore_errors=True)
+    ranks = config.parallel.num_processes
+    # The workers share the agent's own store (no restarts, with which that hangs): its port is bound by the time they
+    # hear of it, so that runs started at the same moment never meet.
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
-        nproc_per_node=config.parallel.num_processes,
+        nproc_per_node=ranks,
         run_id=f"{folder.name}-{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="127.0.0.1:0",
@@ -50,42 +61,53 @@ def run_workers(config: DictConfig, folder: Path, resume: bool) -> dict[str, Any
         monitor_interval=0.1,
     )
     try:
-        elastic_launch(launch, run_rank)(str(folder), resume)
+        elastic_launch(launch, run_rank)(str(folder), resume, max(1, torch.get_num_threads() // ranks))
     except ChildFailedError as failure:
-        raise _first_error(errors, failure) from None
+        error = _first_error(errors, failure)
+        if not isinstance(error, ConfigError):
+            reason = str(error).partition("\n")[0]
+            write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
+        raise error from None
     except SignalException as signalled:
         result = read_result(folder)
         if result is None:
             raise TrainingError(f"{signalled.sigval.name} before the workers had begun") from None
         return result
+    finally:
+        shutil.rmtree(errors, ignore_errors=True)
     result = read_result(folder)
     if result is None:
         raise TrainingError("the workers ended without a result")
     return result
 
 
-def _first_error(errors: Path, failure: Exception) -> Exception:
-    records = sorted((json.loads(path.read_text(encoding="utf-8")) for path in errors.glob("*.json")), key=lambda record: record["time"])
-    told = [record for record in records if "Connection closed by peer" not in record["message"]] or records
+def _first_error(errors: Path, failure: ChildFailedError) -> Exception:
+    """What to raise: the earliest error that is not about a lost peer, else the signal that took a worker away."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in errors.glob("*.json")]
+    records.sort(key=lambda record: record["time"])
+    told = [record for record in records if not any(words in record["message"] for words in _LOST_PEER)]
     if not told:
-        exits = getattr(failure, "failures", {})
-        ways = ", ".join(f"rank {rank}: {entry.message or entry.exitcode}" for rank, entry in exits.items())
-        return TrainingError(f"a worker died without a word ({ways})")
+        killed = [f"rank {rank} was ended by {each.signal_name()}" for rank, each in failure.failures.items() if each.exitcode < 0]
+        lost = f"rank {records[0]['rank']} lost another one" if records else "a worker"
+        return TrainingError(f"{' and '.join(killed) or lost} without a word of its own; the system ends processes when memory runs out")
     first = told[0]
     if first["exit_status"] == ConfigError.exit_status:
         return ConfigError(first["message"])
-    text = first["message"] if first["traceback"] is None else f"{first['message']}\n{first['traceback']}"
+    text = first["message"] if first["traceback"] is None else f"{first['message']}\n{first['traceback'].rstrip()}"
     return TrainingError(f"rank {first['rank']}: {text}")
 
 
-def run_rank(folder: str, resume: bool) -> None:
+def run_rank(folder: str, resume: bool, threads: int) -> None:
     """What each worker does: its share of the run, and where that fails, its own words for the driver."""
+    import torch
+
     from .console import Console
     from .folder import read_config
     from .search.pool import leave_with_the_driver
     from .signals import Interrupt, listening
     from .worker import work
 
+    torch.set_num_threads(threads)
     leave_with_the_driver()
     rank = int(os.environ["RANK"])
     path = Path(folder)
@@ -103,6 +125,9 @@ def run_rank(folder: str, resume: bool) -> None:
             "message": str(error) if told else f"{type(error).__name__}: {error}",
             "traceback": None if told else traceback.format_exc(),
         }
-        (path / ".errors").mkdir(exist_ok=True)
-        (path / ".errors" / f"rank-{rank}.json").write_text(json.dumps(record), encoding="utf-8")
+        final = path / ".errors" / f"rank-{rank}.json"
+        final.parent.mkdir(exist_ok=True)
+        beside = final.with_suffix(".part")
+        beside.write_text(json.dumps(record), encoding="utf-8")
+        beside.replace(final)
         sys.exit(status)

@@ -17,6 +17,8 @@ from . import __version__
 from .errors import TrainingError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from .run import Run
 
 PACKAGES = ("torch", "accelerate", "hydra-core", "omegaconf", "numpy", "scikit-learn", "torchmetrics", "transformers", "datasets")
@@ -87,6 +89,14 @@ def _git() -> dict[str, Any] | None:
         return None
     commit = next((line.split()[-1] for line in found if line.startswith("# branch.oid")), None)
     return {"commit": commit, "dirty": any(not line.startswith("#") for line in found)}
+
+
+def unfinished(config: DictConfig) -> dict[str, Any]:
+    """The result of a run that could not write its own: what the config says of it, and nothing reached."""
+    objective = {"name": config.objective.metric, "value": None, "direction": config.objective.direction}
+    unknown = ("best_step", "steps", "epochs", "wall_s", "parameters", "trainable_parameters", "peak_memory_bytes")
+    known = {"world_size": config.parallel.num_processes, "seed": config.seed}
+    return {"objective": objective, "metrics": {}} | dict.fromkeys(unknown) | known | provenance()
 
 
 def peak_memory_bytes() -> int:
