@@ -30,8 +30,8 @@ def act(config: DictConfig) -> int:
 
         console.message(f"page: {write(folder)}")
         return DONE
-    saved = OmegaConf.merge(saved, {"parallel": config.parallel, "loading": config.loading, "tracker": {}})
-    assert isinstance(saved, DictConfig)
+    for key, node in (("parallel", config.parallel), ("loading", config.loading), ("tracker", {})):
+        OmegaConf.update(saved, key, node, merge=False)
     if config.action == "evaluate":
         return _evaluate(saved, folder, console)
     return _export(saved, folder, console)

@@ -86,6 +86,10 @@ class Task(ABC):
         """The model as `num` modules in a row, for pipeline parallel."""
         raise ConfigError(f"{type(self).__name__} does not say how its model is cut into stages")
 
+    def score(self, estimator: Any, rows: Any) -> dict[str, float]:
+        """A fitted scikit-learn estimator's metrics on rows, by their bare names; for tasks whose models are such."""
+        raise ConfigError(f"{type(self).__name__} trains torch modules; scikit-learn's estimators are not for it")
+
     def export(self, model: Any, folder: Path) -> None:
         """Write the trained model into `folder`, loadable without this launcher."""
         from launcher.export import save_module

@@ -60,7 +60,8 @@ class LauncherSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
-        assert self.hydra_context is not None and self.config is not None
+        assert self.hydra_context is not None
+        assert self.config is not None
         if self.direction != self.config.objective.direction:
             raise ConfigError(f"hydra.sweeper.direction={self.direction} disagrees with objective.direction={self.config.objective.direction}")
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -87,7 +88,9 @@ class LauncherSweeper(Sweeper):
 
     def _compose(self, overrides: list[str]) -> DictConfig:
         """A trial's finished config, checked; composition happens here, in the driver, for all trials before the first."""
-        composed = compose.compose(GlobalHydra.instance().hydra, overrides, trial=True)
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        composed = compose.compose(hydra, overrides, trial=True)
         check(composed.config, composed.origins)
         return composed.config
 
