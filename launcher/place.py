@@ -10,17 +10,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from .console import Console
-from .errors import FAILED, PREEMPTED, ConfigError, TrainingError
+from .errors import FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
 from .folder import locked, make_folder, read_config, remove_folder, write_config
-from .result import provenance, write_result
+from .result import provenance, unfinished, write_result
 from .signals import Interrupt, listening
 
 if TYPE_CHECKING:
     from .procedures.base import Procedure
     from .search.runner import Job, Outcome
+
 
 def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
     """Run what `config` describes in `folder`; returns the exit status.
@@ -91,11 +92,25 @@ def _procedure(config: DictConfig) -> Procedure:
     return procedure
 
 
+def _take_up_changes(fits: list[Job], folder: Path) -> None:
+    """A fit that began with another config than it has now (a resume may lengthen the run) goes on with the new one."""
+    for fit in fits:
+        own = folder / fit.name
+        if (own / "config.yaml").exists() and _plain(read_config(own)) != _plain(fit.config):
+            write_config(fit.config, own)
+            (own / "result.json").unlink(missing_ok=True)
+
+
+def _plain(config: DictConfig) -> Any:
+    return OmegaConf.to_container(config, resolve=True)
+
+
 def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt) -> int:
     """The fits of a procedure through a pool, then one result of theirs."""
     from .search.pool import LocalPool, cores
     from .search.runner import last_words, run_jobs
 
+    _take_up_changes(fits, folder)
     pool = LocalPool(slots=max(1, min(len(fits), cores() // config.parallel.num_processes)))
     console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time")
 
@@ -105,11 +120,19 @@ def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Cons
             console.message(f"{outcome.job.name}: {outcome.result['status']}, {objective['name']} {objective['value']:.4g}")
 
     outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True)
+    done = [{"name": name, "status": each.result["status"]} for name, each in outcomes.items() if each.result is not None]
     for name, outcome in outcomes.items():
         if not outcome.ended and outcome.status != PREEMPTED:
             log = folder / name / "log.txt"
-            raise TrainingError(f"{name} failed: {last_words(log)} (the whole log: {log})")
-    if interrupt.signal is not None:
+            if outcome.status == REFUSED:
+                raise ConfigError(last_words(log))
+            failure = TrainingError(f"{name} failed: {last_words(log)} (the whole log: {log})")
+            write_result(folder, unfinished(config) | {"status": "failed", "reason": str(failure), "fits": done})
+            raise failure
+    if len(outcomes) < len(fits) or not all(outcome.ended for outcome in outcomes.values()):
+        result = unfinished(config) | {"status": "preempted", "reason": "preempted", "fits": done}
+        write_result(folder, result)
+        console.summary(result, folder)
         return PREEMPTED
     results = [outcome.result or {} for outcome in outcomes.values()]
     combined = _procedure(config).combine(fits, results) | {"seed": config.seed} | provenance()

@@ -141,7 +141,8 @@ def _limit(config: DictConfig, name: str) -> Any:
 
 
 def _done(result: dict[str, Any], name: str) -> float:
-    return float(result[LENGTHS[name]]) + 1e-6
+    fits = len(result.get("fits", [])) or 1  # a procedure's result counts the steps of all its fits together
+    return float(result[LENGTHS[name]]) / fits + 1e-6
 
 
 def _now(config: DictConfig, name: str) -> str:

@@ -21,12 +21,17 @@ class Warmup:
         self.num_steps = num_steps
         self.shape = shape
         self.count = 0
-        self.groups = scheduler.optimizer.param_groups
         self.first = [group["lr"] for group in self.groups]
         # torch warns where no step of the optimizer has gone before the schedule's first. Here one always has, but
         # half precision may have left it out, and a resumed run has taken it in another process.
         scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
         self._scale()
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups as they are now: loading its state makes new ones."""
+        groups: list[dict[str, Any]] = self.scheduler.optimizer.param_groups
+        return groups
 
     def step(self) -> None:
         """One step of the optimizer has been taken."""

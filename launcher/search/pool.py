@@ -18,8 +18,8 @@ from typing import Protocol
 
 from launcher.errors import FAILED
 
-PRELOAD = ["torch", "torch._dynamo", "accelerate", "launcher.build", "launcher.worker", "launcher.loops.supervised"]
-"""What the server imports once, so that each process forked from it starts in hundredths of a second."""
+PRELOAD = ["torch", "torch._dynamo", "accelerate", "launcher.build", "launcher.worker", "launcher.loops.supervised", "torchmetrics"]
+"""What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
 
 
 class Pool(Protocol):

@@ -43,5 +43,5 @@ def _row(folder: Path, number: int, point: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"number": number, "state": "running" if began else "waiting", "value": None}
     row.update(override.partition("=")[::2] for override in point)
     if result is not None:
-        row |= {"state": result["status"], "value": result["objective"]["value"], "steps": result["steps"], "wall_s": round(result["wall_s"], 3)}
+        row |= {"state": result["status"], "value": result["objective"]["value"], "steps": result["steps"], "wall_s": result["wall_s"] and round(result["wall_s"], 3)}
     return row
