@@ -12,7 +12,9 @@ from .errors import ConfigError, did_you_mean
 PROBLEMS = ("classification", "regression")
 
 _CALL = re.compile(r"\$\{by_problem:\$\{[^}]*\},(?P<choices>[^}]*)\}")
-_RAISED = re.compile(r"ConfigError raised while resolving interpolation: (?P<message>.*?)(?:\n +full_key: .*)?", re.DOTALL)
+_RAISED = re.compile(
+    r"ConfigError raised while resolving interpolation: (?P<message>.*?)(?:\n +full_key: .*)?", re.DOTALL
+)
 
 
 def by_problem(problem: str | None, classification: str | None, regression: str | None) -> str:
@@ -23,14 +25,21 @@ def by_problem(problem: str | None, classification: str | None, regression: str 
     """
     wanted = "classification" if problem is None else problem
     if wanted not in PROBLEMS:
-        raise ConfigError(f"data.problem={problem}: expected classification or regression.{did_you_mean(str(problem), PROBLEMS)}")
+        raise ConfigError(
+            f"data.problem={problem}: expected classification or regression.{did_you_mean(str(problem), PROBLEMS)}"
+        )
     chosen = {"classification": classification, "regression": regression}[wanted]
     if chosen is not None:
         return str(chosen)
     other = PROBLEMS[wanted == "classification"]
-    name = next((entry for entry, choices in _models().items() if choices == (classification, regression)), classification or regression)
+    name = next(
+        (entry for entry, choices in _models().items() if choices == (classification, regression)),
+        classification or regression,
+    )
     fits = sorted(entry for entry, choices in _models().items() if choices[PROBLEMS.index(wanted)])
-    raise ConfigError(f"model={name} is for {other}, and the data's problem is {wanted} (data.problem). For it there are: {', '.join(fits)}.")
+    raise ConfigError(
+        f"model={name} is for {other}, and the data's problem is {wanted} (data.problem). For it there are: {', '.join(fits)}."
+    )
 
 
 def alternatives(text: str) -> tuple[str, ...]:

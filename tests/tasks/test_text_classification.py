@@ -84,7 +84,9 @@ def test_too_few_snippets_are_refused() -> None:
 
 
 def test_learns_where_snippets_come_from() -> None:
-    _, metrics = train(task(StdlibSnippets(), factory(Transformer, width=64), max_length=64), 80, lr=3e-3)
+    _, metrics = train(
+        task(StdlibSnippets(), factory(Transformer, width=64, attention_dropout=0.0), max_length=64), 60, lr=3e-3
+    )
     assert metrics["accuracy"] > 0.5  # one in seven by chance
 
 
