@@ -108,7 +108,7 @@ def _plain(config: DictConfig) -> Any:
 def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt) -> int:
     """The fits of a procedure through a pool, then one result of theirs."""
     from .search.pool import LocalPool, cores
-    from .search.runner import last_words, run_jobs
+    from .search.runner import run_jobs
 
     _take_up_changes(fits, folder)
     pool = LocalPool(slots=max(1, min(len(fits), cores() // config.parallel.num_processes)))
@@ -125,8 +125,8 @@ def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Cons
         if not outcome.ended and outcome.status != PREEMPTED:
             log = folder / name / "log.txt"
             if outcome.status == REFUSED:
-                raise ConfigError(last_words(log))
-            failure = TrainingError(f"{name} failed: {last_words(log)} (the whole log: {log})")
+                raise ConfigError(outcome.reason)
+            failure = TrainingError(f"{name} failed: {outcome.reason} (the whole log: {log})")
             write_result(folder, unfinished(config) | {"status": "failed", "reason": str(failure), "fits": done})
             raise failure
     if len(outcomes) < len(fits) or not all(outcome.ended for outcome in outcomes.values()):

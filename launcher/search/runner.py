@@ -6,6 +6,7 @@ The fits of a procedure and the trials of a sweep are both such jobs. The state 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from launcher.errors import PREEMPTED
+from launcher.errors import DONE, PREEMPTED
 from launcher.folder import write_config
-from launcher.result import read_result
+from launcher.result import read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
 from .pool import Pool
@@ -43,7 +44,12 @@ class Outcome:
 
     @property
     def ended(self) -> bool:
-        return self.status == 0 and self.result is not None and self.result["status"] in ENDED
+        return self.status == DONE and self.result is not None and self.result["status"] in ENDED
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in the words of its result."""
+        return "" if self.result is None else str(self.result["reason"])
 
 
 def run_jobs(
@@ -84,8 +90,7 @@ def run_jobs(
                 if status is None:
                     continue
                 job = running.pop(handle)
-                outcome = Outcome(job, status, read_result(folder / job.name))
-                outcomes[job.name] = outcome
+                outcomes[job.name] = outcome = _outcome(job, status, folder)
                 told(outcome)
             failed = any(not outcome.ended and outcome.status != PREEMPTED for outcome in outcomes.values())
             if not cancelled and (interrupt.signal is not None or (failed and stop_on_failure)):
@@ -98,8 +103,20 @@ def run_jobs(
     return {name: outcomes[name] for name in order if name in outcomes}
 
 
-def last_words(log: Path) -> str:
-    """The error in a job's log, or its last line; what a person should see of a failure first."""
+def _outcome(job: Job, status: int, folder: Path) -> Outcome:
+    """What became of a job whose process is gone. One that failed without writing a result is given one."""
+    own = folder / job.name
+    result = read_result(own)
+    if status not in (DONE, PREEMPTED) and (result is None or result["status"] != "failed"):
+        words = _last_words(own / "log.txt")
+        reason = f"{signal.Signals(-status).name} ended it (its last words: {words})" if status < 0 else words
+        result = (result or unfinished(job.config)) | {"status": "failed", "reason": reason}
+        write_result(own, result)
+    return Outcome(job, status, result)
+
+
+def _last_words(log: Path) -> str:
+    """The error in a job's log, or its last line."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     told = [line.partition("error: ")[2] for line in lines if "error: " in line]
     return (told or [line for line in lines if line.strip()] or ["it died without a word"])[-1]

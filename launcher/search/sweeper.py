@@ -24,11 +24,12 @@ from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, did_you_mean
 from launcher.folder import locked
+from launcher.result import read_result
 from launcher.signals import Interrupt, listening
 
 from . import space
 from .pool import LocalPool
-from .runner import Job, Outcome, last_words, run_jobs
+from .runner import ENDED, Job, Outcome, run_jobs
 from .table import write_tables
 
 SAMPLERS = ("grid", "random")
@@ -109,15 +110,18 @@ class LauncherSweeper(Sweeper):
         folder.mkdir(parents=True, exist_ok=True)
         console, interrupt = Console(), Interrupt()
         outcomes: dict[str, Outcome] = {}
+        results = [read_result(folder / job.name) for job in jobs]
+        already = sum(result is not None and result["status"] in ENDED for result in results)
 
         def told(outcome: Outcome) -> None:
             outcomes[outcome.job.name] = outcome
-            console.message(f"{len(outcomes)}/{len(jobs)}  trial {outcome.job.name}: {_words(outcome, folder)}  ({' '.join(points[int(outcome.job.name)])})")
+            console.message(f"{len(outcomes) + already}/{len(jobs)}  trial {outcome.job.name}: {_words(outcome)}  ({' '.join(points[int(outcome.job.name)])})")
             write_tables(folder, jobs, points, self.direction)
 
         with locked(folder), listening(interrupt, console.message, impatient=True):
             record.write_text(json.dumps(space_of), encoding="utf-8")
-            console.message(f"{len(jobs)} trials in {folder}, {self.n_jobs} at a time")
+            told_already = f", {already} of them done already" if already else ""
+            console.message(f"{len(jobs)} trials in {folder}, {self.n_jobs} at a time{told_already}")
             outcomes.update(run_jobs(jobs, folder, LocalPool(slots=self.n_jobs), interrupt, told))
             best = write_tables(folder, jobs, points, self.direction)
         if best is not None:
@@ -129,10 +133,10 @@ class LauncherSweeper(Sweeper):
         return FAILED if failed > self.max_failure_rate * len(jobs) else DONE
 
 
-def _words(outcome: Outcome, folder: Path) -> str:
+def _words(outcome: Outcome) -> str:
     if outcome.ended and outcome.result is not None:
         objective: dict[str, Any] = outcome.result["objective"]
         return f"{outcome.result['status']}, {objective['name']} {objective['value']:.4g}"
     if outcome.status == PREEMPTED:
         return "saved, to be resumed"
-    return f"failed: {last_words(folder / outcome.job.name / 'log.txt')}"
+    return f"failed: {outcome.reason}"

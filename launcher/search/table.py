@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from launcher.result import read_result
@@ -30,7 +31,8 @@ def write_tables(folder: Path, jobs: list[Job], points: list[list[str]], directi
     if not finished:
         return None
     best = (max if direction == "maximize" else min)(finished, key=lambda row: float(row["value"]))
-    chosen = {key: best[key] for key in params if key in best}
+    parser = OverridesParser.create()
+    chosen = {key: parser.parse_override(f"{key}={best[key]}").value() for key in params if key in best}
     beside = folder / ".optimization_results.yaml"
     OmegaConf.save(OmegaConf.create({"name": "launcher", "best_params": chosen, "best_value": best["value"]}), beside)
     beside.replace(folder / "optimization_results.yaml")
