@@ -105,12 +105,13 @@ def table(
             if infinite.any():
                 raise ConfigError(f"{where(int(infinite.argmax()))}: {name!r} is infinite")
             continue
-        strange = feature[~feature.map(lambda value: isinstance(value, str) or value is None or value != value)]
-        if len(strange):
-            raise ConfigError(
-                f"{where(int(strange.index[0]))}: {name!r} holds {strange.iloc[0]!r}, neither a number nor a text; data.drop=[{name}] leaves it out"
-            )
-        X[name] = feature.astype(object).where(feature.notna(), np.nan)
+        values_of = [np.nan if value is None or value is pd.NA else value for value in feature]
+        for row, value in enumerate(values_of):
+            if not isinstance(value, str | float):
+                raise ConfigError(
+                    f"{where(row)}: {name!r} holds {value!r}, neither a number nor a text; data.drop=[{name}] leaves it out"
+                )
+        X[name] = pd.Series(values_of, index=X.index, dtype=object)
         categorical.append(position)
     names = [str(name) for name in X.columns]
     if problem == "regression":
@@ -137,8 +138,10 @@ def _numbers(values: Any, target: str, where: Where) -> np.ndarray:
     numbers: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if len(wrong):
+        row = int(wrong[0])
+        value = values.tolist()[row]
         raise ConfigError(
-            f"{where(int(wrong[0]))}: the target {target!r} is {values.iloc[wrong[0]]!r}; data.problem=regression needs a number in every row"
+            f"{where(row)}: the target {target!r} is {'missing' if pd.isna(value) else repr(value)}; data.problem=regression needs a number in every row"
         )
     return numbers
 

@@ -74,7 +74,9 @@ def find(path: str, format: str | None) -> Source:
             what = f"files of several formats: {', '.join(known)}" if known else "no file whose ending is known"
             raise ConfigError(f"data.path={path}: {what}; data.format=csv|tsv|jsonl|parquet|text chooses")
         format = known[0]
-        files = [file for file in files if ENDINGS.get(file.suffix.lower()) == format]
+        files = [file for file in files if file.suffix.lower() in ENDINGS]
+    else:  # any ending that does not stand for another format
+        files = [file for file in files if ENDINGS.get(file.suffix.lower(), format) == format] or files
     source = Source(format, [])
     for file in files:
         with _readable(file):

@@ -175,7 +175,11 @@ def _race(folder: str, start: Any, results: Any) -> None:
 
     os.environ["XDG_CACHE_HOME"] = folder
     start.wait()
-    results.put(np.fromfile(task(tokenizer="bpe", vocab_size=300, sequence_length=8).datasets().train.path, dtype="uint16").tolist())
+    results.put(
+        np.fromfile(
+            task(tokenizer="bpe", vocab_size=300, sequence_length=8).datasets().train.path, dtype="uint16"
+        ).tolist()
+    )
 
 
 def test_many_processes_may_build_at_once(tmp_path: Path) -> None:
