@@ -190,7 +190,8 @@ def build_run(
 ) -> Run:
     """The whole of a fit, before its first step: nothing is restored and nothing is written yet."""
     loaders = build_loaders(config, data, parallel)
-    plan = build_plan(config, loaders.train.steps_per_epoch)
+    # Where a few batches stand for the data, the run is as long as it would be with all of it.
+    plan = build_plan(config, len(data.train) // config.training.batch_size)
     recorder = Recorder(folder, build_trackers(config) if parallel.is_main else [], parallel.is_main, say)
     metric = str(config.objective.metric)
     if loaders.val is None and metric.startswith("val/"):
@@ -252,8 +253,7 @@ def _argument(partial: functools.partial[Any], name: str) -> Any:
 
 def build_scheduler(node: DictConfig, optimizer: torch.optim.Optimizer, plan: Plan) -> Warmup:
     """The schedule with its warm-up. The words in `reserved` stand for lengths that only the data can tell."""
-    settings = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(settings, dict)
+    settings = plain_dict(node)
     warmup, shape = settings.pop("warmup", 0), settings.pop("warmup_shape", "linear")
     total = plan.total_steps
     if total is None and 0 < warmup < 1:

@@ -168,7 +168,7 @@ class Batches:
         loader: DataLoader[list[Batch]] = DataLoader(
             _Fetch(self.samples),  # type: ignore[arg-type]  # a map from whole batches of indices, which DataLoader accepts
             batch_size=None,
-            sampler=(share for shares in self._shares(step, None) for share in shares),  # type: ignore[arg-type]  # any iterable does
+            sampler=(share for shares in self._shares(step, None) for share in shares),
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             prefetch_factor=self.prefetch if self.num_workers else None,

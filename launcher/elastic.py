@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from .errors import FAILED, ConfigError, LauncherError, TrainingError
-from .result import read_result, unfinished, write_result
+from .result import read_result, record_failure
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -65,8 +65,7 @@ def run_workers(config: DictConfig, folder: Path, resume: bool) -> dict[str, Any
     except ChildFailedError as failure:
         error = _first_error(errors, failure)
         if not isinstance(error, ConfigError):
-            reason = str(error).partition("\n")[0]
-            write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
+            record_failure(folder, config, error)
         raise error from None
     except SignalException as signalled:
         result = read_result(folder)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from . import __version__
-from .errors import TrainingError
+from .errors import LauncherError, TrainingError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -111,16 +112,32 @@ def peak_memory_bytes() -> int:
     return peak * (1 if platform.system() == "Darwin" else 1024)
 
 
-def explain(error: Exception, run: Run) -> Exception:
-    """The error as the person should see it: what a full memory or disk means here, and what would help."""
+def record_failure(folder: Path, config: DictConfig, error: Exception) -> None:
+    """Make result.json say that the run failed, and why; what it says beside that stays."""
+    reason = str(error).partition("\n")[0] if isinstance(error, LauncherError) else f"{type(error).__name__}: {error}"
+    write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether the device or the system had no more memory to give."""
     import torch
 
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def explain(error: Exception, run: Run) -> Exception:
+    """The error as the person should see it: what a full memory or disk means here, and what would help."""
     size, accumulate = run.settings.batch_size, run.settings.accumulate
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+    if out_of_memory(error):
         return TrainingError(
             f"out of memory at step {run.progress.step + 1} with training.batch_size={size}. Try "
             f"training.accumulate={2 * accumulate} (the same mathematics in smaller portions), precision=bf16, "
             "a smaller training.batch_size, or a smaller model"
+        )
+    if isinstance(error, IndexError) and (found := re.fullmatch(r"Target (-?\d+) is out of bounds\.", str(error))):
+        return TrainingError(
+            f"a label is out of range at step {run.progress.step + 1}: {found[1]}, where the model's outputs are counted "
+            "from 0. The task's number of classes and its labels do not agree (debug=true shows where the loss was taken)"
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         steps = run.checkpoints.steps()

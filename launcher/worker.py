@@ -14,11 +14,11 @@ from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict, seed_everything
 from .checkpoint import load_weights
 from .console import Console
-from .errors import ConfigError, LauncherError
+from .errors import ConfigError, TrainingError
 from .export import write_model
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
-from .result import explain, peak_memory_bytes, provenance, write_result
+from .result import explain, out_of_memory, peak_memory_bytes, provenance, record_failure, write_result
 from .run import Run
 from .seeds import derive
 from .signals import Interrupt
@@ -48,6 +48,15 @@ def work(config: DictConfig, folder: Path, resume: bool, console: Console, inter
         if isinstance(model, nn.Module):
             return _fit_module(config, folder, resume, console, interrupt, task, data, model, parallel)
         return _fit_estimator(config, folder, console, task, data, model)
+    except ConfigError:
+        raise
+    except Exception as error:
+        told = TrainingError(f"out of memory before the first step: {error}. Try a smaller model") if out_of_memory(error) else error
+        if parallel.is_main:
+            record_failure(folder, config, told)
+        if told is error:
+            raise
+        raise told from error
     finally:
         parallel.close()
 
@@ -98,8 +107,7 @@ def _fit_module(
     except Exception as error:
         told = explain(error, run)
         if parallel.is_main:
-            reason = str(told) if isinstance(told, LauncherError) else f"{type(told).__name__}: {told}"
-            _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": reason})
+            _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": str(told)})
         if told is error:
             raise
         raise told from error
