@@ -87,7 +87,11 @@ def load_module(folder: Path, allowed: Iterable[str] = ALLOWED) -> nn.Module:
     if "model" not in saved:
         raise ConfigError(f"{folder / CONFIG}: not a model of this launcher; transformers' from_pretrained may read it")
     arguments = dict(saved["model"])
-    module: nn.Module = _module_class(str(arguments.pop("_target_", "")), tuple(allowed))(**arguments)
+    cls = _module_class(str(arguments.pop("_target_", "")), tuple(allowed))
+    try:
+        module: nn.Module = cls(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{folder / CONFIG}: {cls.__name__} can not be built as it says: {error}") from error
     try:
         load_model(module, str(folder / WEIGHTS), device="cpu")
     except Exception as error:

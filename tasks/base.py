@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -114,7 +115,9 @@ def split_rows(
         votes = np.zeros((len(names), int(labels.max()) + 1), dtype=np.int64)
         np.add.at(votes, (member, labels), 1)
         majority = votes.argmax(axis=1)
-    train, val = next(iter(validation.split(np.zeros(len(names)), majority, np.arange(len(names)))))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")  # it is split by groups all the same
+        train, val = next(iter(validation.split(np.zeros(len(names)), majority, np.arange(len(names)))))
     return np.flatnonzero(np.isin(member, train)), np.flatnonzero(np.isin(member, val))
 
 

@@ -85,7 +85,7 @@ class Stdlib:
 
     kind: ClassVar[str] = "corpus"
 
-    def __init__(self, max_bytes: int = 1_000_000) -> None:
+    def __init__(self, max_bytes: int = 500_000) -> None:
         if max_bytes <= 0:
             raise ConfigError(f"data.max_bytes={max_bytes}: expected a positive number of bytes")
         self.max_bytes = max_bytes

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def llama(
     vocab_size: int,
     max_length: int,
-    eos_token_id: int | None = None,
+    eos_token_id: int,
     width: int = 128,
     depth: int = 4,
     num_heads: int = 4,

@@ -252,15 +252,15 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 )
 def test_llama_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        llama(257, 16, **options)
+        llama(257, 16, 256, **options)
 
 
 def test_llama_options() -> None:
-    tied = llama(300, 16, width=32, depth=2, num_heads=4, num_kv_heads=2)
+    tied = llama(300, 16, 0, width=32, depth=2, num_heads=4, num_kv_heads=2)
     assert tied.model.layers[0].self_attn.k_proj.out_features == 16
     assert tied.model.layers[0].mlp.up_proj.out_features == 96
     assert tied.lm_head.weight is tied.model.embed_tokens.weight
-    untied = llama(300, 16, width=32, depth=2, num_heads=4, num_kv_heads=2, tie_embeddings=False)
+    untied = llama(300, 16, 0, width=32, depth=2, num_heads=4, num_kv_heads=2, tie_embeddings=False)
     assert untied.num_parameters() - tied.num_parameters() == 300 * 32
 
 
