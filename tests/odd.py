@@ -1,0 +1,259 @@
+"""Tasks, models and algorithms that go wrong, or differ in one way, for the tests that run whole fits with them.
+
+Named in a config as `tests.odd.X`, which LAUNCHER_TRUST has to allow.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from launcher.algorithm import Algorithm, Monitor
+from launcher.data import Batch, Datasets
+from launcher.run import Loss, Run
+from launcher.tasks.image_classification import ImageClassification
+
+TRUST = {"LAUNCHER_TRUST": "tests.odd.*"}
+
+
+class Raises(ImageClassification):
+    """Digits; the forward pass of training step `step` raises on rank `rank`."""
+
+    def __init__(self, *args: Any, step: int = 3, rank: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.step, self.rank, self.count = step, rank, 0
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        if model.training:
+            self.count += 1
+        if self.count == self.step and int(os.environ.get("RANK", "0")) == self.rank:
+            raise ValueError("the third digit is one too many")
+        return super().forward(model, batch)
+
+
+class Greedy(ImageClassification):
+    """Digits; the third step asks for more memory than there is room for."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.count = 0
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        self.count += model.training
+        if self.count == 3:
+            torch.ones(1 << 50)
+        return super().forward(model, batch)
+
+
+class OneTooFew(ImageClassification):
+    """Digits, with one class fewer than the labels have."""
+
+    def datasets(self) -> Datasets:
+        found = super().datasets()
+        self.classes = self.classes[:-1]
+        return found
+
+
+class Unheld(ImageClassification):
+    """Digits, of which nothing is held out."""
+
+    def datasets(self) -> Datasets:
+        found = super().datasets()
+        return Datasets(train=found.train, facts=found.facts)
+
+
+class Weighted(ImageClassification):
+    """Digits, where a sample counts as often as its label says: a weight that only the data can tell."""
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        losses = nn.functional.cross_entropy(output, batch["labels"], reduction="none")
+        counts = batch["labels"].to(output.dtype)
+        return Loss((losses * counts).sum(), counts.sum())
+
+
+class Weightless(Weighted):
+    """Digits, of which none counts."""
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        found = super().loss(output, batch)
+        return (
+            found
+            if torch.is_inference_mode_enabled() or not output.requires_grad
+            else Loss(found.sum * 0, found.weight * 0)
+        )
+
+
+class AtStep(ImageClassification):
+    """Digits, with something odd in training step `step`, counted from 1."""
+
+    def __init__(self, *args: Any, step: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.step, self.count = step, 0
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        found = super().loss(output, batch)
+        self.count += output.requires_grad
+        return self.odd(found) if output.requires_grad and self.count == self.step else found
+
+    def odd(self, loss: Loss) -> Loss:
+        raise NotImplementedError
+
+
+class Diverges(AtStep):
+    """The loss is infinite."""
+
+    def odd(self, loss: Loss) -> Loss:
+        return Loss(loss.sum + torch.inf, loss.weight)
+
+
+class Explodes(AtStep):
+    """The loss is a number, its gradient is none."""
+
+    def odd(self, loss: Loss) -> Loss:
+        return Loss(loss.sum + (loss.sum - loss.sum.detach()).sqrt(), loss.weight)
+
+
+class LogOfZero(ImageClassification):
+    """Digits; the loss takes a logarithm of zero, so that a gradient is NaN."""
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        found = super().loss(output, batch)
+        zero = (output * 0).sum()
+        return Loss(found.sum + zero.log() * zero, found.weight)
+
+
+class Undecided(ImageClassification):
+    """Digits; held-out pictures are never a number, so that the validation loss is NaN from evaluation `bad` on."""
+
+    def __init__(self, *args: Any, bad: tuple[int, ...] = (1,), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.bad, self.count, self.was_training = tuple(bad), 0, True
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        if self.was_training and not model.training:
+            self.count += 1
+        self.was_training = model.training
+        output = super().forward(model, batch)
+        return output * torch.nan if not model.training and self.count in self.bad else output
+
+
+class Interrupts(Monitor):
+    """What a signal in the middle of training step `step` does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_step(self, run: Run) -> None:
+        if run.progress.step + 1 == self.step:
+            run.interrupt.signal = 15
+
+
+class Tells(Algorithm):
+    """Keeps the name of every hook that is called, in the order they are called in."""
+
+    told: ClassVar[list[str]] = []
+
+    def model(self, run: Run, model: nn.Module) -> nn.Module:
+        self.told.append("model")
+        return model
+
+    def param_groups(self, run: Run, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        self.told.append("param_groups")
+        return groups
+
+    def fit_start(self, run: Run) -> None:
+        self.told.append("fit_start")
+
+    def epoch_start(self, run: Run) -> None:
+        self.told.append("epoch_start")
+
+    def batch(self, run: Run, batch: Batch) -> Batch:
+        self.told.append("batch")
+        return batch
+
+    def loss(self, run: Run, batch: Batch, output: Any, loss: Loss) -> Loss:
+        self.told.append("loss")
+        return loss
+
+    def gradients(self, run: Run) -> None:
+        self.told.append("gradients")
+
+    def step(self, run: Run, batches: list[Batch], closure: Callable[[], Tensor]) -> None:
+        self.told.append("step")
+        run.parallel.step(run)
+
+    def after_step(self, run: Run) -> None:
+        self.told.append("after_step")
+
+    def log(self, run: Run) -> dict[str, float]:
+        self.told.append("log")
+        return {"told": float(len(self.told))}
+
+    def eval_model(self, run: Run, model: nn.Module) -> nn.Module:
+        self.told.append("eval_model")
+        return model
+
+    def eval_end(self, run: Run, metrics: dict[str, float]) -> None:
+        self.told.append("eval_end")
+
+    def fit_end(self, run: Run) -> None:
+        self.told.append("fit_end")
+
+
+class Sharpness(Algorithm):
+    """Sharpness-aware minimisation (Foret et al., 2021), equation 2 and algorithm 1: the gradient at w + rho g / |g|."""
+
+    def __init__(self, rho: float = 0.05) -> None:
+        self.rho = rho
+
+    def step(self, run: Run, batches: list[Batch], closure: Callable[[], Tensor]) -> None:
+        parameters = [parameter for parameter in run.main.model.parameters() if parameter.grad is not None]
+        scale = self.rho / run.parallel.grad_norm(run)
+        moves = [parameter.grad * scale for parameter in parameters]
+        with torch.no_grad():
+            for parameter, move in zip(parameters, moves, strict=True):
+                parameter.add_(move)
+        closure()
+        with torch.no_grad():
+            for parameter, move in zip(parameters, moves, strict=True):
+                parameter.sub_(move)
+        run.parallel.step(run)
+
+
+class Halves(Algorithm):
+    """Judges and exports the model with its weights halved, by a factor that it keeps in its state."""
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def after_step(self, run: Run) -> None:
+        self.factor = 0.5 + 0.01 * run.progress.step
+
+    def eval_model(self, run: Run, model: nn.Module) -> nn.Module:
+        scaled = copy.deepcopy(model)
+        with torch.no_grad():
+            for parameter in scaled.parameters():
+                parameter.mul_(self.factor)
+        return scaled
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"factor": self.factor}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.factor = state["factor"]
+
+
+class Empty(nn.Module):
+    """A model without a parameter."""
+
+    def __init__(self, num_outputs: int) -> None:
+        super().__init__()
+        self.num_outputs = num_outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, : self.num_outputs]
