@@ -113,7 +113,8 @@ $(VENV)/.torch-$(TORCH): $(VENV)/.made requirements.lock
 	$(if $(SIZE_$(TORCH)),,$(error TORCH=$(TORCH): there are TORCH=default and TORCH=cpu))
 	@echo "Installing torch $(TORCH_VERSION): $(SIZE_$(TORCH))"
 	@[ -e $@ ] || [ -z "$(INSTALLED)" ] || $(PIP) uninstall -q -y torch
-	@$(PIP) install $(TORCH_FROM) -c requirements.lock torch==$(TORCH_VERSION)$(if $(filter cpu,$(TORCH)),+cpu) 2> $(VENV)/pip.log || \
+	@grep -v '^torch==' requirements.lock > $(VENV)/others.txt
+	@$(PIP) install $(TORCH_FROM) -c $(VENV)/others.txt torch==$(TORCH_VERSION)$(if $(filter cpu,$(TORCH)),+cpu) 2> $(VENV)/pip.log || \
 	  { if grep -q 'No matching distribution found for torch' $(VENV)/pip.log && ! grep -q Retrying $(VENV)/pip.log; then \
 	      echo "torch $(TORCH_VERSION) as TORCH=$(TORCH) is not in the index that pip uses: name one that has it with TORCH_INDEX=URL$(if $(filter cpu,$(TORCH)),$(comma) or take TORCH=default)" >&2; \
 	    else cat $(VENV)/pip.log >&2; fi; exit 1; }

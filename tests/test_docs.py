@@ -13,8 +13,10 @@ from tests.harness import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMAND = re.compile(r"(?:python -m launcher|(?<![\w/.-])launcher) ([^`\n#]+)")
-MADE_UP = re.compile(r"[<>…]|\.\.\.|\b[A-Z]{3,}\b|(?:run|runs|resume|config-dir)[= ]|--?shell-completion")
+MADE_UP = re.compile(r"[<>…]|\.\.\.|\b[A-Z]{3,}\b|\b(?:run|runs|resume|config-dir)[= ]|--shell-completion|-sc ")
 """A command with a blank to fill in, or about a folder that only its reader has."""
+REFUSED = re.compile(r"^\$ python -m launcher (.*)\n((?:error: .*\n)+)", re.MULTILINE)
+"""A command that is shown with its refusal."""
 
 
 def name(page: Path) -> str:
@@ -23,7 +25,7 @@ def name(page: Path) -> str:
 
 def commands(text: str) -> list[list[str]]:
     """The commands of a page that can be composed as they stand, in words, each once."""
-    joined = text.replace("\\\n", " ")
+    joined = re.sub(REFUSED, "", text).replace("\\\n", " ")
     found = [match[1].split(" 2>")[0].split("|")[0].rstrip(" .,;)") for match in COMMAND.finditer(joined)]
     words = [
         shlex.split(line) for line in dict.fromkeys(found) if not MADE_UP.search(line) and ("=" in line or "--" in line)
@@ -85,6 +87,14 @@ def composes(launch: Launch, words: list[str], env: dict[str, str] | None = None
 def test_commands_compose(page: Path, launch: Launch) -> None:
     for words in commands(page.read_text()):
         composes(launch, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_refusals_are_those_that_are_shown(page: Path, launch: Launch) -> None:
+    shown = [found for found in REFUSED.findall(page.read_text()) if not MADE_UP.search(found[0])]
+    said = [launch(*shlex.split(command)) for command, _ in shown]
+    assert [outcome.stderr for outcome in said] == [message for _, message in shown]
+    assert {outcome.returncode for outcome in said} <= {2}
 
 
 def test_a_wrong_command_would_be_found(launch: Launch) -> None:
