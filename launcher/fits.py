@@ -101,6 +101,12 @@ def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
         missing = [package for module, package in needed.items() if find_spec(module) is None]
         if missing:
             yield f"tracker={name} needs {' and '.join(missing)}, which is not installed: pip install {' '.join(missing)}, or leave it out with tracker=[]"
+    for group in ("task", "model", "data"):
+        target = config[group]["_target_"]
+        needed = signature(target).facts.get("packages", {})
+        missing = [package for module, package in needed.items() if find_spec(module) is None]
+        if missing:
+            yield f"{group}: {_name(target)} needs {' and '.join(missing)}, which is not installed: pip install {' '.join(missing)}"
 
 
 def _action(config: dict[str, Any], where: Where) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from launcher.errors import ConfigError, did_you_mean
+from launcher.splits import split_rows as split_rows
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -40,6 +40,8 @@ class Task(ABC):
     """What an evaluation reports, each under `val/`; `objective.metric` is one of them."""
     estimators: ClassVar[bool] = False
     """Whether a scikit-learn estimator is a model of it."""
+    packages: ClassVar[dict[str, str]] = {}
+    """What it needs beyond the launcher's own requirements: module to import, package to install."""
 
     def __init__(self, data: Any, model: Callable[..., Any], validation: Any, seed: int = 0) -> None:
         self.data = data
@@ -96,29 +98,6 @@ class Task(ABC):
         from launcher.export import save_module
 
         save_module(model, folder)
-
-
-def split_rows(
-    validation: Any, num: int, labels: np.ndarray | None = None, groups: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """The (training, held-out) rows of a splitter's only split: two sorted int64 arrays.
-
-    Where rows come in groups, the groups are split and the rows follow theirs, whatever the splitter: no group is
-    on both sides. A group's label is that of most of its rows.
-    """
-    if groups is None:
-        train, val = next(iter(validation.split(np.zeros(num), labels, None)))
-        return np.sort(train), np.sort(val)
-    names, member = np.unique(groups, return_inverse=True)
-    majority = None
-    if labels is not None:
-        votes = np.zeros((len(names), int(labels.max()) + 1), dtype=np.int64)
-        np.add.at(votes, (member, labels), 1)
-        majority = votes.argmax(axis=1)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The groups parameter is ignored")  # it is split by groups all the same
-        train, val = next(iter(validation.split(np.zeros(len(names)), majority, np.arange(len(names)))))
-    return np.flatnonzero(np.isin(member, train)), np.flatnonzero(np.isin(member, val))
 
 
 def encode_labels(

@@ -46,6 +46,7 @@ class PretrainCLM(Task):
     kinds: ClassVar[tuple[str, ...]] = ("corpus",)
     provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "eos_token_id", "pad_token_id")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_byte")
+    packages: ClassVar[dict[str, str]] = {"tokenizers": "tokenizers"}
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class TextClassification(Task):
     kinds: ClassVar[tuple[str, ...]] = ("texts",)
     provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "pad_token_id", "num_outputs", "classes")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
+    packages: ClassVar[dict[str, str]] = {"tokenizers": "tokenizers"}
 
     def __init__(
         self, data: Any, model: Any, validation: Any, seed: int = 0, vocab_size: int = 2048, max_length: int = 128

@@ -30,7 +30,7 @@ class Files:
     """
 
     kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table")
-    packages: ClassVar[dict[str, str]] = {"datasets": "datasets"}
+    packages: ClassVar[dict[str, str]] = {"datasets": "datasets", "PIL": "pillow"}
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class Hub:
     """
 
     kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table")
-    packages: ClassVar[dict[str, str]] = {"datasets": "datasets"}
+    packages: ClassVar[dict[str, str]] = {"datasets": "datasets", "PIL": "pillow"}
 
     def __init__(
         self,

@@ -92,4 +92,5 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
+pretrained.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]
 pretrained.load_tokenizer = load_tokenizer  # type: ignore[attr-defined]  # how a task learns that the model brings its own

@@ -54,3 +54,6 @@ def llama(
         use_cache=False,
     )
     return LlamaForCausalLM(config)
+
+
+llama.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]  # as a class would state it

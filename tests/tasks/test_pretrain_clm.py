@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from launcher.data import Batches, EvalBatches, Holdout
+from launcher.data import Batches, EvalBatches
 from launcher.errors import ConfigError
+from launcher.splits import Holdout
 from launcher.tasks.data import packing
 from launcher.tasks.data.files import Files
 from launcher.tasks.data.kinds import Corpus

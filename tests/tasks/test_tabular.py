@@ -11,11 +11,11 @@ import torch
 import yaml
 
 from launcher import CONF
-from launcher.data import Holdout
 from launcher.errors import ConfigError
 from launcher.export import load_estimator, load_facts, load_module
 from launcher.resolvers import alternatives
 from launcher.signatures import locate
+from launcher.splits import Holdout
 from launcher.tasks.data.bundled import Bundled
 from launcher.tasks.data.files import Files
 from launcher.tasks.models.mlp import MLP
