@@ -19,6 +19,7 @@ from torch import nn
 
 from .algorithm import Algorithm, overriding
 from .checkpoint import Checkpoints
+from .bindings import ALGORITHM_GROUPS
 from .trust import whitelist
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
 from .errors import ConfigError
@@ -28,6 +29,7 @@ from .schedule.warmup import Warmup
 from .schema import AUTO_SECONDS, Training, duration, interval
 from .seeds import derive
 from .signals import Interrupt
+from .splits import Fold
 from .trackers.base import Recorder
 
 if TYPE_CHECKING:
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
     from .parallel.base import Parallel
     from .precision import Precision
     from .trackers.base import Tracker
-
-ALGORITHM_GROUPS = ("regularization", "stopping", "monitor")
-"""The groups whose nodes are algorithms, in the order their hooks run."""
 
 
 def instantiate(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
@@ -58,10 +57,24 @@ def instantiate(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
 def build_task(config: DictConfig) -> Task:
     """The task with its data, its splitter and its model's factory; nothing is loaded yet."""
     data = instantiate(config.data)
-    validation = instantiate(config.validation)
+    validation = build_validation(config)
     factory = model_factory(instantiate(config.model))
     task: Task = instantiate(config.task, data=data, model=factory, validation=validation, seed=config.seed)
     return task
+
+
+def build_validation(config: DictConfig) -> Any:
+    """The splitter; in a fit of a cross-validation, the one of its fold. Raises ConfigError."""
+    from hydra.errors import InstantiationException
+
+    try:
+        splitter = instantiate(config.validation)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | TypeError):  # scikit-learn's own checks
+            raise ConfigError(f"validation: {error.__cause__}") from error
+        raise
+    fold, inner = config.procedure.get("fold"), config.procedure.get("inner_fold")
+    return splitter if fold is None and inner is None else Fold(splitter, fold, inner)
 
 
 def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
@@ -225,10 +238,14 @@ def plain_dict(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def build_part(config: DictConfig, model: nn.Module, run: Any, plan: Plan, parallel: Parallel) -> Part:
-    """The main part: surgery, wrapping, groups, optimizer, scheduler. `run` is what the hooks are shown."""
+def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, parallel: Parallel) -> Part:
+    """The main part: surgery, frozen models, wrapping, groups, optimizer, scheduler. `run` is what the hooks are shown."""
     for hook in overriding(run.algorithms, "model"):
         model = hook(run, model)
+    frozen = dict(run.task.frozen())
+    for hook in overriding(run.algorithms, "frozen"):
+        frozen |= hook(run)
+    run.frozen = {name: other.to(parallel.device).eval().requires_grad_(False) for name, other in frozen.items()}
     model = parallel.prepare(model)
     if config.training.compile:
         model.compile()
@@ -240,6 +257,10 @@ def build_part(config: DictConfig, model: nn.Module, run: Any, plan: Plan, paral
     if not any(group["params"] for group in groups):
         raise ConfigError("the model has no parameter to train")
     built = optimizer(groups)
+    if parallel.scaler is not None and isinstance(built, torch.optim.SGD):
+        # Left out inside the fused kernel (torch 2.13), a first step whose gradients overflow leaves the momentum as
+        # uninitialised memory. Without this the scaler leaves out the call itself.
+        built._step_supports_amp_scaling = False
     return Part(model, built, build_scheduler(config.scheduler, built, plan))
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -36,6 +38,23 @@ class Raises(ImageClassification):
         return super().forward(model, batch)
 
 
+class Once(Raises):
+    """Raises, or is killed with `kill`, unless the file `mark` says that this happened before, and writes it."""
+
+    def __init__(self, *args: Any, mark: str, kill: bool = False, only: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.mark, self.kill, self.only = Path(mark), kill, only
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        if self.mark.exists() or self.only not in (None, self.seed):
+            self.count = -1
+        elif model.training and self.count + 1 == self.step:
+            self.mark.touch()
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(model, batch)
+
+
 class Greedy(ImageClassification):
     """Digits; the third step asks for more memory than there is room for."""
 
@@ -46,7 +65,7 @@ class Greedy(ImageClassification):
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         self.count += model.training
         if self.count == 3:
-            torch.ones(1 << 50)
+            torch.empty(1 << 34)  # 64 GiB, which the test's limit does not give
         return super().forward(model, batch)
 
 
@@ -118,6 +137,18 @@ class Explodes(AtStep):
         return Loss(loss.sum + (loss.sum - loss.sum.detach()).sqrt(), loss.weight)
 
 
+class Loud(ImageClassification):
+    """Digits, with a loss that is `times` as large."""
+
+    def __init__(self, *args: Any, times: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.times = times
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        found = super().loss(output, batch)
+        return Loss(found.sum * self.times, found.weight)
+
+
 class LogOfZero(ImageClassification):
     """Digits; the loss takes a logarithm of zero, so that a gradient is NaN."""
 
@@ -161,6 +192,10 @@ class Tells(Algorithm):
     def model(self, run: Run, model: nn.Module) -> nn.Module:
         self.told.append("model")
         return model
+
+    def frozen(self, run: Run) -> dict[str, nn.Module]:
+        self.told.append("frozen")
+        return {"teacher": nn.Linear(2, 2)}
 
     def param_groups(self, run: Run, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         self.told.append("param_groups")
