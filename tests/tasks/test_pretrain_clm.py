@@ -48,9 +48,9 @@ def task(data: Any = None, model: Any = None, **options: Any) -> Any:
 
 def test_perplexity_falls_below_a_unigram_models() -> None:
     mine = task(
-        Stdlib(max_bytes=200_000), factory(llama, width=64, depth=2, num_heads=2, num_kv_heads=1), sequence_length=64
+        Stdlib(max_bytes=150_000), factory(llama, width=48, depth=2, num_heads=2, num_kv_heads=1), sequence_length=48
     )
-    _, metrics = train(mine, 250, lr=1e-2, batch_size=16)
+    _, metrics = train(mine, 160, lr=1e-2, batch_size=16)
     data = mine.datasets()
     counts = np.bincount(_targets(data.train), minlength=257) + 1.0
     held_out = _targets(data.val)
