@@ -7,6 +7,7 @@ in N workers.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,17 +89,24 @@ def _procedure(config: DictConfig) -> Procedure:
 
     from .trust import whitelist
 
-    procedure: Procedure = instantiate(config.procedure, _execution_whitelist_=whitelist())
+    procedure: Procedure = instantiate(config.procedure, _execution_whitelist_=whitelist(), _convert_="all")
     return procedure
 
 
 def _take_up_changes(fits: list[Job], folder: Path) -> None:
     """A fit that began with another config than it has now (a resume may lengthen the run) goes on with the new one."""
+    changed: set[str] = set()
     for fit in fits:
         own = folder / fit.name
-        if (own / "config.yaml").exists() and _plain(read_config(own)) != _plain(fit.config):
+        if not (own / "config.yaml").exists():
+            continue
+        if fit.decide is not None:  # what it was made of is not what it would be made of now: it begins anew
+            if changed & set(fit.after):
+                shutil.rmtree(own)
+        elif _plain(read_config(own)) != _plain(fit.config):
             write_config(fit.config, own)
             (own / "result.json").unlink(missing_ok=True)
+            changed.add(fit.name)
 
 
 def _plain(config: DictConfig) -> Any:
@@ -135,7 +143,8 @@ def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Cons
         console.summary(result, folder)
         return PREEMPTED
     results = [outcome.result or {} for outcome in outcomes.values()]
-    combined = _procedure(config).combine(fits, results) | {"seed": config.seed} | provenance()
+    procedure = _procedure(config)
+    combined = procedure.combine(fits, results) | procedure.gather(folder, fits) | {"seed": config.seed} | provenance()
     write_result(folder, combined)
     _write_page(folder, console)
     console.summary(combined, folder)

@@ -26,6 +26,7 @@ _ROOMS = (
     "procedures",
     "schedule",
     "search",
+    "splits",
     "tasks",
     "trackers",
 )

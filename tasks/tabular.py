@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, Samples, TensorSamples
+from launcher.data import Batch, Datasets, TensorSamples
 from launcher.errors import ConfigError, did_you_mean
+from launcher.functional.calibration import calibration_error
 
-from .base import Task, classification_metrics, softmax_loss, split_rows, target_of
+from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows
 from .data.kinds import Table
+from .estimators import Rows, is_estimator, log_loss, regression_scores, take
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -27,20 +29,6 @@ PREPROCESSING = "preprocessing"
 """The folder in an exported torch model that holds the fitted preprocessing."""
 SCALERS = {"standard": "StandardScaler", "minmax": "MinMaxScaler", "robust": "RobustScaler", "none": None}
 IMPUTERS = ("median", "mean", "most_frequent")
-
-
-class Rows(Samples):
-    """The rows that an estimator is fitted on or judged by, all at once."""
-
-    def __init__(self, X: Any, y: np.ndarray) -> None:
-        self.X, self.y = X, y
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def fetch(self, indices: Tensor) -> Batch:
-        """Raises TypeError: rows of a table are no tensors before they are prepared."""
-        raise TypeError("an estimator takes its rows whole")
 
 
 class Tabular(Task):
@@ -81,12 +69,7 @@ class Tabular(Task):
     @property
     def by_estimator(self) -> bool:
         """Whether the model is fitted by scikit-learn's interface."""
-        target = target_of(self.model_factory)
-        return (
-            isinstance(target, type)
-            and not issubclass(target, nn.Module)
-            and all(hasattr(target, name) for name in ("fit", "get_params"))
-        )
+        return is_estimator(self.model_factory)
 
     def datasets(self) -> Datasets:
         table: Table = self.data.table()
@@ -96,21 +79,27 @@ class Tabular(Task):
             )
         self.table = table
         labels = table.y if table.classes is not None else None
-        train, val = split_rows(self.validation, len(table.y), labels)
+        train, val = split_rows(self.validation, len(table.y), labels, table.groups)
         self.learn_target(table.y[train])
         if self.by_estimator:
             self.num_features = len(table.columns)
             return Datasets(
-                Rows(_rows(table.X, train), table.y[train]), Rows(_rows(table.X, val), table.y[val]), facts=self.facts()
+                train=Rows(take(table.X, train), table.y[train]),
+                val=Rows(take(table.X, val), table.y[val]) if len(val) else None,
+                facts=self.facts(),
+                train_rows=train,
+                val_rows=val,
             )
-        self.preprocessing = self.preprocessor().fit(_rows(table.X, train))
+        self.preprocessing = self.preprocessor().fit(take(table.X, train))
         inputs = torch.from_numpy(np.asarray(self.preprocessing.transform(table.X), dtype=np.float32))
         targets = self.targets(table.y)
         self.num_features = inputs.shape[1]
         return Datasets(
-            TensorSamples(inputs=inputs[train], labels=targets[train]),
-            TensorSamples(inputs=inputs[val], labels=targets[val]),
+            train=TensorSamples(inputs=inputs[train], labels=targets[train]),
+            val=TensorSamples(inputs=inputs[val], labels=targets[val]) if len(val) else None,
             facts=self.facts(),
+            train_rows=train,
+            val_rows=val,
         )
 
     def preprocessor(self) -> ColumnTransformer:
@@ -173,6 +162,10 @@ class Tabular(Task):
         """A fitted pipeline's metrics on rows, by their bare names."""
         raise NotImplementedError
 
+    def predict(self, estimator: Pipeline, rows: Rows) -> dict[str, np.ndarray]:
+        """The columns of `predictions` from a fitted pipeline."""
+        raise NotImplementedError
+
     def export(self, model: Any, folder: Path) -> None:
         from launcher.export import save_estimator, save_module
 
@@ -186,7 +179,8 @@ class Tabular(Task):
 class TabularClassification(Tabular):
     """A class from a row. The loss is the cross-entropy; an estimator that gives no probabilities has none."""
 
-    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
+    offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "mixing"})
     problem: ClassVar[str] = "classification"
 
     def facts(self) -> dict[str, Any]:
@@ -210,11 +204,27 @@ class TabularClassification(Tabular):
     def num_outputs(self) -> int:
         return len(self._classes)
 
+    def num_classes(self) -> int:
+        return len(self._classes)
+
+    def mixed(self, model: nn.Module) -> str | nn.Module:
+        return "inputs"
+
     def loss(self, output: Tensor, batch: Batch) -> Loss:
         return softmax_loss(output, batch["labels"])
 
     def metrics(self) -> MetricCollection:
         return classification_metrics(len(self._classes))
+
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return class_predictions(output, batch["labels"])
+
+    def predict(self, estimator: Pipeline, rows: Rows) -> dict[str, np.ndarray]:
+        columns = {"label": rows.y, "prediction": estimator.predict(rows.X)}
+        if hasattr(estimator, "predict_proba"):  # a class that training never saw has no column of its own
+            columns["probabilities"] = np.zeros((len(rows), len(self._classes)))
+            columns["probabilities"][:, estimator.classes_] = estimator.predict_proba(rows.X)
+        return columns
 
     def score(self, estimator: Pipeline, rows: Rows) -> dict[str, float]:
         from sklearn.metrics import accuracy_score, f1_score
@@ -225,7 +235,10 @@ class TabularClassification(Tabular):
             "f1": float(f1_score(rows.y, found, average="macro", zero_division=0)),
         }
         if hasattr(estimator, "predict_proba"):
-            metrics["loss"] = _log_loss(rows.y, estimator.predict_proba(rows.X), estimator.classes_)
+            probabilities = estimator.predict_proba(rows.X)
+            metrics["loss"] = log_loss(rows.y, probabilities, estimator.classes_)
+            right = estimator.classes_[probabilities.argmax(axis=1)] == rows.y
+            metrics["ece"] = calibration_error(probabilities.max(axis=1), right)
         return metrics
 
 
@@ -270,28 +283,12 @@ class TabularRegression(Tabular):
     def update(self, metrics: MetricCollection, output: Any, batch: Batch) -> None:
         metrics.update(output.squeeze(-1).float() * self.std + self.mean, batch["labels"] * self.std + self.mean)
 
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        both = {"label": batch["labels"], "prediction": output.squeeze(-1)}
+        return {name: values.cpu().double() * self.std + self.mean for name, values in both.items()}
+
+    def predict(self, estimator: Pipeline, rows: Rows) -> dict[str, np.ndarray]:
+        return {"label": rows.y, "prediction": estimator.predict(rows.X)}
+
     def score(self, estimator: Pipeline, rows: Rows) -> dict[str, float]:
-        from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
-
-        found = estimator.predict(rows.X)
-        squared = float(mean_squared_error(rows.y, found))
-        return {
-            "loss": squared / self.std**2,
-            "rmse": squared**0.5,
-            "mae": float(mean_absolute_error(rows.y, found)),
-            "r2": float(r2_score(rows.y, found)),
-        }
-
-
-def _rows(X: Any, rows: np.ndarray) -> Any:
-    return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
-
-
-def _log_loss(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> float:
-    """The mean of -log p(class), natural logarithm; a class that training never saw has the smallest probability there is."""
-    column = {int(number): position for position, number in enumerate(classes)}
-    smallest = np.finfo(np.float64).eps
-    right = np.array(
-        [probabilities[row, column[int(number)]] if int(number) in column else 0.0 for row, number in enumerate(y)]
-    )
-    return float(-np.log(right.clip(smallest, 1)).mean())
+        return regression_scores(rows.y, estimator.predict(rows.X), self.std)

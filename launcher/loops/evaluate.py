@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,3 +43,21 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
     if len(metrics):
         values.update({name: float(value) for name, value in metrics.compute().items()})
     return values | task.derived(values)
+
+
+@torch.no_grad()
+def predict(task: Task, model: nn.Module, batches: EvalBatches, parallel: Parallel) -> dict[str, np.ndarray]:
+    """The columns of `Task.predictions` over all of `batches`, in their order; empty where the task has none."""
+    found: dict[str, list[np.ndarray]] = {}
+    training = model.training
+    model.eval()
+    try:
+        for batch in batches:
+            batch = parallel.place(batch)
+            with parallel.precision.autocast(parallel.device):
+                output = task.forward(model, batch)
+            for name, column in task.predictions(output, batch).items():
+                found.setdefault(name, []).append(column.cpu().numpy())
+    finally:
+        model.train(training)
+    return {name: np.concatenate(columns) for name, columns in found.items()}

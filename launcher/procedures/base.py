@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -17,6 +18,10 @@ class Procedure(ABC):
     @abstractmethod
     def plan(self, config: DictConfig) -> list[Job]:
         """The fits of a run, each after those it needs; the one named "" is the run itself."""
+
+    def gather(self, folder: Path, fits: list[Job]) -> dict[str, Any]:
+        """What the run's folder gets from its fits' beside the result; returns what the result says of it."""
+        return {}
 
     def combine(self, fits: list[Job], results: list[dict[str, Any]]) -> dict[str, Any]:
         """The run's result from its fits': mean and standard deviation (n - 1) of every metric they share."""
@@ -35,7 +40,12 @@ class Procedure(ABC):
             "mean": mean,
             "std": std,
             "fits": [
-                {"name": fit.name, "seed": fit.config.seed, "status": result["status"], "objective": result["objective"]["value"]}
+                {
+                    "name": fit.name,
+                    "seed": fit.config.seed,
+                    "status": result["status"],
+                    "objective": result["objective"]["value"],
+                }
                 for fit, result in zip(fits, results, strict=True)
             ],
             **{key: sum(result[key] for result in results) for key in ("steps", "epochs", "wall_s")},

@@ -25,6 +25,10 @@ ENDED = ("completed", "stopped", "pruned")
 """The statuses that need nothing more."""
 
 
+Results = dict[str, dict[str, Any]]
+"""What stands in the result.json of jobs, by their names."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A finished config for the subfolder `name`, to be run after the jobs in `after`."""
@@ -32,6 +36,8 @@ class Job:
     name: str
     config: DictConfig
     after: tuple[str, ...] = ()
+    decide: Callable[[DictConfig, Results], DictConfig] | None = None
+    """Makes the config that it is run with of its own and the results of `after`, when those are there."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def run_jobs(
             while ready and len(running) < pool.slots and not cancelled:
                 job = ready.pop(0)
                 waiting.remove(job)
-                running[_submit(job, folder, pool)] = job
+                running[_submit(job, folder, pool, outcomes)] = job
             pool.wait(0.5)
             for handle in list(running):
                 status = pool.poll(handle)
@@ -122,10 +128,11 @@ def _last_words(log: Path) -> str:
     return (told or [line for line in lines if line.strip()] or ["it died without a word"])[-1]
 
 
-def _submit(job: Job, folder: Path, pool: Pool) -> int:
+def _submit(job: Job, folder: Path, pool: Pool, outcomes: dict[str, Outcome]) -> int:
     own = folder / job.name
     began = (own / "config.yaml").exists()
     own.mkdir(parents=True, exist_ok=True)
     if not began:
-        write_config(job.config, own)
+        results = {name: outcomes[name].result or {} for name in job.after}
+        write_config(job.config if job.decide is None else job.decide(job.config, results), own)
     return pool.submit(own, resume=began)

@@ -71,3 +71,4 @@ class Table:
     categorical: list[int]  # the columns that hold categories, by position; the others hold numbers
     classes: list[str] | None = None  # None for regression
     target: str = "target"
+    groups: np.ndarray | None = None  # int64, [rows]: rows of a group stay on one side of a split

@@ -1,0 +1,223 @@
+"""Cross-validation: a fit a fold, and what they say together."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from launcher.errors import ConfigError
+from launcher.predictions import FILE, read_table, write_table
+from launcher.search.runner import Job, Results
+from launcher.seeds import derive
+from launcher.splits import num_splits
+
+from .base import Procedure
+from .selection import best_of, candidates, grid_of, with_values
+
+OUT_OF_FOLD = "oof.csv"
+REFIT = "refit"
+
+
+class CrossValidation(Procedure):
+    """One fit for each split of the validation. Fold i has the seed derived from (seed, "fold", i), and the rows that the
+    splitter's i-th split gives it; with `num_seeds=n` each fold is fitted n times.
+
+    The result has the mean and the standard deviation (n - 1) of every metric over the fits, an interval for the mean
+    of each held-out one at the level `confidence`, and out-of-fold predictions: oof.csv holds what was predicted for each row by the fit
+    that did not learn from it.
+
+    `interval` says how wide the interval is, for n folds (of each, the mean of its seeds) with standard deviation s:
+
+    - `student_t`: t(n-1) s sqrt(1/n), as if folds were independent. They share training rows, so it is too narrow.
+    - `nadeau_bengio`: t(n-1) s sqrt(1/n + rows held out / rows learned from) (Nadeau and Bengio, 2003), which allows
+      for what they share.
+
+    `refit` fits once more on all rows, with the seed derived from (seed, "refit"), and puts what it exports into the
+    run's own `model/`. Nothing is held out then, so nothing can stop it: where `stopping` ended the folds early, it
+    trains for the mean of the epochs at which they were best.
+
+    With `validation=nested` every outer fold first tries each point of `grid` (a list of values by key, as
+    `{optimizer.lr: [0.001, 0.01]}`) on the inner folds of its training rows, all with the same seed, and is then
+    fitted with the point whose mean objective is best. The outer fold's held-out rows choose nothing: that fit is
+    evaluated once, at its end. `grid=null` is a third, once and three times the rate of a torch model.
+
+    `fold` and `inner_fold` say which fit of them this is; set by hand, `fold` fits that fold alone.
+    """
+
+    def __init__(
+        self,
+        fold: int | None = None,
+        inner_fold: int | None = None,
+        interval: Literal["student_t", "nadeau_bengio"] = "student_t",
+        confidence: float = 0.95,
+        refit: bool = False,
+        grid: dict[str, list[Any]] | None = None,
+    ) -> None:
+        self.fold, self.inner_fold = fold, inner_fold
+        self.interval, self.confidence, self.refit, self.grid = interval, confidence, refit, grid
+
+    def plan(self, config: DictConfig) -> list[Job]:
+        if self.fold is not None or self.inner_fold is not None:
+            return [Job("", config)]
+        return self._nested(config) if "outer" in config.validation else self._folds(config)
+
+    def _folds(self, config: DictConfig) -> list[Job]:
+        fits = []
+        for fold in range(_num(config.validation)):
+            own = _fit(config, fold=fold, seed=derive(config.seed, "fold", fold))
+            if config.num_seeds == 1:
+                fits.append(Job(f"fold-{fold}", own))
+            for index in range(config.num_seeds if config.num_seeds > 1 else 0):
+                seed = derive(own.seed, "repeat", index)
+                fits.append(Job(f"fold-{fold}-seed-{index}", _with(own, {"seed": seed})))
+        if self.refit:
+            fits.append(_refit(config, tuple(fit.name for fit in fits)))
+        return fits
+
+    def _nested(self, config: DictConfig) -> list[Job]:
+        """Of each outer fold the inner fits, then the fold's own; with `refit` the same over all rows."""
+        points = candidates(config, grid_of(config, self.grid))
+        fits: list[Job] = []
+        outer: list[int | None] = [*range(_num(config.validation)), *([None] if self.refit else [])]
+        for fold in outer:
+            name = REFIT if fold is None else f"fold-{fold}"
+            seed = derive(config.seed, "refit") if fold is None else derive(config.seed, "fold", fold)
+            inner = [
+                Job(
+                    f"inner/{name}/candidate-{number}-fold-{inside}",
+                    with_values(_fit(config, fold=fold, inner_fold=inside, seed=derive(seed, "fold", inside)), point),
+                )
+                for number, point in enumerate(points)
+                for inside in range(_num(config.validation.inner))
+            ]
+            if fold is None:
+                own = _everything(config)
+            else:  # looked at once, at its end: the held-out rows must not choose among the epochs either
+                own = _fit(config, fold=fold, seed=seed, training={"eval_every": None})
+            fits += [
+                *inner,
+                Job(name, own, tuple(fit.name for fit in inner), best_of(points, config.objective.direction)),
+            ]
+        return fits
+
+    def combine(self, fits: list[Job], results: list[dict[str, Any]]) -> dict[str, Any]:
+        scoring = [(fit, result) for fit, result in zip(fits, results, strict=True) if _scores(fit)]
+        folds, own = [fit for fit, _ in scoring], [result for _, result in scoring]
+        combined = super().combine(folds, own)
+        for entry, fit in zip(combined["fits"], folds, strict=True):
+            entry["fold"] = fit.config.procedure.fold
+        combined |= {key: sum(result[key] for result in results) for key in ("steps", "epochs", "wall_s")}
+        combined["reason"] = f"{len({fit.config.procedure.fold for fit in folds})} folds"
+        combined["confidence"] = self._confidence(
+            folds, own, [name for name in combined["mean"] if name.startswith("val/")]
+        )
+        return combined
+
+    def _confidence(self, folds: list[Job], results: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
+        from scipy.stats import t
+
+        by_fold: dict[int, list[dict[str, Any]]] = {}
+        for fit, result in zip(folds, results, strict=True):
+            by_fold.setdefault(fit.config.procedure.fold, []).append(result)
+        num = len(by_fold)
+        share = statistics.fmean(result["val_samples"] / result["train_samples"] for result in results)
+        variance = 1 / num + (share if self.interval == "nadeau_bengio" else 0.0)
+        factor = float(t.ppf((1 + self.confidence) / 2, num - 1)) * math.sqrt(variance)
+        intervals = {}
+        for name in names:
+            values = [statistics.fmean(float(result["metrics"][name]) for result in each) for each in by_fold.values()]
+            mean, half = statistics.fmean(values), factor * statistics.stdev(values)
+            intervals[name] = [mean - half, mean + half]
+        return {"level": self.confidence, "method": self.interval, "intervals": intervals}
+
+    def gather(self, folder: Path, fits: list[Job]) -> dict[str, Any]:
+        import shutil
+
+        from launcher.folder import read_config
+
+        folds = [fit for fit in fits if _scores(fit)]
+        found: dict[str, Any] = {}
+        if all((folder / fit.name / FILE).is_file() for fit in folds):
+            write_table(folder / OUT_OF_FOLD, *_out_of_fold(folder, folds))
+            found["predictions"] = OUT_OF_FOLD
+        chosen = [fit for fit in fits if fit.decide is not None]
+        if chosen:
+            keys = list(grid_of(fits[0].config, self.grid))
+            found["chosen"] = {
+                fit.name: {key: OmegaConf.select(read_config(folder / fit.name), key) for key in keys} for fit in chosen
+            }
+        if self.refit:
+            beside, final = folder / ".model", folder / "model"
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(folder / REFIT / "model", beside)
+            shutil.rmtree(final, ignore_errors=True)
+            beside.rename(final)
+        return found
+
+
+def _scores(fit: Job) -> bool:
+    """Whether a fit's score counts: those that choose, and the one on all rows, do not."""
+    return fit.name != REFIT and fit.config.procedure.inner_fold is None
+
+
+def _num(node: DictConfig) -> int:
+    plain: Any = OmegaConf.to_container(node)
+    num = num_splits(plain)
+    if num is None:
+        raise ConfigError(
+            f"procedure=cross_validation: {node._target_} does not say how many folds it makes; give it n_splits"
+        )
+    return num
+
+
+def _fit(
+    config: DictConfig, *, fold: int | None, seed: int, inner_fold: int | None = None, **changes: Any
+) -> DictConfig:
+    """The config of a fit that holds rows out and writes what it says of them."""
+    training = {"predictions": inner_fold is None} | changes.pop("training", {})
+    own = _with(config, {"seed": seed, "num_seeds": 1, "training": training, **changes})
+    which = {"_target_": own.procedure._target_, "fold": fold, "inner_fold": inner_fold}
+    OmegaConf.update(own, "procedure", which, merge=False)
+    return own
+
+
+def _everything(config: DictConfig) -> DictConfig:
+    """The config of the fit on all rows."""
+    own = _with(config, {"seed": derive(config.seed, "refit"), "num_seeds": 1})
+    OmegaConf.update(own, "validation", {"_target_": "launcher.splits.Everything"}, merge=False)
+    OmegaConf.update(own, "procedure", {"_target_": "launcher.procedures.single.Single"}, merge=False)
+    OmegaConf.update(own, "stopping", {}, merge=False)
+    return own
+
+
+def _refit(config: DictConfig, folds: tuple[str, ...]) -> Job:
+    def length(own: DictConfig, results: Results) -> DictConfig:
+        """As long as the folds needed, where something could stop them."""
+        if not config.stopping:
+            return own
+        epochs = [result["epochs"] * result["best_step"] / result["steps"] for result in results.values()]
+        return _with(own, {"training": {"max_epochs": statistics.fmean(epochs), "max_steps": None}})
+
+    return Job(REFIT, _everything(config), folds, length)
+
+
+def _with(config: DictConfig, changes: dict[str, Any]) -> DictConfig:
+    own = OmegaConf.merge(config, changes)
+    assert isinstance(own, DictConfig)
+    return own
+
+
+def _out_of_fold(folder: Path, folds: list[Job]) -> tuple[list[str], Iterator[list[str]]]:
+    """The folds' predictions as one table. A splitter that repeats itself holds a row out once a repeat."""
+    tables = [(fit, *read_table(folder / fit.name / FILE)) for fit in folds]
+    first = folds[0].config.validation
+    repeats = int(first.n_splits) if "n_repeats" in first else len(folds)
+    before = [[fit.name, str(fit.config.procedure.fold // repeats), str(fit.config.procedure.fold)] for fit in folds]
+    lines = ([*own, *line] for own, (_, _, table) in zip(before, tables, strict=True) for line in table)
+    return ["fit", "repeat", "fold", *tables[0][1]], itertools.chain(lines)
