@@ -27,9 +27,11 @@ import torch
 from torch import Tensor
 
 from .errors import ConfigError, TrainingError
+from .packing import checksum, pack, read_tensors, unpack, write_tensors
 from .schema import FORMAT
 
 _WEIGHTS = "parts/main/model/"
+_MANIFEST, _MODEL, _STATE = "manifest.json", "model.safetensors", "state.safetensors"
 
 
 class TornCheckpoint(Exception):
@@ -44,17 +46,23 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, keep: int, before_commit: Callable[[], None] = lambda: None, say: Callable[[str], None] = print
+        self,
+        folder: Path,
+        keep: int,
+        before_commit: Callable[[], None] = lambda: None,
+        say: Callable[[str], None] = print,
     ) -> None:
         self.folder = folder
         self.keep = keep
         self.blocked_s = 0.0  # how long saving held the loop up
         self.written_s = 0.0  # how long writing took
+        self.saved_at = time.monotonic()  # the last one of this process, or its start
         self._before_commit = before_commit
         self._say = say
         self._staging: dict[str, Tensor] = {}
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._torn: list[int] = []  # passed over when the state was loaded
 
     # -- saving
 
@@ -63,15 +71,16 @@ class Checkpoints:
 
         Raises TrainingError where this write or the one before it failed, naming the last good checkpoint.
         """
-        self.wait()
         started = time.perf_counter()
+        self.wait()
+        self.saved_at = time.monotonic()
         tree, tensors = pack(state)
         staged = {name: self._stage(name, tensor) for name, tensor in tensors.items()}
-        if torch.cuda.is_available():
+        if any(tensor.is_cuda for tensor in tensors.values()):
             torch.cuda.synchronize()
-        self.blocked_s += time.perf_counter() - started
         self._thread = threading.Thread(target=self._write, args=(step, tree, staged, best_step), name="checkpoint")
         self._thread.start()
+        self.blocked_s += time.perf_counter() - started
         if wait:
             self.wait()
 
@@ -88,17 +97,18 @@ class Checkpoints:
         if failure is None:
             return
         steps = self.steps()
-        good = f"the last good checkpoint is {self.folder / f'step-{steps[-1]}'}" if steps else "there is no earlier checkpoint"
+        good = f"the last good checkpoint is {self.folder / f'step-{steps[-1]}'}" if steps else "there is none before it"
         if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TrainingError(f"the disk is full: a checkpoint could not be written to {self.folder}; {good}") from failure
-        raise TrainingError(f"a checkpoint could not be written to {self.folder}: {failure}; {good}") from failure
+        reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
+        raise TrainingError(f"a checkpoint could not be written to {self.folder}: {reason}; {good}") from failure
 
     def _stage(self, name: str, tensor: Tensor) -> Tensor:
         buffer = self._staging.get(name)
         if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
             buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
             self._staging[name] = buffer
-        return buffer.copy_(tensor, non_blocking=True)
+        return buffer.copy_(tensor, non_blocking=tensor.is_cuda)
 
     def _write(self, step: int, tree: Any, tensors: dict[str, Tensor], best_step: int | None) -> None:
         started = time.perf_counter()
@@ -106,18 +116,15 @@ class Checkpoints:
         try:
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
-            weights = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)}
+            weights = {
+                name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)
+            }
             others = {name: tensor for name, tensor in tensors.items() if not name.startswith(_WEIGHTS)}
-            files = {}
-            for name, content in (("model.safetensors", weights), ("state.safetensors", others)):
-                files[name] = _save_tensors(content, beside / name)
-            manifest = {"format": FORMAT, "step": step, "files": files, "tree": tree}
-            _write_text(beside / "manifest.json", json.dumps(manifest))
+            files = {_MODEL: write_tensors(weights, beside / _MODEL), _STATE: write_tensors(others, beside / _STATE)}
+            _write_manifest(beside / _MANIFEST, {"format": FORMAT, "step": step, "files": files, "tree": tree})
             _sync(beside)
             self._before_commit()
-            final = self.folder / f"step-{step}"
-            shutil.rmtree(final, ignore_errors=True)
-            beside.rename(final)
+            self._commit(beside, step)
             self._link("last", step)
             if best_step is not None and (self.folder / f"step-{best_step}").is_dir():
                 self._link("best", best_step)
@@ -128,6 +135,17 @@ class Checkpoints:
             shutil.rmtree(beside, ignore_errors=True)
         self.written_s += time.perf_counter() - started
 
+    def _commit(self, beside: Path, step: int) -> None:
+        """Give the folder its name; one that stands there already (it was torn, and passed over) makes room."""
+        final, aside = self.folder / f"step-{step}", self.folder / f".step-{step}-old"
+        shutil.rmtree(aside, ignore_errors=True)
+        if final.exists():
+            final.rename(aside)
+        beside.rename(final)
+        shutil.rmtree(aside, ignore_errors=True)
+        if step in self._torn:
+            self._torn.remove(step)
+
     def _link(self, name: str, step: int) -> None:
         fresh = self.folder / f".{name}"
         fresh.unlink(missing_ok=True)
@@ -135,9 +153,12 @@ class Checkpoints:
         fresh.replace(self.folder / name)
 
     def _prune(self, best_step: int | None) -> None:
-        for step in self.steps()[: -self.keep]:
+        """Take away the oldest, and those that were passed over: they must not count as the newest."""
+        whole = [step for step in self.steps() if step not in self._torn]
+        for step in [*self._torn, *whole[: -self.keep]]:
             if step != best_step:
                 shutil.rmtree(self.folder / f"step-{step}", ignore_errors=True)
+        self._torn.clear()
 
     # -- loading
 
@@ -149,132 +170,84 @@ class Checkpoints:
     def load_last(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint that is whole; None where there is none.
 
-        Passing over a torn one is said. Raises ConfigError for a checkpoint of another format.
+        Passing over a torn one is said, and so is starting over. Raises ConfigError for a checkpoint of another format.
         """
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        if not steps:
+            self._say(f"there is no checkpoint in {self.folder} yet: starting over")
+        while steps:
+            step = steps.pop()
             try:
                 return self.load(step)
             except TornCheckpoint as torn:
-                earlier = [other for other in self.steps() if other < step]
-                self._say(f"checkpoint step-{step} is torn ({torn}); " + (f"falling back to step-{earlier[-1]}" if earlier else "starting over"))
+                self._torn.append(step)
+                then = f"falling back to step-{steps[-1]}" if steps else "starting over"
+                self._say(f"checkpoint step-{step} is torn ({torn}): {then}")
         return None
 
     def load(self, step: int) -> dict[str, Any]:
         """The state saved at `step`. Raises TornCheckpoint, and ConfigError for another format."""
         folder = self.folder / f"step-{step}"
         manifest = _verified(folder)
-        tensors = _load_tensors(folder / "state.safetensors")
-        tensors.update({_WEIGHTS + name: tensor for name, tensor in _load_tensors(folder / "model.safetensors").items()})
+        tensors = read_tensors(folder / _STATE)
+        tensors.update({_WEIGHTS + name: tensor for name, tensor in read_tensors(folder / _MODEL).items()})
         state: dict[str, Any] = unpack(manifest["tree"], tensors)
         return state
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The main model's state dict in a checkpoint's folder. Raises TornCheckpoint."""
+    """The main model's state dict in a checkpoint's folder. Raises TornCheckpoint, and ConfigError for another format."""
     manifest = _verified(folder)
-    tensors = {_WEIGHTS + name: tensor for name, tensor in _load_tensors(folder / "model.safetensors").items()}
+    tensors = {_WEIGHTS + name: tensor for name, tensor in read_tensors(folder / _MODEL).items()}
     weights: dict[str, Tensor] = unpack(manifest["tree"]["parts"]["main"]["model"], tensors)
     return weights
 
 
-def _verified(folder: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise TornCheckpoint(f"manifest.json: {error}") from error
-    if manifest.get("format") != FORMAT:
-        raise ConfigError(f"{folder} is of format {manifest.get('format')}; this version reads format {FORMAT}")
-    for name, known in manifest["files"].items():
-        path = folder / name
-        try:
-            size = path.stat().st_size
-            if size != known["bytes"]:
-                raise TornCheckpoint(f"{name} has {size} bytes of {known['bytes']}")
-            if _checksum(path) != known["crc32"]:
-                raise TornCheckpoint(f"{name} has changed since it was written")
-        except OSError as error:
-            raise TornCheckpoint(f"{name}: {error.strerror}") from error
-    return manifest
-
-
-def _save_tensors(tensors: dict[str, Tensor], path: Path) -> dict[str, int]:
-    from safetensors.torch import save_file
-
-    save_file(tensors, path)
-    _sync(path)
-    return {"bytes": path.stat().st_size, "crc32": _checksum(path)}
-
-
-def _load_tensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            value = zlib.crc32(chunk, value)
-    return value
-
-
-def _write_text(path: Path, text: str) -> None:
+def _write_manifest(path: Path, content: dict[str, Any]) -> None:
+    """The content and its own checksum: JSON has no other way to tell a changed number from a number."""
+    text = json.dumps({"crc32": zlib.crc32(json.dumps(content).encode())} | content)
     with path.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync(path: Path) -> None:
-    """Flush a file's or a folder's content to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _verified(folder: Path) -> dict[str, Any]:
+    """A checkpoint's manifest, when every file is as it was written."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_bytes())
+    except FileNotFoundError as error:
+        raise TornCheckpoint(f"{_MANIFEST} is missing") from error
+    except OSError as error:
+        raise TornCheckpoint(f"{_MANIFEST}: {error.strerror}") from error
+    except ValueError as error:
+        raise TornCheckpoint(f"{_MANIFEST} is no JSON: {error}") from error
+    if not isinstance(manifest, dict):
+        raise TornCheckpoint(f"{_MANIFEST} has changed since it was written")
+    known, actual = manifest.pop("crc32", None), zlib.crc32(json.dumps(manifest).encode())
+    if known in (actual, None) and manifest.get("format") != FORMAT:
+        raise ConfigError(f"{folder} is of format {manifest.get('format')}; this version reads format {FORMAT}")
+    if known != actual:
+        raise TornCheckpoint(f"{_MANIFEST} has changed since it was written")
+    for name, written in manifest["files"].items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+            if size != written["bytes"]:
+                raise TornCheckpoint(f"{name} has {size} bytes of {written['bytes']}")
+            if checksum(path) != written["crc32"]:
+                raise TornCheckpoint(f"{name} has changed since it was written")
+        except FileNotFoundError as error:
+            raise TornCheckpoint(f"{name} is missing") from error
+        except OSError as error:
+            raise TornCheckpoint(f"{name}: {error.strerror}") from error
+    return manifest
+
+
+def _sync(folder: Path) -> None:
+    """Flush a folder's entries to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
-    """Nested dicts, lists and tuples as (a tree that JSON can hold, the tensors in it by their path).
-
-    A tensor that stands at two places (tied weights) is kept once. Raises TypeError naming the path of a value
-    that is neither a tensor nor plain.
-    """
-    tensors: dict[str, Tensor] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-
-    def walk(value: Any, path: str) -> Any:
-        if isinstance(value, Tensor):
-            identity = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
-            name = seen.setdefault(identity, path) if value.numel() else path
-            tensors.setdefault(name, value.detach())
-            return {"__tensor__": name}
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, tuple):
-            return {"__tuple__": [walk(entry, f"{path}/{index}") for index, entry in enumerate(value)]}
-        if isinstance(value, list):
-            return [walk(entry, f"{path}/{index}") for index, entry in enumerate(value)]
-        if isinstance(value, dict):
-            if all(isinstance(key, str) and not key.startswith("__") for key in value):
-                return {key: walk(entry, f"{path}/{key}" if path else key) for key, entry in value.items()}
-            return {"__items__": [[walk(key, path), walk(entry, f"{path}/{key}")] for key, entry in value.items()]}
-        raise TypeError(f"{path}: a {type(value).__name__} can not be kept in a checkpoint; keep tensors and plain values")
-
-    return walk(state, ""), tensors
-
-
-def unpack(tree: Any, tensors: dict[str, Tensor]) -> Any:
-    """The reverse of `pack`."""
-    if isinstance(tree, list):
-        return [unpack(entry, tensors) for entry in tree]
-    if isinstance(tree, dict):
-        if "__tensor__" in tree:
-            return tensors[tree["__tensor__"]]
-        if "__tuple__" in tree:
-            return tuple(unpack(entry, tensors) for entry in tree["__tuple__"])
-        if "__items__" in tree:
-            return {unpack(key, tensors): unpack(entry, tensors) for key, entry in tree["__items__"]}
-        return {key: unpack(entry, tensors) for key, entry in tree.items()}
-    return tree

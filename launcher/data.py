@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .errors import ConfigError
 from .seeds import derive
+from .signals import held_back, obey_parent_alone
 
 Batch = dict[str, Tensor]
 """Named tensors whose first dimension runs over the samples."""
@@ -173,8 +174,10 @@ class Batches:
             pin_memory=self.pin_memory,
             prefetch_factor=self.prefetch if self.num_workers else None,
             generator=torch.Generator(),  # its own: the loader must not draw from the run's
+            worker_init_fn=obey_parent_alone,
         )
-        return iter(loader)
+        with held_back():  # a signal to every process of the run is for the loop alone
+            return iter(loader)
 
 
 class EvalBatches:

@@ -15,8 +15,11 @@ from omegaconf import DictConfig
 
 from .errors import FAILED, ConfigError, LauncherError, TrainingError
 from .result import read_result, record_failure
+from .signals import Interrupt
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 PRELOAD = "torch,torch._dynamo,accelerate,launcher.build,launcher.worker,launcher.loops.supervised,launcher.parallel.ddp"
@@ -24,22 +27,25 @@ PRELOAD = "torch,torch._dynamo,accelerate,launcher.build,launcher.worker,launche
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
-def run_workers(config: DictConfig, folder: Path, resume: bool) -> dict[str, Any]:
+def run_workers(config: DictConfig, folder: Path, resume: bool, interrupt: Interrupt) -> dict[str, Any]:
     """Start `parallel.num_processes` workers on the run in `folder`, wait, and return its result.
 
     The worker that failed first is the one whose error is raised: each writes its own, with the time, because a
-    rank that lost its peer fails too and says nothing of why.
+    rank that lost its peer fails too and says nothing of why. A signal in `interrupt` is passed on to the workers,
+    which save and leave in their own time; the agent would kill them after half a minute.
     """
-    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGUSR1,SIGUSR2")
     import logging
-    import multiprocessing
 
     import torch
-    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    multiprocessing.set_forkserver_preload(PRELOAD.split(","))
+    from .search.pool import start_server
+
+    reader, writer = start_server(PRELOAD.split(",")).Pipe(duplex=False)
+    interrupt.told = lambda: writer.send_bytes(b"!")
+    if interrupt.signal is not None:
+        interrupt.told()
     for name in ("elastic.multiprocessing.api", "elastic.agent.server.api"):
         logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)  # what they say of a failure, we say
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
@@ -59,20 +65,17 @@ def run_workers(config: DictConfig, folder: Path, resume: bool) -> dict[str, Any
         start_method="forkserver",
         max_restarts=0,
         monitor_interval=0.1,
+        signals_to_handle="SIGQUIT",  # the others are ours
     )
     try:
-        elastic_launch(launch, run_rank)(str(folder), resume, max(1, torch.get_num_threads() // ranks))
+        elastic_launch(launch, run_rank)(str(folder), resume, max(1, torch.get_num_threads() // ranks), reader)
     except ChildFailedError as failure:
         error = _first_error(errors, failure)
         if not isinstance(error, ConfigError):
             record_failure(folder, config, error)
         raise error from None
-    except SignalException as signalled:
-        result = read_result(folder)
-        if result is None:
-            raise TrainingError(f"{signalled.sigval.name} before the workers had begun") from None
-        return result
     finally:
+        interrupt.told = None
         shutil.rmtree(errors, ignore_errors=True)
     result = read_result(folder)
     if result is None:
@@ -96,8 +99,11 @@ def _first_error(errors: Path, failure: ChildFailedError) -> Exception:
     return TrainingError(f"rank {first['rank']}: {text}")
 
 
-def run_rank(folder: str, resume: bool, threads: int) -> None:
-    """What each worker does: its share of the run, and where that fails, its own words for the driver."""
+def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None:
+    """What each worker does: its share of the run, and where that fails, its own words for the driver.
+
+    What comes through `asked` is a signal that the driver got.
+    """
     import torch
 
     from .console import Console
@@ -107,12 +113,12 @@ def run_rank(folder: str, resume: bool, threads: int) -> None:
     from .worker import work
 
     torch.set_num_threads(threads)
-    leave_with_the_driver()
     rank = int(os.environ["RANK"])
     path = Path(folder)
     console, interrupt = Console(quiet=rank != 0), Interrupt()
+    leave_with_the_driver(asked, interrupt)
     try:
-        with listening(interrupt, console.message, impatient=False):
+        with listening(interrupt, lambda text: None, impatient=False):  # the driver has said it
             work(read_config(path), path, resume, console, interrupt)
     except BaseException as error:
         told = isinstance(error, LauncherError)

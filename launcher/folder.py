@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from .errors import ConfigError
 
+CONFIG, LOCK = "config.yaml", ".lock"
+_BESIDE = ".config.yaml"
+_BEGUN = (_BESIDE, ".result.json", ".model", "checkpoints/.step-*", "checkpoints/.last", "checkpoints/.best")
+
 
 def make_folder(folder: Path) -> list[Path]:
     """Make a run's folder and its missing parents; returns what was made, outermost first.
 
-    Two runs never get the same one: where it exists with something in it, a ConfigError says how to go on.
+    Two runs never get the same one: where it exists with something in it, a ConfigError says how to go on. What a
+    start left behind that was killed before its config stood there is nothing.
     """
-    if (folder / "config.yaml").exists():
+    if (folder / CONFIG).exists():
         raise ConfigError(f"hydra.run.dir={folder}: there is a run already; resume={folder} continues it")
     made = []
     for path in [*reversed(folder.parents), folder]:
@@ -31,15 +37,13 @@ def make_folder(folder: Path) -> list[Path]:
             if path.is_dir():
                 continue
             raise ConfigError(f"hydra.run.dir={folder}: {path} can not be made ({error.strerror})") from None
-    if folder not in made and any(folder.iterdir()):
+    if folder not in made and {entry.name for entry in folder.iterdir()} - {LOCK, _BESIDE}:
         raise ConfigError(f"hydra.run.dir={folder}: the folder is not empty; choose another one")
     return made
 
 
 def remove_folder(folder: Path, made: list[Path]) -> None:
     """Undo `make_folder` after a refusal: what stands in the run's folder, then every parent that was made for it."""
-    import shutil
-
     if folder in made:
         shutil.rmtree(folder, ignore_errors=True)
     for path in reversed(made):
@@ -49,17 +53,29 @@ def remove_folder(folder: Path, made: list[Path]) -> None:
             continue  # already gone, or another run has come in meanwhile
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Take away what a run that was killed had begun to write beside what it writes. The lock is held."""
+    for entry in [found for pattern in _BEGUN for found in folder.glob(pattern)]:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
 def write_config(config: DictConfig, folder: Path) -> None:
-    """config.yaml, resolved, written beside and renamed."""
-    beside = folder / ".config.yaml"
-    beside.write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-    beside.replace(folder / "config.yaml")
+    """config.yaml, resolved, written beside, flushed to the disk and renamed."""
+    beside = folder / _BESIDE
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(OmegaConf.to_yaml(config, resolve=True))
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(folder / CONFIG)
 
 
 def read_config(folder: Path) -> DictConfig:
     """The finished config of a run. Raises ConfigError where there is none."""
     try:
-        config = OmegaConf.load(folder / "config.yaml")
+        config = OmegaConf.load(folder / CONFIG)
     except OSError as error:
         raise ConfigError(f"{folder}: no run is here (config.yaml: {error.strerror})") from None
     assert isinstance(config, DictConfig)
@@ -74,12 +90,13 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         import fcntl
-    except ImportError:  # Windows has no flock; there the rule is the person's to keep
+    except ImportError:  # Windows has none; there the rule is the person's to keep
         yield
         return
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Not flock: data workers would inherit it, and keep it for the seconds that they outlive a killed run.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
             raise ConfigError(f"{folder}: process {file.read().strip() or 'of another machine'} is training in it") from None

@@ -15,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from .console import Console
 from .errors import FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
-from .folder import locked, make_folder, read_config, remove_folder, write_config
-from .result import provenance, unfinished, write_result
+from .folder import locked, make_folder, read_config, remove_folder, remove_leftovers, write_config
+from .result import RESULT, disk_full, provenance, unfinished, write_result
 from .signals import Interrupt, listening
 
 if TYPE_CHECKING:
@@ -29,28 +29,33 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
 
     Raises ConfigError, with the folder gone again, for what only data and model can show to be wrong.
     """
-    console = Console()
-    made = [] if resume else make_folder(folder)
-    try:
-        with locked(folder):
-            write_config(config, folder)
-            interrupt = Interrupt()
-            with listening(interrupt, console.message, impatient=True):
+    console, interrupt = Console(), Interrupt()
+    with listening(interrupt, console.message, impatient=True):
+        made = [] if resume else make_folder(folder)
+        try:
+            with locked(folder):
+                write_config(config, folder)
                 fits = _procedure(config).plan(config)
                 if len(fits) == 1 and not fits[0].name:
                     return place_fit(config, folder, resume, console, interrupt)
                 return _place_fits(config, folder, fits, console, interrupt)
-    except ConfigError:
-        remove_folder(folder, made)
-        raise
+        except ConfigError:
+            remove_folder(folder, made)
+            raise
+        except OSError as error:
+            if disk_full(error):
+                raise TrainingError(f"the disk is full: {error.filename or folder}") from error
+            raise
 
 
 def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
-    """Run one fit here or in workers; returns the exit status."""
+    """Run one fit here or in workers; returns the exit status. Its folder's lock is held."""
+    if resume:
+        remove_leftovers(folder)
     if config.parallel.num_processes > 1:
         from .elastic import run_workers
 
-        result = run_workers(config, folder, resume)
+        result = run_workers(config, folder, resume, interrupt)
     else:
         from .worker import work
 
@@ -119,6 +124,7 @@ def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Cons
     from .search.runner import run_jobs
 
     _take_up_changes(fits, folder)
+    (folder / RESULT).unlink(missing_ok=True)
     pool = LocalPool(slots=max(1, min(len(fits), cores() // config.parallel.num_processes)))
     console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time")
 

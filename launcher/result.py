@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "accelerate", "hydra-core", "omegaconf", "numpy", "scikit-learn", "torchmetrics", "transformers", "datasets")
 
 
+RESULT = "result.json"
+
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """JSON has no such floats: how they are spelled in the files of a run, and what `float` reads from it."""
 
@@ -38,19 +40,19 @@ def spelled(value: Any) -> Any:
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
     """Write it beside and rename it, so that whoever reads finds it whole or not at all. Floats are spelled as in metrics.jsonl."""
-    beside = folder / ".result.json"
+    beside = folder / f".{RESULT}"
     with beside.open("w", encoding="utf-8") as file:
         json.dump(_each(result, _spell), file, indent=2, default=float, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(folder / "result.json")
+    beside.replace(folder / RESULT)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
     """The result in a run's folder; None where there is none yet."""
     try:
-        result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     read: dict[str, Any] = _each(result, lambda value: NOT_FINITE.get(value, value) if isinstance(value, str) else value)
@@ -139,8 +141,15 @@ def explain(error: Exception, run: Run) -> Exception:
             f"a label is out of range at step {run.progress.step + 1}: {found[1]}, where the model's outputs are counted "
             "from 0. The task's number of classes and its labels do not agree (debug=true shows where the loss was taken)"
         )
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_full(error):
         steps = run.checkpoints.steps()
         good = f"; the last good checkpoint is {run.checkpoints.folder / f'step-{steps[-1]}'}" if steps else ""
-        return TrainingError(f"the disk is full: {error.filename or run.folder}{good}")
+        return TrainingError(f"the disk is full: {getattr(error, 'filename', None) or run.folder}{good}")
     return error
+
+
+def disk_full(error: Exception) -> bool:
+    """Whether the disk had no more room; libraries in other languages say so only in words."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return not isinstance(error, LauncherError) and os.strerror(errno.ENOSPC) in str(error)

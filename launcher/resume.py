@@ -126,7 +126,8 @@ def refuse_complete(folder: Path, saved: DictConfig, config: DictConfig) -> None
         _limit(saved, name) is not None and (_limit(config, name) or float("inf")) > _limit(saved, name)
         for name in LENGTHS
     )
-    if reached or not longer:
+    # A completed run that has not reached its limits was given longer ones, and killed before it went on.
+    if reached or not (longer or result["status"] == "completed"):
         how = "completed" if result["status"] == "completed" else f"{result['status']}: {result['reason']}"
         name = reached[0] if reached else "max_epochs"
         raise ConfigError(

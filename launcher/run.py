@@ -152,8 +152,7 @@ class Run:
             "metrics": self.metrics,
             "stop": None if self.stop == "preempted" else self.stop,
             "total_steps": self.plan.total_steps,
-            "pending": self._pending_state(),
-            "rng": self.parallel.gather_states(rng_state()),
+            "ranks": self.parallel.gather_states({"rng": rng_state(), "pending": self._pending_state()}),
             "recorder": self.recorder.state_dict(),
         }
 
@@ -176,16 +175,39 @@ class Run:
         self.stop = state["stop"]
         if self.stop == "max_time" and (self.plan.max_time is None or self.progress.wall_s < self.plan.max_time):
             self.stop = None
-        pending = state["pending"]
-        self.pending = list(zip(pending["sums"].unbind(), pending["weights"], strict=True)) if pending else []
+        elif self.stop != "max_time" and state["total_steps"] != self.plan.total_steps:
+            self.stop = None  # whoever lengthens a run that was stopped wants it to go on
         self.recorder.load_state_dict(state["recorder"])
-        if len(state["rng"]) == self.parallel.world_size:
-            set_rng_state(state["rng"][self.parallel.rank])
+        ranks, rank = state["ranks"], self.parallel.rank
+        if len(ranks) == self.parallel.world_size:
+            self.pending = _steps(ranks[rank]["pending"], self.parallel.device)
+            set_rng_state(ranks[rank]["rng"])
+        else:  # other ranks than there were: the first takes over what all had seen, and dropout draws anew
+            share = 1 if rank == 0 else 0
+            seen = [_steps(entry["pending"], self.parallel.device) for entry in ranks]
+            both = [[sum(parts) * share for parts in zip(*step, strict=True)] for step in zip(*seen, strict=True)]
+            self.pending = [(total, weight) for total, weight in both]
 
     def _pending_state(self) -> dict[str, Any] | None:
         if not self.pending:
             return None
-        return {"sums": torch.stack([total for total, _ in self.pending]), "weights": [weight for _, weight in self.pending]}
+        sums, weights = zip(*self.pending, strict=True)
+        known = torch.stack(weights).cpu() if isinstance(weights[0], Tensor) else list(weights)
+        return {"sums": torch.stack(sums).cpu(), "weights": known}
+
+
+def _steps(pending: dict[str, Any] | None, device: torch.device) -> list[tuple[Tensor, int | Tensor]]:
+    """The losses that `_pending_state` described, step by step."""
+    if pending is None:
+        return []
+    weights = pending["weights"]
+    return list(
+        zip(
+            pending["sums"].to(device).unbind(),
+            weights.to(device).unbind() if isinstance(weights, Tensor) else weights,
+            strict=True,
+        )
+    )
 
 
 def rng_state() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,23 @@ from torch import nn
 
 from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict, seed_everything
-from .checkpoint import load_weights
+from .checkpoint import TornCheckpoint, load_weights
 from .console import Console
 from .errors import ConfigError, TrainingError
 from .export import write_model
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
-from .result import explain, out_of_memory, peak_memory_bytes, provenance, record_failure, write_result
-from .run import Run
+from .result import (
+    RESULT,
+    explain,
+    out_of_memory,
+    peak_memory_bytes,
+    provenance,
+    record_failure,
+    unfinished,
+    write_result,
+)
+from .run import Best, Run
 from .seeds import derive
 from .signals import Interrupt
 from .trackers.base import Recorder
@@ -47,7 +57,7 @@ def work(config: DictConfig, folder: Path, resume: bool, console: Console, inter
         seed_everything(config.seed, parallel.rank, config.deterministic)
         if isinstance(model, nn.Module):
             return _fit_module(config, folder, resume, console, interrupt, task, data, model, parallel)
-        return _fit_estimator(config, folder, console, task, data, model)
+        return _fit_estimator(config, folder, console, interrupt, task, data, model)
     except ConfigError:
         raise
     except Exception as error:
@@ -92,6 +102,8 @@ def _fit_module(
         "resumed_from": run.progress.step if resume else None,
     }
     console.header(header)
+    if parallel.is_main:
+        (folder / RESULT).unlink(missing_ok=True)  # of an earlier session; from now on it would tell a lie
     recorder.start(plain_dict(config), header)
     first, first_tokens, started = run.progress.step, run.progress.tokens, time.monotonic()
     run.progress.started = started
@@ -100,14 +112,15 @@ def _fit_module(
         Supervised(console).fit(run)
         session = time.monotonic() - started
         if run.stop != "preempted" and parallel.is_main:
-            best = _judged_best(run)
+            best = _best_or_last(run, console)
             for hook in overriding(run.algorithms, "fit_end"):
                 hook(run)
             write_model(task, best, folder)
     except Exception as error:
         told = explain(error, run)
         if parallel.is_main:
-            _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": str(told)})
+            with contextlib.suppress(OSError, TrainingError):  # the disk that failed the run may fail this too
+                _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": str(told)})
         if told is error:
             raise
         raise told from error
@@ -122,6 +135,16 @@ def _fit_module(
         result = _close(config, folder, recorder, result)
     parallel.barrier()
     return result
+
+
+def _best_or_last(run: Run, console: Console) -> nn.Module:
+    """The best model, or with a warning the last one, where the disk has lost the best one's checkpoint."""
+    try:
+        return _judged_best(run)
+    except TornCheckpoint as torn:
+        console.warning(f"checkpoint step-{run.best.step}, the best, is torn ({torn}): model/ holds the last weights")
+        run.best = Best()
+        return _judged_best(run)
 
 
 def _judged_best(run: Run) -> nn.Module:
@@ -163,7 +186,13 @@ def _state_of(run: Run) -> dict[str, Any]:
 
 
 def _fit_estimator(
-    config: DictConfig, folder: Path, console: Console, task: Task, data: Datasets, estimator: Any
+    config: DictConfig,
+    folder: Path,
+    console: Console,
+    interrupt: Interrupt,
+    task: Task,
+    data: Datasets,
+    estimator: Any,
 ) -> dict[str, Any]:
     started = time.monotonic()
     name = config.objective.metric
@@ -171,8 +200,12 @@ def _fit_estimator(
     header = _header(config, folder, task, data, str(config.model._target_).rpartition(".")[2])
     header |= {"device": "cpu", "ranks": 1}
     console.header(header)
+    (folder / RESULT).unlink(missing_ok=True)
     recorder.start(plain_dict(config), header)
-    metrics = fit_estimator(task, estimator, data)
+    metrics = fit_estimator(task, estimator, data, interrupt)
+    if metrics is None:
+        ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}
+        return _close(config, folder, recorder, unfinished(config) | ended)
     if name not in metrics:
         raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
     wall = time.monotonic() - started

@@ -40,6 +40,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "data",
         "export",
         "folder",
+        "packing",
         "precision",
         "result",
         "run",

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
 from launcher.errors import FAILED
+from launcher.signals import Interrupt, held_back
 
 PRELOAD = ["torch", "torch._dynamo", "accelerate", "launcher.build", "launcher.worker", "launcher.loops.supervised", "torchmetrics"]
 """What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
@@ -50,8 +53,7 @@ class LocalPool:
     def submit(self, folder: Path, resume: bool = False) -> int:
         """Start the run in `folder`; returns a handle."""
         if self._context is None:
-            self._context = multiprocessing.get_context("forkserver")
-            multiprocessing.set_forkserver_preload(PRELOAD)
+            self._context = start_server(PRELOAD)
         threads = max(1, cores() // self.slots)
         process = self._context.Process(target=_run, args=(str(folder), resume, threads), name=folder.name)  # type: ignore[attr-defined]
         process.start()
@@ -73,6 +75,16 @@ class LocalPool:
         running = [process.sentinel for process in self._processes.values() if process.exitcode is None]
         if running:
             wait(running, timeout)
+
+
+def start_server(preload: list[str]) -> BaseContext:
+    """The server that processes are forked from, with those modules imported; signals to the whole group are not its."""
+    from multiprocessing import forkserver
+
+    multiprocessing.set_forkserver_preload(preload)
+    with held_back():
+        forkserver.ensure_running()
+    return multiprocessing.get_context("forkserver")
 
 
 def cores() -> int:
@@ -97,13 +109,21 @@ def _run(folder: str, resume: bool, threads: int) -> None:
     sys.exit(status)
 
 
-def leave_with_the_driver() -> None:
+def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt | None = None) -> None:
     """From now on this process ends when the process that asked for it does: the driver's next start must find the
-    folder free. It ends at once, as if killed, which any run survives."""
+    folder free. It ends at once, as if killed, which any run survives.
+
+    What comes through `asked` is a signal that the driver got, and is written into `interrupt`.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def watch() -> None:
+        from multiprocessing.connection import wait
+
+        if asked is not None and interrupt is not None:
+            if parent.sentinel not in wait([parent.sentinel, asked]) and interrupt.signal is None:
+                interrupt.signal = signal.SIGTERM
         parent.join()
         os._exit(FAILED)
 
