@@ -52,7 +52,7 @@ def _evaluate(config: DictConfig, folder: Path, console: Console) -> int:
         run = _restored(config, folder, task, data, model, parallel, console)
         if run.loaders.val is None:
             raise ConfigError(f"{folder}: this run held nothing out, so there is nothing to evaluate it on")
-        found = evaluate(task, parallel.unwrap(run.main.model), run.loaders.val, parallel)
+        found = evaluate(task, run.judged_model(), run.loaders.val, parallel)
         step = run.progress.step
     else:
         from .export import load_estimator
@@ -84,7 +84,7 @@ def _export(config: DictConfig, folder: Path, console: Console) -> int:
         return DONE
     with locked(folder):
         run = _restored(config, folder, task, data, model, parallel, console)
-        write_model(task, parallel.unwrap(run.main.model), folder)
+        write_model(task, run.judged_model(), folder)
     console.message(f"model: {folder / 'model'}, of step {run.progress.step}")
     return DONE
 

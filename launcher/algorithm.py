@@ -11,7 +11,7 @@
             output = task.forward(model, batch)
             loss = task.loss(output, batch)   ► algorithm.loss           label smoothing, distillation, EWC
             backward
-        divide by the step's weight           ► algorithm.gradients      before the norm is taken
+        divide by the step's weight           ► algorithm.gradients      before clipping; may leave the step out
         clip
         optimizer.step()                      ► algorithm.step           SAM calls the closure again
         scheduler.step()                      ► algorithm.after_step     the gradients are still there
@@ -27,7 +27,7 @@ costs nothing at the points it does not touch. A hook returns what it changes; i
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -37,7 +37,16 @@ if TYPE_CHECKING:
 
 
 class Algorithm:
-    """Something that changes the training. State that must survive a kill goes through `state_dict`."""
+    """Something that changes the training. State that must survive a kill goes through `state_dict`.
+
+    What it needs of the run's other parts it says in words that they have: a `Parallel` in its `capabilities`, a task
+    and a model in what it `offers`. A run whose parts lack one is refused before anything starts.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """Of the way of running in parallel."""
+    needs_task: ClassVar[frozenset[str]] = frozenset()
+    needs_model: ClassVar[frozenset[str]] = frozenset()
 
     def model(self, run: Run, model: nn.Module) -> nn.Module:
         """The model to train, before the optimizer sees its parameters and before it is wrapped."""
@@ -65,8 +74,10 @@ class Algorithm:
         """The loss of a micro-batch, before the backward pass."""
         return loss
 
-    def gradients(self, run: Run) -> None:
-        """The gradients of the whole step are in `.grad`, before clipping."""
+    def gradients(self, run: Run) -> bool | None:
+        """The gradients of the whole step are in `.grad`, before clipping. True leaves the step out: the weights
+        stay as they are, the loss is not counted, the schedule goes on. Every rank has to say the same."""
+        return None
 
     def step(self, run: Run, batches: list[Batch], closure: Callable[[], Tensor]) -> None:
         """Takes the optimizer's step, by `run.parallel.step(run)`; one algorithm of a run may override it.

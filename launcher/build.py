@@ -25,6 +25,7 @@ from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose
 from .errors import ConfigError
 from .optim.groups import param_groups
 from .run import Loaders, Part, Plan, Run
+from .schedule.lengths import lengths
 from .schedule.warmup import Warmup
 from .schema import AUTO_SECONDS, Training, duration, interval
 from .seeds import derive
@@ -65,14 +66,10 @@ def build_task(config: DictConfig) -> Task:
 
 def build_validation(config: DictConfig) -> Any:
     """The splitter; in a fit of a cross-validation, the one of its fold. Raises ConfigError."""
-    from hydra.errors import InstantiationException
-
     try:
         splitter = instantiate(config.validation)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ValueError | TypeError):  # scikit-learn's own checks
-            raise ConfigError(f"validation: {error.__cause__}") from error
-        raise
+    except (ValueError, TypeError) as error:  # scikit-learn's own checks
+        raise ConfigError(f"validation: {error}") from error
     fold, inner = config.procedure.get("fold"), config.procedure.get("inner_fold")
     return splitter if fold is None and inner is None else Fold(splitter, fold, inner)
 
@@ -249,9 +246,9 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
     model = parallel.prepare(model)
     if config.training.compile:
         model.compile()
-    optimizer = instantiate(config.optimizer)
+    optimizer, options = optimizer_of(config.optimizer)
     decays = bool(_argument(optimizer, "weight_decay"))
-    groups = param_groups(model, decays)
+    groups = param_groups(parallel.unwrap(model), decays, options, getattr(optimizer.func, "apart", ()))
     for hook in overriding(run.algorithms, "param_groups"):
         groups = hook(run, groups)
     if not any(group["params"] for group in groups):
@@ -264,6 +261,13 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
     return Part(model, built, build_scheduler(config.scheduler, built, plan))
 
 
+def optimizer_of(node: DictConfig) -> tuple[functools.partial[Any], dict[str, Any]]:
+    """The optimizer, to be called with groups of parameters, and the options of some of them (`groups`)."""
+    settings = plain_dict(node)
+    options = settings.pop("groups", None) or {}
+    return instantiate(OmegaConf.create(settings)), options
+
+
 def _argument(partial: functools.partial[Any], name: str) -> Any:
     """The value an argument will have: the config's, else the target's default, else None."""
     if name in partial.keywords:
@@ -273,38 +277,7 @@ def _argument(partial: functools.partial[Any], name: str) -> Any:
 
 
 def build_scheduler(node: DictConfig, optimizer: torch.optim.Optimizer, plan: Plan) -> Warmup:
-    """The schedule with its warm-up. The words in `reserved` stand for lengths that only the data can tell."""
-    settings = plain_dict(node)
-    warmup, shape = settings.pop("warmup", 0), settings.pop("warmup_shape", "linear")
-    total = plan.total_steps
-    if total is None and 0 < warmup < 1:
-        raise ConfigError(f"scheduler.warmup={warmup} is a share of the run, whose length is not known: give training.max_epochs or training.max_steps")
-    warmup_steps = round(warmup * total) if total is not None and 0 < warmup < 1 else int(warmup)
-    if total is not None and warmup_steps >= total > 1:
-        raise ConfigError(f"scheduler.warmup={warmup} takes {warmup_steps} of the run's {total} steps")
-    decay = None if total is None else max(1, total - warmup_steps)
-    reserved = {"total_steps": total, "decay_steps": decay, "warmup_steps": warmup_steps, "steps_per_epoch": plan.steps_per_epoch}
-    for key, value in settings.items():
-        if isinstance(value, str) and value in reserved:
-            settings[key] = reserved[value]
-            if settings[key] is None:
-                raise ConfigError(f"scheduler.{key}={value} needs the run's length: give training.max_epochs or training.max_steps")
-    return Warmup(instantiate(OmegaConf.create(settings))(optimizer), warmup_steps, shape)
-
-
-def seed_everything(seed: int, rank: int, deterministic: bool) -> None:
-    """Seed every generator of this process: weights alike on each rank, dropout of each rank's own."""
-    import random
-
-    import numpy as np
-
-    own = derive(seed, "train", rank)
-    random.seed(own)
-    np.random.seed(own % 2**32)
-    torch.manual_seed(own)
-    if deterministic:
-        import os
-
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
+    """The schedule with its warm-up. Raises ConfigError for lengths that need the run's, where it is not known."""
+    found = lengths(plain_dict(node), plan.total_steps, plan.steps_per_epoch)
+    schedule = instantiate(OmegaConf.create(found.settings))(optimizer)
+    return Warmup(schedule, found.warmup_steps, found.warmup_shape)

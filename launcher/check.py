@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from . import schema
-from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES
+from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES, WORDS, length
 from .errors import ConfigError, did_you_mean
 from .fits import fits
 from .signatures import Signature, locate, signature, table
@@ -30,7 +30,7 @@ CONTROLS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 ONE = ("task", "model", "data", "validation", "optimizer", "scheduler", "precision", "parallel", "procedure")
 """Groups that hold one object; the others hold objects by name."""
 
-MANY = ("tracker", "monitor", "stopping", "regularization")
+MANY = ("tracker", "monitor", "stopping", "augment", "regularization")
 
 Where = Callable[[str], str]
 """Says where a key stands, for the beginning of a message."""
@@ -58,6 +58,8 @@ def _ranges(cls: Any, values: dict[str, Any], path: str, where: Where) -> Iterat
             continue
         elif "choices" in limits and value not in limits["choices"]:
             yield f"{where(key)}: expected {' or '.join(limits['choices'])}{_suggest(str(value), limits['choices'])}"
+        elif value in limits.get("words", ()):
+            continue
         elif "unit" in limits:
             try:
                 schema.duration(value) if limits["unit"] == "duration" else schema.interval(value, 1000)
@@ -186,12 +188,13 @@ def _arguments(
             if not found.open:
                 names = (set(found.parameters) | consumed) - ours - {"self"}
                 yield f"{where(key)}: {target} has no argument {name!r}.{did_you_mean(name, names)}"
-        elif not matches(value, found.parameters[name]) and not (group == "scheduler" and value in LENGTHS):
+        elif not matches(value, found.parameters[name]) and not _stands_for(group, name, value):
             lengths = f", or one of {', '.join(LENGTHS)}" if group == "scheduler" and isinstance(value, str) else ""
             yield f"{where(key)}: {expected(found.parameters[name], value)}{lengths}"
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        else:
             bounds = [RANGES.get(group, {}).get(name, "float(-inf,inf)")]
-            if not matches(value, bounds):
+            numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) in (int, float)]
+            if not all(matches(number, bounds) for number in numbers):
                 yield f"{where(key)}: {expected(bounds)}"
     positional = node.get("_args_") or []
     missing = [name for name in found.required[len(positional) :] if name not in given and name not in provided]
@@ -199,3 +202,9 @@ def _arguments(
         return  # said by `fits`, which knows the task
     if missing and (path.count(".") == (group in MANY) or not node.get("_partial_")):
         yield f"{where(path)}: {target} needs {', '.join(missing)}: give {path}.{missing[0]}=..."
+
+
+def _stands_for(group: str, name: str, value: Any) -> bool:
+    """Whether a word stands for a number that only the run knows."""
+    word = WORDS.get(group, {}).get(name)
+    return (group == "scheduler" and length(value) is not None) or (word is not None and value == word)

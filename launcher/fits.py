@@ -7,9 +7,11 @@ from math import ceil
 from typing import Any
 
 from . import CONF
-from .bindings import LENGTHS
+from .bindings import ALGORITHM_GROUPS
 from .errors import did_you_mean
+from .rates import rates
 from .signatures import Signature, signature, table
+from .splits import num_splits
 
 Where = Callable[[str], str]
 
@@ -20,10 +22,12 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     estimator = bool(model.facts.get("estimator"))
     yield from _parts(config, task, model, where)
     yield from _metrics(config, task, estimator, where)
+    yield from _algorithms(config, task, model, where)
+    yield from _folds(config, where)
     yield from _packages(config, where)
     yield from _action(config, where)
     if not estimator:
-        yield from _length(config, where)
+        yield from rates(config, where)
         yield from _batch(config, where)
 
 
@@ -50,6 +54,27 @@ def _parts(config: dict[str, Any], task: Signature, model: Signature, where: Whe
             yield f"{where('parallel.num_processes')}: {target} is fitted in one process; parallel=single does that"
     elif missing:
         yield f"model: {target} needs {', '.join(missing)}, which {named} does not provide. Of conf/model these fit: {_entries('model', fit_model)}"
+
+
+def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where: Where) -> Iterator[str]:
+    """What an algorithm needs of the run's other parts, by the words of both."""
+    having: dict[str, tuple[str, Signature, str]] = {
+        "needs": ("parallel", signature(config["parallel"]["_target_"]), "capabilities"),
+        "needs_task": ("task", task, "offers"),
+        "needs_model": ("model", model, "offers"),
+    }
+    for group in ALGORITHM_GROUPS:
+        for name, node in (config[group] or {}).items():
+            key = f"{group}=[{name}]"
+            if model.facts.get("estimator") and group != "monitor":
+                yield f"{key}: {_name(config['model']['_target_'])} is fitted in one call; there are no steps that {name} could change"
+                continue
+            facts = signature(node["_target_"]).facts
+            for kind, (other, found, fact) in having.items():
+                for word in sorted(set(facts.get(kind, ())) - set(found.facts.get(fact, ()))):
+                    fit = _entries(other, lambda each, _, word=word, fact=fact: word in each.facts.get(fact, ()))  # type: ignore[misc]  # mypy infers no type for a lambda's default
+                    what, whose = word.replace("_", " "), _name(config[other]["_target_"])
+                    yield f"{key}: {name} needs {what}, and {whose} has none. Of conf/{other} these have: {fit}"
 
 
 def _kinds(data: Signature) -> set[str]:
@@ -80,16 +105,47 @@ def _entries(group: str, fit: Callable[[Signature, dict[str, Any]], bool]) -> st
 def _metrics(config: dict[str, Any], task: Signature, estimator: bool, where: Where) -> Iterator[str]:
     known = task.facts.get("metric_names", ["loss"])
     names = [f"val/{name}" for name in known] + ([f"train/{name}" for name in known] if estimator else ["train/loss"])
-    asked = {"objective.metric": config["objective"]["metric"]}
-    asked |= {
-        f"stopping.{name}.metric": node["metric"]
-        for name, node in (config["stopping"] or {}).items()
-        if "metric" in node
-    }
-    for key, metric in asked.items():
+    asked = [("objective.metric", config["objective"]["metric"])]
+    for name, node in (config["stopping"] or {}).items():
+        asked += [(f"stopping.{name}.metric", node["metric"])] if "metric" in node else []
+        asked += [(f"stopping.{name}.{argument}", each) for argument in ("weights", "ranges") for each in node.get(argument) or ()]
+    if not estimator and "metric" in config["scheduler"]:
+        asked.append(("scheduler.metric", config["scheduler"]["metric"]))
+    for key, metric in asked:
         if metric not in names:
             near = did_you_mean(metric, names).partition(" There are")[0]
             yield f"{where(key)}: {_name(config['task']['_target_'])} has no metric {metric!r}.{near} It has: {', '.join(names)}"
+
+
+def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:
+    """Validation and procedure have to agree on how many fits there are."""
+    validation, procedure = config["validation"], config["procedure"]
+    nested, splits = "outer" in validation, num_splits(validation)
+    crosses = "fold" in signature(procedure["_target_"]).parameters
+    name = _name((validation["outer"] if nested else validation)["_target_"])
+    if splits is None:
+        if "n_splits" in signature(validation["_target_"]).parameters:
+            yield f"validation: {name} needs n_splits: give validation.n_splits=..."
+        elif crosses:
+            yield f"validation: {name} does not say how many folds it makes, which procedure=cross_validation has to know"
+    elif splits > 1 and not crosses:
+        yield (
+            f"{where('procedure')}: {name} makes {splits} folds and {_name(procedure['_target_'])} would fit the first alone; "
+            "procedure=cross_validation fits them all (validation=kfold and its like choose it), and with procedure.fold=0 one of them"
+        )
+    elif splits == 1 and crosses and procedure.get("inner_fold") is None:
+        yield f"{where('procedure')}: cross-validation needs folds, and {name} holds rows out once: validation=kfold, stratified_kfold, group_kfold, repeated_kfold, time_series or nested"
+    elif splits is not None and crosses:
+        fold = procedure.get("fold")
+        if fold is not None and not 0 <= fold < splits:
+            yield f"{where('procedure.fold')}: {name} makes {splits} folds, counted from 0"
+        if procedure.get("grid") is not None and not nested:
+            yield f"{where('procedure.grid')}: a grid is searched by validation=nested; {name} has no inner folds"
+    if nested and crosses and procedure.get("fold") is None and procedure.get("inner_fold") is None:
+        if config["num_seeds"] > 1:
+            yield f"{where('num_seeds')}: validation=nested fits each fold once; num_seeds goes with the other k-fold validations"
+        if config["stopping"]:
+            yield f"stopping: an outer fold of validation=nested is looked at once, at its end, so that its rows choose nothing; leave out stopping=[{', '.join(config['stopping'])}]"
 
 
 def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
@@ -101,7 +157,7 @@ def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
         missing = [package for module, package in needed.items() if find_spec(module) is None]
         if missing:
             yield f"tracker={name} needs {' and '.join(missing)}, which is not installed: pip install {' '.join(missing)}, or leave it out with tracker=[]"
-    for group in ("task", "model", "data"):
+    for group in ("task", "model", "data", "optimizer"):
         target = config[group]["_target_"]
         needed = signature(target).facts.get("packages", {})
         missing = [package for module, package in needed.items() if find_spec(module) is None]
@@ -112,35 +168,10 @@ def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
 def _action(config: dict[str, Any], where: Where) -> Iterator[str]:
     if config["action"] == "train" and config["run"] is not None:
         yield f"{where('run')}: run=<folder> goes with action=evaluate, export or report; to go on training: resume={config['run']}"
-    if config["action"] != "train" and config["run"] is None:
+    if config["action"] in ("plan", "lr_find") and config["run"] is not None:
+        yield f"{where('run')}: action={config['action']} is of a run that has not begun; run=<folder> goes with evaluate, export and report"
+    if config["action"] not in ("train", "plan", "lr_find") and config["run"] is None:
         yield f"{where('action')}: of which run? run=<its folder> says so"
-
-
-def _length(config: dict[str, Any], where: Where) -> Iterator[str]:
-    training, scheduler = config["training"], config["scheduler"]
-    warmup = scheduler.get("warmup", 0)
-    share = isinstance(warmup, float) and 0 < warmup < 1
-    shape = scheduler.get("warmup_shape", "linear")
-    if (
-        isinstance(warmup, bool)
-        or not isinstance(warmup, int | float)
-        or warmup < 0
-        or (not share and warmup != int(warmup))
-    ):
-        yield f"{where('scheduler.warmup')}: expected a share of the run below 1, or a whole number of steps"
-        return
-    if shape not in ("linear", "cosine"):
-        yield f"{where('scheduler.warmup_shape')}: expected linear or cosine"
-    steps = training["max_steps"]
-    if training["max_epochs"] is None and steps is None:
-        if training["max_time"] is None:
-            yield "training: nothing says how long: give training.max_epochs, training.max_steps or training.max_time"
-            return
-        for key, value in scheduler.items():
-            if value in LENGTHS[:2] or (key == "warmup" and share):
-                yield f"{where(f'scheduler.{key}')}: depends on the run's length in steps, which training.max_time does not tell: give training.max_epochs or training.max_steps too"
-    elif steps is not None and not share and warmup >= steps > 1:
-        yield f"{where('scheduler.warmup')}: {int(warmup)} steps of warm-up in a run of training.max_steps={steps}"
 
 
 def _batch(config: dict[str, Any], where: Where) -> Iterator[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .optim.base import with_weights
 from .signals import Interrupt
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ class Plan:
     eval_every: int | None
     checkpoint_every: int | None
     checkpoint_seconds: float  # how old the last one is at least, for one that only `checkpoint_every` asks for
-    max_time: float | None  # seconds
+    max_time: float | None  # seconds of training, with the evaluation, the checkpoint and the export at its end
+    limited_by: str = "max_time"  # the reason to stop once that is over
 
 
 @dataclass
@@ -128,6 +130,18 @@ class Run:
         """Epochs done, as a fraction."""
         return self.progress.step / self.plan.steps_per_epoch
 
+    def judged_model(self) -> nn.Module:
+        """The model that is evaluated and exported: the one that is trained, unless optimizer or algorithm has another."""
+        from .algorithm import overriding
+
+        model = self.parallel.unwrap(self.main.model)
+        averages = getattr(self.main.optimizer, "averages", None)
+        if averages is not None:  # of an optimizer that trains other weights than it finds
+            model = with_weights(model, averages())
+        for hook in overriding(self.algorithms, "eval_model"):
+            model = hook(self, model)
+        return model
+
     def better(self, value: float, than: float | None) -> bool:
         """Whether an objective's value beats another; anything beats None, and NaN beats nothing."""
         if value != value:
@@ -162,7 +176,7 @@ class Run:
             saved = state["parts"][name]
             self.parallel.unwrap(part.model).load_state_dict(saved["model"])
             part.optimizer.load_state_dict(saved["optimizer"])
-            if state["total_steps"] == self.plan.total_steps:
+            if state["total_steps"] == self.plan.total_steps or part.scheduler.metric is not None:
                 part.scheduler.load_state_dict(saved["scheduler"])
             else:  # the run was given another length: its schedule is the new length's, at the same step
                 part.scheduler.seek(state["progress"]["step"])

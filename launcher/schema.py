@@ -3,7 +3,7 @@
 What stands here has a type, a unit and a range that are known before anything is imported. What a group's file
 holds (`optimizer`, `model`, …) is a node with a `_target_`, bound to that target's signature by `check.py`.
 A field's `metadata` gives its range: `gt`, `ge`, `lt`, `le`, or `choices`; `unit` reads the field as an
-interval ("steps", or "1epoch") or as a duration ("90", "10m", "1h30m").
+interval ("steps", "1epoch", or one of `words`) or as a duration ("90", "10m", "1h30m").
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class Training:
     eval_batch_size: int | None = field(default=None, metadata={"ge": 1})  # samples a rank; default: a whole step's, at least 256
     accumulate: int = field(default=1, metadata={"ge": 1})  # micro-batches a step
     clip_norm: float | None = field(default=None, metadata={"gt": 0})  # of the whole gradient, in the 2-norm
+    clip_value: float | None = field(default=None, metadata={"gt": 0})  # of each entry of the gradient
     log_every: Any = field(default=50, metadata={"unit": "interval"})
     eval_every: Any = field(default="1epoch", metadata={"unit": "interval"})
-    checkpoint_every: Any = field(default="1epoch", metadata={"unit": "interval"})
+    checkpoint_every: Any = field(default="auto", metadata={"unit": "interval", "words": ("auto",)})
     keep_checkpoints: int = field(default=2, metadata={"ge": 1})  # besides the best
+    predictions: bool = False  # predictions.csv: what the best weights say of each held-out row
     compile: bool = False
 
 
@@ -96,8 +98,12 @@ class Config:
     monitor: dict[str, Any] = field(default_factory=dict)
     stopping: dict[str, Any] = field(default_factory=dict)
     regularization: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
 
+
+AUTO_SECONDS = 10.0
+"""`training.checkpoint_every=auto`: at an epoch's end, where the last checkpoint is at least this old."""
 
 _INTERVAL = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>epochs?|steps?)?")
 _DURATION = re.compile(r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?")

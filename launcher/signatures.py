@@ -25,7 +25,10 @@ from . import CONF
 from .errors import ConfigError, did_you_mean
 
 TABLE = Path(__file__).with_suffix(".json")
-FACTS = ("kinds", "kind", "provides", "metric_names", "estimators", "packages")
+FACTS = (
+    "kinds", "kind", "provides", "metric_names", "estimators", "packages",
+    "needs", "needs_task", "needs_model", "capabilities", "offers", "limits_time",
+)  # fmt: skip
 """Class attributes that say what goes with what."""
 
 
@@ -107,7 +110,7 @@ def read_signature(target: Any) -> Signature:
     result.facts = {
         name: _plain(getattr(target, name))
         for name in FACTS
-        if isinstance(getattr(target, name, None), str | tuple | list | dict | bool)
+        if isinstance(getattr(target, name, None), str | tuple | list | dict | bool | frozenset)
     }
     if _is_estimator(target):
         result.facts["estimator"] = True
@@ -119,7 +122,7 @@ def _is_estimator(target: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
 
 
 def from_annotation(annotation: Any, names: dict[str, Any]) -> list[str]:

@@ -7,18 +7,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import nn
 
 from .algorithm import overriding
-from .build import build_parallel, build_run, build_task, build_trackers, plain_dict, seed_everything
+from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
 from .checkpoint import TornCheckpoint, load_weights
 from .console import Console
+from .data import EvalBatches
 from .errors import ConfigError, TrainingError
 from .export import write_model
+from .leaks import repeated
 from .loops.estimator import fit_estimator
+from .loops.evaluate import predict
 from .loops.supervised import Supervised
+from .predictions import FILE, write_predictions
 from .result import (
     RESULT,
     explain,
@@ -30,7 +35,7 @@ from .result import (
     write_result,
 )
 from .run import Best, Run
-from .seeds import derive
+from .seeds import derive, seed_everything
 from .signals import Interrupt
 from .trackers.base import Recorder
 
@@ -52,6 +57,9 @@ def work(config: DictConfig, folder: Path, resume: bool, console: Console, inter
     try:
         task = build_task(config)
         data = task.datasets()
+        leak = repeated(data) if parallel.is_main else None
+        if leak is not None:
+            console.warning(leak)
         torch.manual_seed(derive(config.seed, "init"))
         model = task.model()
         seed_everything(config.seed, parallel.rank, config.deterministic)
@@ -88,7 +96,7 @@ def _fit_module(
     if state is not None:
         run.restore(state)
     plain = parallel.unwrap(run.main.model)
-    counts = {
+    counts = _sizes(data) | {
         "parameters": sum(parameter.numel() for parameter in plain.parameters()),
         "trainable_parameters": sum(parameter.numel() for parameter in plain.parameters() if parameter.requires_grad),
     }
@@ -115,6 +123,9 @@ def _fit_module(
             best = _best_or_last(run, console)
             for hook in overriding(run.algorithms, "fit_end"):
                 hook(run)
+            if config.training.predictions and data.val is not None:
+                held_out = EvalBatches(data.val, batch_size=max(256, config.training.batch_size))
+                _write_predictions(folder, data, predict(task, best, held_out, parallel))
             write_model(task, best, folder)
     except Exception as error:
         told = explain(error, run)
@@ -150,17 +161,16 @@ def _best_or_last(run: Run, console: Console) -> nn.Module:
 def _judged_best(run: Run) -> nn.Module:
     """The model with the weights that the best evaluation judged; the last ones where there was none."""
     model = run.parallel.unwrap(run.main.model)
-    hooks = overriding(run.algorithms, "eval_model")
-    if run.best.step is not None and hooks:  # what is judged follows from the algorithms' state too
+    derived = overriding(run.algorithms, "eval_model") or hasattr(run.main.optimizer, "averages")
+    if run.best.step is not None and derived:  # what is judged follows from the state of algorithms and optimizer too
         state = run.checkpoints.load(run.best.step)
         model.load_state_dict(state["parts"]["main"]["model"])
+        run.main.optimizer.load_state_dict(state["parts"]["main"]["optimizer"])
         for algorithm, saved in zip(run.algorithms, state["algorithms"], strict=True):
             algorithm.load_state_dict(saved)
     elif run.best.step is not None:
         model.load_state_dict(load_weights(run.checkpoints.folder / f"step-{run.best.step}"))
-    for hook in hooks:
-        model = hook(run, model)
-    return model
+    return run.judged_model()
 
 
 def _state_of(run: Run) -> dict[str, Any]:
@@ -206,13 +216,17 @@ def _fit_estimator(
     if metrics is None:
         ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}
         return _close(config, folder, recorder, unfinished(config) | ended)
+    if data.val is None:
+        name = name.replace("val/", "train/", 1)
     if name not in metrics:
         raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
     wall = time.monotonic() - started
     recorder.log(1, metrics, epoch=1.0, time_s=wall)
     console.evaluation(1, 1.0, {key: value for key, value in metrics.items() if key.startswith("val/")}, True)
+    if config.training.predictions and data.val is not None:
+        _write_predictions(folder, data, task.predict(estimator, data.val))
     write_model(task, estimator, folder)
-    result = {
+    result = _sizes(data) | {
         "status": "completed",
         "reason": "fitted",
         "objective": {"name": name, "value": metrics[name], "direction": config.objective.direction},
@@ -236,11 +250,20 @@ def _header(config: DictConfig, folder: Path, task: Task, data: Datasets, model:
         "task": type(task).__name__,
         "model": model,
         "data": type(task.data).__name__,
-        "train_samples": len(data.train),
-        "val_samples": 0 if data.val is None else len(data.val),
+        **_sizes(data),
         "seed": config.seed,
         "folder": folder,
     }
+
+
+def _sizes(data: Datasets) -> dict[str, Any]:
+    return {"train_samples": len(data.train), "val_samples": 0 if data.val is None else len(data.val)}
+
+
+def _write_predictions(folder: Path, data: Datasets, columns: dict[str, np.ndarray]) -> None:
+    """predictions.csv, where samples are rows and the task says what is predicted of them."""
+    if columns and data.val_rows is not None:
+        write_predictions(folder / FILE, columns, data.val_rows, data.facts.get("classes"))
 
 
 def _close(config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from launcher.errors import ConfigError, did_you_mean
+from launcher.functional.calibration import NUM_BINS
 from launcher.splits import split_rows as split_rows
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Task(ABC):
     """What an evaluation reports, each under `val/`; `objective.metric` is one of them."""
     estimators: ClassVar[bool] = False
     """Whether a scikit-learn estimator is a model of it."""
+    offers: ClassVar[frozenset[str]] = frozenset()
+    """What an algorithm may need of it, by these words: "logits" (the output is [..., classes] for the batch's `labels`
+    [...]), "classes" (one of `num_classes` a sample; `labels` may be probabilities [batch, classes] too), "images" (the
+    batch has `images`), "mixing" (`mixed` says what Mixup mixes)."""
+    ordered: ClassVar[bool] = False
+    """Whether its rows stand in the order of time, so that no training row may come after a held-out one."""
     packages: ClassVar[dict[str, str]] = {}
     """What it needs beyond the launcher's own requirements: module to import, package to install."""
 
@@ -77,6 +84,21 @@ class Task(ABC):
         """Values that follow from the loss and the metrics of an evaluation, such as a perplexity."""
         return {}
 
+    def predictions(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        """What the model says of each sample of a batch, for predictions.csv: `label` and `prediction` ([batch]; class
+        numbers, or a quantity in its own unit), and for classes `probabilities` ([batch, classes]). Empty where a
+        sample is no row of the data."""
+        return {}
+
+    def num_classes(self) -> int:
+        """How many classes a sample may be of, for a task that offers "classes"."""
+        raise NotImplementedError(f"{type(self).__name__} has no classes")
+
+    def mixed(self, model: nn.Module) -> str | nn.Module:
+        """What Mixup takes shares of, for a task that offers "mixing": a column of the batch, by name, or the module of
+        `model` that makes vectors [batch, tokens, width] of `input_ids`."""
+        raise NotImplementedError(f"{type(self).__name__} has nothing to mix")
+
     def tokens(self, batch: Batch) -> int | None:
         """Tokens in a batch, where a rate in tokens/s makes sense; from shapes alone."""
         return None
@@ -92,6 +114,10 @@ class Task(ABC):
     def score(self, estimator: Any, rows: Any) -> dict[str, float]:
         """A fitted scikit-learn estimator's metrics on rows, by their bare names; for tasks whose models are such."""
         raise ConfigError(f"{type(self).__name__} trains torch modules; scikit-learn's estimators are not for it")
+
+    def predict(self, estimator: Any, rows: Any) -> dict[str, np.ndarray]:
+        """The columns of `predictions` from a fitted estimator; only for tasks with `estimators`."""
+        raise NotImplementedError
 
     def export(self, model: Any, folder: Path) -> None:
         """Write the trained model into `folder`, loadable without this launcher."""
@@ -174,14 +200,21 @@ def softmax_loss(logits: Tensor, labels: Tensor) -> Loss:
     return Loss(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
 
 
+def class_predictions(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """The columns of `Task.predictions` from logits ([batch, classes]) and class numbers ([batch])."""
+    probabilities = logits.float().softmax(dim=-1)
+    return {"label": labels, "prediction": probabilities.argmax(dim=-1), "probabilities": probabilities}
+
+
 def classification_metrics(num_classes: int) -> MetricCollection:
-    """Accuracy over the samples, and F1 averaged over the classes."""
+    """Accuracy over the samples, F1 averaged over the classes, and the expected calibration error over 15 bins."""
     from torchmetrics import MetricCollection
-    from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
 
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),
             "f1": MulticlassF1Score(num_classes, average="macro"),
+            "ece": MulticlassCalibrationError(num_classes, n_bins=NUM_BINS, norm="l1"),
         }
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from launcher.data import Batch, Datasets, Samples, TensorSamples
 
-from .base import Task, classification_metrics, softmax_loss, split_rows
+from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -53,7 +53,8 @@ class ImageClassification(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("images",)
     provides: ClassVar[tuple[str, ...]] = ("image_shape", "input_shape", "num_outputs")
-    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
+    offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "images", "mixing"})
 
     def datasets(self) -> Datasets:
         source = self.data.images()
@@ -75,8 +76,10 @@ class ImageClassification(Task):
 
         return Datasets(
             train=samples(train),
-            val=samples(val),
+            val=samples(val) if len(val) else None,
             facts={"classes": self.classes, "image_shape": list(self.image_shape)},
+            train_rows=train,
+            val_rows=val,
         )
 
     def model(self) -> nn.Module:
@@ -90,6 +93,15 @@ class ImageClassification(Task):
 
     def loss(self, output: Tensor, batch: Batch) -> Loss:
         return softmax_loss(output, batch["labels"])
+
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return class_predictions(output, batch["labels"])
+
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def mixed(self, model: nn.Module) -> str | nn.Module:
+        return "images"
 
     def metrics(self) -> MetricCollection:
         return classification_metrics(len(self.classes))

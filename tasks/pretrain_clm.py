@@ -46,6 +46,7 @@ class PretrainCLM(Task):
     kinds: ClassVar[tuple[str, ...]] = ("corpus",)
     provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "eos_token_id", "pad_token_id")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_byte")
+    offers: ClassVar[frozenset[str]] = frozenset({"logits"})
     packages: ClassVar[dict[str, str]] = {"tokenizers": "tokenizers"}
 
     def __init__(
@@ -72,6 +73,7 @@ class PretrainCLM(Task):
         documents = corpus.documents
         train, val = split_rows(self.validation, len(documents))
         rows = hashlib.blake2b(train.tobytes() + b"|" + val.tobytes(), digest_size=16).hexdigest()
+        sides = {"train": train} | ({"val": val} if len(val) else {})
         name = key(corpus=corpus.fingerprint, rows=rows, vocabulary=self._vocabulary_key())
 
         def build(folder: Path) -> None:
@@ -79,7 +81,7 @@ class PretrainCLM(Task):
             if isinstance(vocabulary, Trained):
                 vocabulary.tokenizer.save(str(folder / "tokenizer.json"))
             dtype = "uint16" if vocabulary.size <= 1 << 16 else "uint32"
-            for side, part in (("train", train), ("val", val)):
+            for side, part in sides.items():
                 write_stream(
                     folder / f"{side}.bin", self._encoded(vocabulary, documents, part), vocabulary.end_id, dtype
                 )
@@ -90,18 +92,16 @@ class PretrainCLM(Task):
         own = folder / "tokenizer.json"
         self.vocabulary: Vocabulary = load(own) if own.is_file() else self._make_vocabulary(documents, train)
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        samples = {
-            side: PackedSamples(folder / f"{side}.bin", meta["dtype"], self.sequence_length)
-            for side in ("train", "val")
-        }
-        self.tokens_per_byte = samples["val"].num_tokens / max(1, meta["val_bytes"])
+        samples = {side: PackedSamples(folder / f"{side}.bin", meta["dtype"], self.sequence_length) for side in sides}
+        num_tokens = {side: each.num_tokens for side, each in samples.items()}
+        self.tokens_per_byte = num_tokens.get("val", 0) / max(1, meta["val_bytes"])
         facts = {
             "vocab_size": self.vocabulary.size,
             "sequence_length": self.sequence_length,
-            "train_tokens": samples["train"].num_tokens,
-            "val_tokens": samples["val"].num_tokens,
+            "train_tokens": num_tokens["train"],
+            "val_tokens": num_tokens.get("val", 0),
         }
-        return Datasets(train=samples["train"], val=samples["val"], facts=facts)
+        return Datasets(train=samples["train"], val=samples.get("val"), facts=facts)
 
     @cached_property
     def _brought(self) -> Pretrained | None:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, Samples
+from launcher.data import COMPARED_ROWS, Batch, Datasets, Samples
 from launcher.errors import ConfigError
 
-from .base import Task, classification_metrics, keywords_of, softmax_loss, split_rows, target_of
+from .base import Task, class_predictions, classification_metrics, keywords_of, softmax_loss, split_rows, target_of
 from .vocabulary import Pretrained, Vocabulary, train_bpe
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ class TokenSamples(Samples):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def fingerprints(self) -> np.ndarray | None:
+        if len(self) > COMPARED_ROWS:
+            return None
+        texts = np.split(self.ids.numpy(), self.starts.numpy()[1:])
+        return np.array([hash(ids.tobytes()) for ids in texts], dtype=np.int64)
+
     def fetch(self, indices: Tensor) -> Batch:
         lengths = self.lengths[indices]
         place = torch.arange(int(lengths.max()))
@@ -57,7 +63,8 @@ class TextClassification(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("texts",)
     provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "pad_token_id", "num_outputs", "classes")
-    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1")
+    metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
+    offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "mixing"})
     packages: ClassVar[dict[str, str]] = {"tokenizers": "tokenizers"}
 
     def __init__(
@@ -80,7 +87,8 @@ class TextClassification(Task):
             return TokenSamples(texts, source.labels[rows], self.vocabulary.pad_id)
 
         facts = {"classes": self.classes, "vocab_size": self.vocabulary.size, "max_length": self.max_length}
-        return Datasets(train=samples(train), val=samples(val), facts=facts)
+        held_out = samples(val) if len(val) else None
+        return Datasets(train=samples(train), val=held_out, facts=facts, train_rows=train, val_rows=val)
 
     def _vocabulary(self, texts: list[str]) -> Vocabulary:
         load = getattr(target_of(self.model_factory), "load_tokenizer", None)
@@ -106,6 +114,16 @@ class TextClassification(Task):
 
     def loss(self, output: Tensor, batch: Batch) -> Loss:
         return softmax_loss(output, batch["labels"])
+
+    def predictions(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return class_predictions(output, batch["labels"])
+
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    def mixed(self, model: nn.Module) -> str | nn.Module:
+        embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]  # as transformers names it
+        return embedding
 
     def metrics(self) -> MetricCollection:
         return classification_metrics(len(self.classes))

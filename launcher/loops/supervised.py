@@ -10,7 +10,9 @@ import torch
 
 from launcher.algorithm import overriding
 from launcher.errors import TrainingError
+from launcher.figures import number
 
+from .deadline import Deadline
 from .evaluate import evaluate
 
 if TYPE_CHECKING:
@@ -41,8 +43,9 @@ class Supervised:
         step_hooks, after_hooks = overriding(algorithms, "step"), overriding(algorithms, "after_step")
         part, parallel, plan, progress, pending = run.main, run.parallel, run.plan, run.progress, run.pending
         optimizer, scheduler, scaler = part.optimizer, part.scheduler, parallel.scaler
-        clip_norm, interrupt, alone = run.settings.clip_norm, run.interrupt, parallel.world_size == 1
-        deadline = None if plan.max_time is None else time.monotonic() + plan.max_time - progress.wall_s
+        clips = run.settings.clip_norm is not None or run.settings.clip_value is not None
+        interrupt, alone = run.interrupt, parallel.world_size == 1
+        deadline = None if plan.max_time is None else Deadline(run, plan.max_time)
         end = plan.total_steps
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         batches = run.loaders.train.start(progress.step)
@@ -63,29 +66,35 @@ class Supervised:
             loss, weight = parallel.forward_backward(run, micro, loss_hooks)
             if scaler is not None:
                 parallel.unscale(run)
+            skipped = False
             for hook in gradient_hooks:
-                hook(run)
-            if clip_norm is not None:
-                parallel.clip(run, clip_norm)
-            if step_hooks:
-                step_hooks[0](run, micro, functools.partial(parallel.recompute, run, micro, loss_hooks))
+                skipped = bool(hook(run)) or skipped
+            if skipped:
+                parallel.skip(run)
+                loss, weight = torch.zeros_like(loss), weight * 0
             else:
-                parallel.step(run)
+                if clips:
+                    parallel.clip_asked(run)
+                if step_hooks:
+                    step_hooks[0](run, micro, functools.partial(parallel.recompute, run, micro, loss_hooks))
+                else:
+                    parallel.step(run)
             scheduler.step()
-            for hook in after_hooks:
-                hook(run)
+            if not skipped:
+                for hook in after_hooks:
+                    hook(run)
             for parameter in parameters:  # what zero_grad() does, without its bookkeeping
                 parameter.grad = None
             pending.append((loss, weight))
             progress.step = step = step + 1
 
-            asked = interrupt.signal is not None or (deadline is not None and time.monotonic() >= deadline)
+            asked = interrupt.signal is not None or (deadline is not None and deadline.due())
             if counts_tokens:
                 progress.tokens += sum(task.tokens(batch) or 0 for batch in micro) * parallel.world_size
             if not alone:
                 asked = parallel.agree(asked)
-            if asked or step >= event:
-                self._at_event(run, step, asked)
+            if asked or step >= event or run.stop is not None:
+                self._at_event(run, step, asked, deadline)
                 event = self._next_event(run, step)
 
         return self._end(run)
@@ -98,27 +107,36 @@ class Supervised:
             upcoming.append(plan.total_steps)
         return min(upcoming, default=step + 1000)
 
-    def _at_event(self, run: Run, step: int, asked: bool) -> None:
+    def _at_event(self, run: Run, step: int, asked: bool, deadline: Deadline | None) -> None:
         """What is due after a step: log, evaluate, save, leave; in this order, so that a checkpoint holds it all."""
         plan = run.plan
         run.checkpoints.raise_failure()
         self._check_finite(run, step)
         if asked:
             signalled = run.parallel.max(float(run.interrupt.signal is not None)) > 0
-            run.stop = "preempted" if signalled else "max_time"
-        last = step == plan.total_steps or run.stop == "max_time"
+            run.stop = run.stop or ("preempted" if signalled else plan.limited_by)
+        last = step == plan.total_steps or run.stop not in (None, "preempted")
         judged = run.loaders.val is not None and (last or (plan.eval_every and step % plan.eval_every == 0))
+        if judged and not last and deadline is not None:
+            judged = run.parallel.max(float(deadline.near())) == 0  # the last one is about to come
         judged_by_training = judged and run.objective[0].startswith("train/")
         if last or judged_by_training or (plan.log_every and step % plan.log_every == 0):
             self._log(run)
         elif plan.log_every is None:
             run.pending.clear()
+        before = time.monotonic()
         improved = self._evaluate(run, step) if judged else False
+        if judged and deadline is not None:
+            deadline.evaluated(time.monotonic() - before)
         if run.stop not in (None, "preempted") and run.pending:
             self._log(run)  # ended by what was just evaluated: the losses since the last line are told too
         if last or improved or run.stop or self._checkpoint_due(run, step):
             self._check_weights(run, step)
             self.save(run, wait=run.stop == "preempted")
+            if deadline is not None:
+                deadline.saved()
+        if deadline is not None:
+            deadline.pause()
 
     def _checkpoint_due(self, run: Run, step: int) -> bool:
         every = run.plan.checkpoint_every
@@ -163,9 +181,10 @@ class Supervised:
         weights = sum(weight for _, weight in run.pending)
         both = run.parallel.sum(torch.tensor([float(sums), float(weights)], dtype=torch.float64))
         run.pending.clear()
-        values = {"train/loss": float(both[0] / both[1])}
+        values = {"train/loss": float(both[0] / both[1])} if both[1] else {}  # every step may have been left out
         rates = [float(group["lr"]) for group in run.main.optimizer.param_groups]
         values["lr"] = rates[0]
+        values |= {f"lr/{group['name']}": float(group["lr"]) for group in run.main.optimizer.param_groups if "name" in group}
         for hook in overriding(run.algorithms, "log"):
             values.update(hook(run))
         self._record(run, values)
@@ -173,10 +192,7 @@ class Supervised:
     def _evaluate(self, run: Run, step: int) -> bool:
         """Evaluate, tell whoever listens, and say whether this is the best so far."""
         assert run.loaders.val is not None
-        model = run.parallel.unwrap(run.main.model)
-        for hook in overriding(run.algorithms, "eval_model"):
-            model = hook(run, model)
-        found = evaluate(run.task, model, run.loaders.val, run.parallel)
+        found = evaluate(run.task, run.judged_model(), run.loaders.val, run.parallel)
         metrics = {f"val/{name}": value for name, value in found.items()}
         self._record(run, metrics)
         name = run.objective[0]
@@ -185,6 +201,11 @@ class Supervised:
         if improved:
             run.best.step, run.best.value, run.best.metrics = step, value, dict(metrics)
         self.console.evaluation(step, run.epoch, metrics, improved)
+        cut = run.main.scheduler.evaluated(run.metrics)
+        if cut is not None:
+            before, after = (number(rate) for rate in cut)
+            self.console.message(f"step {step}: {run.main.scheduler.metric} has stopped to improve: rate {before} → {after}")
+            self._record(run, {"lr": cut[1]})
         for hook in overriding(run.algorithms, "eval_end"):
             hook(run, metrics)  # also when the run leaves now: a resume does not come to this evaluation again
         if run.parallel.max(float(run.report(step, value))) > 0:

@@ -111,8 +111,7 @@ class Parallel:
         run.main.optimizer.zero_grad()
         total, weight = self.forward_backward(run, batches, loss_hooks)
         self.unscale(run)
-        if run.settings.clip_norm is not None:
-            self.clip(run, run.settings.clip_norm)
+        self.clip_asked(run)
         return total / weight
 
     def unscale(self, run: Run) -> None:
@@ -126,6 +125,11 @@ class Parallel:
             run.main.optimizer.step()
         else:
             self.scaler.step(run.main.optimizer)
+            self.scaler.update()
+
+    def skip(self, run: Run) -> None:
+        """What takes the place of `step` where the step is left out."""
+        if self.scaler is not None:
             self.scaler.update()
 
     def accumulating(self, model: nn.Module) -> contextlib.AbstractContextManager[object]:
@@ -150,6 +154,19 @@ class Parallel:
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
         return norm
+
+    def clip_value(self, run: Run, largest: float) -> None:
+        """Limit each entry of the gradient to at most `largest` in absolute value (Mikolov, 2012)."""
+        gradients = self.gradients(run)
+        torch._foreach_clamp_min_(gradients, -largest)
+        torch._foreach_clamp_max_(gradients, largest)
+
+    def clip_asked(self, run: Run) -> None:
+        """Clip as `training.clip_norm` and `training.clip_value` say; the entries first where both are given."""
+        if run.settings.clip_value is not None:
+            self.clip_value(run, run.settings.clip_value)
+        if run.settings.clip_norm is not None:
+            self.clip(run, run.settings.clip_norm)
 
     # -- between ranks
 

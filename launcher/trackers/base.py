@@ -90,7 +90,8 @@ class Recorder:
         self.path = folder / FILE
         self.is_main = is_main
         self._folder = folder
-        self._warn = warn
+        self.warn = warn
+        """Says something to the person."""
         self._lanes = [Lane(tracker, warn) for tracker in trackers] if is_main else []
         self._lines: Lines | None = None
         self._description: tuple[dict[str, Any], dict[str, Any], str] = ({}, {}, folder.name)
@@ -143,7 +144,7 @@ class Recorder:
         self._taken = state["taken"]
         self._lines = Lines(self.path, state["offset"])
         if self._lines.offset != state["offset"]:
-            self._warn(
+            self.warn(
                 f"{self.path} holds {self._lines.offset} bytes of whole lines where the checkpoint knew of "
                 f"{state['offset']}: lines are lost, and the new ones follow those that are there"
             )
@@ -167,7 +168,7 @@ class Recorder:
         lines.close()
         self._lines = None
         for name, reason in self.failures.items():
-            self._warn(f"tracker {name} does not hold the whole run ({reason}); {self.path} does")
+            self.warn(f"tracker {name} does not hold the whole run ({reason}); {self.path} does")
 
     def _open(self) -> Lines:
         if self._lines is None:

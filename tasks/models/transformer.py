@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from launcher.errors import ConfigError
+from launcher.functional.drop_path import drop_path
 
 from .layers import TokenBatchNorm
 
@@ -17,6 +20,9 @@ class Block(nn.Module):
     x = x + attention(norm(x)); x = x + mlp(norm(x)). `dropout` acts on both branches and inside the perceptron,
     `attention_dropout` on the attention weights. Input and output [batch, tokens, width].
     """
+
+    drop_path = 0.0
+    """The share of samples whose branch is left out in training; stochastic depth sets it."""
 
     def __init__(
         self,
@@ -42,8 +48,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`mask` is True where a token may be attended to: [batch, 1, 1, tokens]."""
-        x = x + self.dropout(self.attention(self.norm1(x), mask))
-        output: Tensor = x + self.dropout(self.mlp(self.norm2(x)))
+        rate = self.drop_path if self.training else 0.0
+        x = x + drop_path(self.dropout(self.attention(self.norm1(x), mask)), rate)
+        output: Tensor = x + drop_path(self.dropout(self.mlp(self.norm2(x))), rate)
         return output
 
     def attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -83,6 +90,8 @@ class Transformer(nn.Module):
     `max_length` tokens. Output [batch, num_outputs]. What stands at padding does not change the output.
     """
 
+    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks"})
+
     def __init__(
         self,
         vocab_size: int,
@@ -103,6 +112,10 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_outputs)
         initialise(self)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The module that makes vectors of tokens, by the name it has in transformers."""
+        return self.tokens
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         real = attention_mask.bool()

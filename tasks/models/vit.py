@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ class ViT(nn.Module):
 
     Raises ConfigError where `patch_size` does not divide height and width.
     """
+
+    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks"})
 
     def __init__(
         self,

@@ -1,0 +1,82 @@
+"""When a fit that has a limit of time leaves its loop: early enough for what is still to be done then."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from launcher.run import Run
+
+BYTES_PER_S = 200e6
+"""What a disk is taken to write before the run has written a checkpoint."""
+
+
+class Deadline:
+    """The limit less what the end costs: the last evaluation, its checkpoint, and reading it back for the export.
+
+    Each is predicted to take what it took the last time in this run. Before the first time an evaluation is taken to
+    cost a third of training on as many samples, as it has no backward pass, and a checkpoint to hold three times the
+    weights. What an evaluation loads once (torchmetrics) is loaded here, so that the first one costs what later ones do.
+    """
+
+    def __init__(self, run: Run, max_time: float) -> None:
+        self.run = run
+        self.step_s = 0.0
+        self.evaluation_s: float | None = None
+        self.num_saves = 0
+        self._spent_before = self._spent_on_saves()
+        self._weights_s = (
+            3 * sum(each.nbytes for each in run.parallel.unwrap(run.main.model).parameters()) / BYTES_PER_S
+        )
+        self._last: float | None = None
+        self._ahead = 1 if run.parallel.world_size == 1 else 2  # steps; ranks agree one step late
+        self._end = time.monotonic() + max_time - run.progress.elapsed()
+        if run.loaders.val is not None:
+            run.task.metrics()
+
+    def due(self) -> bool:
+        """Whether the step that has just ended is the last one that there is time for."""
+        now = time.monotonic()
+        if self._last is not None:
+            taken = now - self._last
+            self.step_s += (taken - self.step_s) * (0.1 if self.step_s else 1.0)
+        self._last = now
+        return now + self._ahead * self.step_s >= self._end - self.finish_s()
+
+    def near(self) -> bool:
+        """Whether an evaluation now would leave no time for the one at the end."""
+        once = self._predicted_evaluation() + self._predicted_save()
+        return time.monotonic() + self._ahead * self.step_s + once >= self._end - self.finish_s()
+
+    def evaluated(self, seconds: float) -> None:
+        """An evaluation took so long."""
+        self.evaluation_s = seconds
+
+    def saved(self) -> None:
+        """A checkpoint was begun."""
+        self.num_saves += 1
+
+    def pause(self) -> None:
+        """What was done since the last step is no part of the next one's time."""
+        self._last = None
+
+    def finish_s(self) -> float:
+        """Seconds from the last step to the exported model."""
+        return self._predicted_evaluation() + 2 * self._predicted_save()
+
+    def _predicted_evaluation(self) -> float:
+        run = self.run
+        if run.loaders.val is None:
+            return 0.0
+        if self.evaluation_s is not None:
+            return self.evaluation_s
+        return self.step_s / 3 * run.loaders.val.num / run.loaders.train.batch_size
+
+    def _predicted_save(self) -> float:
+        if not self.num_saves:
+            return self._weights_s
+        return (self._spent_on_saves() - self._spent_before) / self.num_saves
+
+    def _spent_on_saves(self) -> float:
+        return self.run.checkpoints.blocked_s + self.run.checkpoints.written_s
