@@ -18,9 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from .algorithm import Algorithm, overriding
-from .checkpoint import Checkpoints
 from .bindings import ALGORITHM_GROUPS
-from .trust import whitelist
+from .checkpoint import Checkpoints
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
 from .errors import ConfigError
 from .optim.groups import param_groups
@@ -28,10 +27,10 @@ from .run import Loaders, Part, Plan, Run
 from .schedule.lengths import lengths
 from .schedule.warmup import Warmup
 from .schema import AUTO_SECONDS, Training, duration, interval
-from .seeds import derive
 from .signals import Interrupt
 from .splits import Fold
 from .trackers.base import Recorder
+from .trust import whitelist
 
 if TYPE_CHECKING:
     from tasks.base import Task

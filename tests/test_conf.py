@@ -16,7 +16,7 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
 from launcher import CONF, bindings, compose, schema, signatures
-from launcher.build import build_scheduler, instantiate
+from launcher.build import build_scheduler, instantiate, optimizer_of
 from launcher.check import MANY, ONE, check
 from launcher.errors import ConfigError
 from launcher.run import Plan
@@ -31,7 +31,7 @@ PRESETS = sorted(
 )
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-FILLED = {"path": "somewhere", "step_size": "10"}
+FILLED = {"path": "somewhere"}
 """What stands for the values that an entry leaves open."""
 
 
@@ -89,7 +89,7 @@ def test_every_entry_composes_and_is_built(group: str, entry: str, hydra: Hydra)
 def takes_a_step(node: DictConfig) -> None:
     model = torch.nn.Linear(3, 2)
     before = model.weight.detach().clone()
-    optimizer = instantiate(node)(model.parameters())
+    optimizer = optimizer_of(node)[0](model.parameters())
     model(torch.ones(4, 3)).sum().backward()
     optimizer.step()
     assert not torch.equal(before, model.weight)
@@ -98,7 +98,7 @@ def takes_a_step(node: DictConfig) -> None:
 def runs_its_course(node: DictConfig) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     plan = Plan(
-        total_steps=20, steps_per_epoch=5, log_every=None, eval_every=None, checkpoint_every=None, max_time=None
+        total_steps=20, steps_per_epoch=5, log_every=None, eval_every=None, checkpoint_every=None, checkpoint_seconds=0.0, max_time=None
     )
     scheduler = build_scheduler(node, optimizer, plan)
     rates = []

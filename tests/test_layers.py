@@ -25,12 +25,14 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "fits",
         "origins",
         "place",
+        "plan",
         "procedures",
+        "rates",
         "report",
         "resume",
         "search",
     ),
-    ("worker",),
+    ("lr_find", "worker"),
     ("build",),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (
@@ -44,11 +46,13 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "precision",
         "result",
         "run",
+        "predictions",
+        "leaks",
         "signals",
         "terminal",
     ),
     ("functional", "optim", "schedule"),
-    ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "trust", "values", "wording"),
+    ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "splits", "trust", "values", "wording"),
     ("launcher",),  # the package itself: where things lie
 )
 PEERS = ROWS[4]

@@ -155,7 +155,6 @@ VALUES = [
 ]  # fmt: skip
 
 TOGETHER = [
-    Case("scheduler=step", "scheduler.step_size: a value is needed (conf/scheduler/step.yaml:4 leaves it open): give scheduler.step_size=..."),
     Case("scheduler=step scheduler.step_size=often", "scheduler.step_size=often: expected a whole number, or one of decay_steps, total_steps, steps_per_epoch, warmup_steps"),
     Case("training.max_epochs=null", "training: nothing says how long: give training.max_epochs, training.max_steps or training.max_time"),
     Case(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
+
+from launcher.errors import ConfigError, did_you_mean
 
 
 class Warmup:
@@ -16,11 +18,12 @@ class Warmup:
     (transformers' `get_linear_schedule_with_warmup` divides t by num_steps, so its first step has rate zero.)
     """
 
-    def __init__(self, scheduler: LRScheduler, num_steps: int, shape: Literal["linear", "cosine"] = "linear") -> None:
+    def __init__(self, scheduler: LRScheduler, num_steps: int, shape: str = "linear") -> None:
         self.scheduler = scheduler
         self.num_steps = num_steps
         self.shape = shape
         self.count = 0
+        self.metric = getattr(scheduler, "metric", None)  # of a schedule that follows evaluations
         self.first = [group["lr"] for group in self.groups]
         # torch warns where no step of the optimizer has gone before the schedule's first. Here one always has, but
         # half precision may have left it out, and a resumed run has taken it in another process.
@@ -38,11 +41,30 @@ class Warmup:
         self.count += 1
         if self.count <= self.num_steps:
             self._scale()
-        else:
+        elif self.metric is None:
             self.scheduler.step()
 
+    def evaluated(self, metrics: dict[str, float]) -> tuple[float, float] | None:
+        """An evaluation is done; returns the first group's rate before and after, where it has changed.
+
+        Raises ConfigError where the schedule's metric is not among the `metrics`.
+        """
+        if self.metric is None or self.count < self.num_steps:
+            return None
+        if self.metric not in metrics:
+            raise ConfigError(
+                f"scheduler.metric: no metric {self.metric!r} in the evaluation.{did_you_mean(self.metric, metrics)}"
+            )
+        before = self.get_last_lr()
+        self.scheduler.step(metrics[self.metric])  # type: ignore[arg-type]  # a plateau takes a metric
+        after = self.get_last_lr()
+        return None if after == before else (before[0], after[0])
+
     def seek(self, num_steps: int) -> None:
-        """Take up the position after `num_steps` steps of this schedule, whatever rates the optimizer holds now."""
+        """Take up the position after `num_steps` steps of this schedule, whatever rates the optimizer holds now.
+
+        What follows evaluations (`metric`) can not be told from a number of steps: its state is loaded instead.
+        """
         self._scale()
         while self.count < num_steps:
             self.step()
@@ -59,10 +81,12 @@ class Warmup:
         return [float(group["lr"]) for group in self.groups]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"count": self.count, "first": self.first, "scheduler": self.scheduler.state_dict()}
+        schedule = self.scheduler.state_dict()
+        return {"count": self.count, "num_steps": self.num_steps, "first": self.first, "scheduler": schedule}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes up the position; the rates themselves come back with the optimizer's state."""
         self.count = state["count"]
+        self.num_steps = state["num_steps"]
         self.first = state["first"]
         self.scheduler.load_state_dict(state["scheduler"])

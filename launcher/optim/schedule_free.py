@@ -1,0 +1,80 @@
+"""Schedule-free AdamW: an average of the weights takes the place of a falling rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from .base import GroupOptimizer, portions
+
+
+class ScheduleFree(GroupOptimizer):
+    """Defazio et al., 2024, "The Road Less Scheduled", Algorithm 1 with AdamW as its base.
+
+    y = (1 - beta1) * z + beta1 * x         where the gradient is taken
+    v = beta2 * v + (1 - beta2) * gradient^2
+    z = z - lr * (gradient / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay * y)
+    x = (1 - c) * x + c * z                 c = lr^2 / sum of lr^2 so far: the weights of the model
+
+    The parameters hold y; `averages` gives x, which is what is evaluated and exported. A checkpoint is of y and z. The
+    rate is meant to stay where the warm-up leaves it: `scheduler=constant scheduler.warmup=0.05`. The statistics of a
+    batch norm are those of y.
+
+    Reference implementation: facebookresearch/schedule_free, `AdamWScheduleFree`, which updates y without storing x as
+    here, and takes the largest rate so far for c. Deviations: the warm-up is the scheduler's, not the optimizer's own; x
+    is put into a copy of the model, where the reference moves the parameters to x and back and loses their last bits;
+    gradients are left as they are.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float = 2.5e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults | {"steps": 0, "lr_max": 0.0, "weight_sum": 0.0})
+
+    @torch.no_grad()
+    def averages(self) -> dict[Tensor, Tensor]:
+        """The weights x of the model that is evaluated and exported, by the parameters, which hold y."""
+        found = {}
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight in self.state:
+                    found[weight] = weight.lerp(self.state[weight]["z"], 1 - 1 / group["betas"][0])
+        return found
+
+    def update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        lr, eps, decay = group["lr"], group["eps"], group["weight_decay"]
+        beta1, beta2 = group["betas"]
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight]["z"] = weight.detach().clone()
+                self.state[weight]["exp_avg_sq"] = torch.zeros_like(weight)
+        group["steps"] += 1
+        group["lr_max"] = max(lr, group["lr_max"])
+        group["weight_sum"] += group["lr_max"] ** 2
+        share = group["lr_max"] ** 2 / group["weight_sum"] if group["weight_sum"] else 0.0
+        root = (1 - beta2 ** group["steps"]) ** 0.5
+        gradients: list[Any] = [weight.grad for weight in weights]
+        zs = [self.state[weight]["z"] for weight in weights]
+        squares = [self.state[weight]["exp_avg_sq"] for weight in weights]
+        for y, g, z, v in portions(weights, gradients, zs, squares):
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, g, g, value=1 - beta2)
+            size = torch._foreach_sqrt(v)
+            torch._foreach_div_(size, root)
+            torch._foreach_add_(size, eps)
+            direction = torch._foreach_div(g, size)
+            if decay:
+                torch._foreach_add_(direction, y, alpha=decay)
+            # x does not stand anywhere: y moves by what both of its parts do.
+            torch._foreach_lerp_(y, z, share)
+            torch._foreach_add_(y, direction, alpha=lr * (beta1 * (1 - share) - 1))
+            torch._foreach_add_(z, direction, alpha=-lr)
