@@ -35,10 +35,7 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
         try:
             with locked(folder):
                 write_config(config, folder)
-                fits = _procedure(config).plan(config)
-                if len(fits) == 1 and not fits[0].name:
-                    return place_fit(config, folder, resume, console, interrupt)
-                return _place_fits(config, folder, fits, console, interrupt)
+                return _place_run(config, folder, resume, console, interrupt)
         except ConfigError:
             remove_folder(folder, made)
             raise
@@ -46,6 +43,16 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
             if disk_full(error):
                 raise TrainingError(f"the disk is full: {error.filename or folder}") from error
             raise
+
+
+def _place_run(
+    config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt, slots: int | None = None
+) -> int:
+    """The run as one fit, or as its procedure's fits, `slots` at a time; returns the exit status."""
+    fits = _procedure(config).plan(config)
+    if len(fits) == 1 and not fits[0].name:
+        return place_fit(config, folder, resume, console, interrupt)
+    return _place_fits(config, folder, fits, console, interrupt, slots)
 
 
 def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
@@ -69,13 +76,15 @@ def run_in_pool(folder: Path, resume: bool) -> int:
     """What a process of a pool does with its folder; returns the exit status, errors are printed into the log."""
     import traceback
 
+    import torch
+
     from .errors import LauncherError
 
     console, interrupt = Console(), Interrupt()
     try:
         config = read_config(folder)
         with locked(folder), listening(interrupt, console.message, impatient=False):
-            return place_fit(config, folder, resume, console, interrupt)
+            return _place_run(config, folder, resume, console, interrupt, slots=torch.get_num_threads())
     except LauncherError as error:
         console.warning(f"error: {error}")
         return error.exit_status
@@ -118,14 +127,17 @@ def _plain(config: DictConfig) -> Any:
     return OmegaConf.to_container(config, resolve=True)
 
 
-def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt) -> int:
-    """The fits of a procedure through a pool, then one result of theirs."""
+def _place_fits(
+    config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt, slots: int | None
+) -> int:
+    """The fits of a procedure through a pool, then one result of theirs. Without `slots` each core is one."""
     from .search.pool import LocalPool, cores
     from .search.runner import run_jobs
 
     _take_up_changes(fits, folder)
     (folder / RESULT).unlink(missing_ok=True)
-    pool = LocalPool(slots=max(1, min(len(fits), cores() // config.parallel.num_processes)))
+    slots = max(1, min(len(fits), (slots or cores()) // config.parallel.num_processes))
+    pool = LocalPool(slots, preload=_modules(config))
     console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time")
 
     def told(outcome: Outcome) -> None:
@@ -155,6 +167,15 @@ def _place_fits(config: DictConfig, folder: Path, fits: list[Job], console: Cons
     _write_page(folder, console)
     console.summary(combined, folder)
     return 0
+
+
+def _modules(config: DictConfig) -> tuple[str, ...]:
+    """The modules of what every fit of a run builds; of scikit-learn also those around an estimator."""
+    nodes = [config[group] for group in ("task", "model", "data", "validation")]
+    found = {str(node._target_).rpartition(".")[0] for node in nodes}
+    if str(config.model._target_).startswith("sklearn."):
+        found |= {"pandas", "skops.io", *(f"sklearn.{name}" for name in ("compose", "impute", "metrics", "pipeline"))}
+    return tuple(sorted(found))
 
 
 def _write_page(folder: Path, console: Console) -> None:

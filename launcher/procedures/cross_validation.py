@@ -146,7 +146,7 @@ class CrossValidation(Procedure):
         if all((folder / fit.name / FILE).is_file() for fit in folds):
             write_table(folder / OUT_OF_FOLD, *_out_of_fold(folder, folds))
             found["predictions"] = OUT_OF_FOLD
-        chosen = [fit for fit in fits if fit.decide is not None]
+        chosen = [fit for fit in fits if fit.decide is not None] if "outer" in folds[0].config.validation else []
         if chosen:
             keys = list(grid_of(fits[0].config, self.grid))
             found["chosen"] = {

@@ -47,13 +47,15 @@ class LocalPool:
     """
 
     slots: int = 1
+    preload: tuple[str, ...] = ()
+    """Modules that its processes will need beside those that every fit does."""
     _processes: dict[int, BaseProcess] = field(default_factory=dict)
     _context: BaseContext | None = None
 
     def submit(self, folder: Path, resume: bool = False) -> int:
         """Start the run in `folder`; returns a handle."""
         if self._context is None:
-            self._context = start_server(PRELOAD)
+            self._context = start_server([*PRELOAD, *self.preload])
         threads = max(1, cores() // self.slots)
         process = self._context.Process(target=_run, args=(str(folder), resume, threads), name=folder.name)  # type: ignore[attr-defined]
         process.start()
