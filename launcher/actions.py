@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from .console import Console
 from .errors import DONE, ConfigError
 from .folder import locked, read_config
-from .result import provenance
+from .result import provenance, read_result
 from .signals import Interrupt
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def act(config: DictConfig) -> int:
 
         console.message(f"page: {write(folder)}")
         return DONE
+    fits = (read_result(folder) or {}).get("fits")
+    if fits:
+        raise ConfigError(f"run={folder}: that run is made of {len(fits)} fits, each with rows of its own held out; run={folder / fits[0]['name']} is one of them")
     for key, node in (("parallel", config.parallel), ("loading", config.loading), ("tracker", {})):
         OmegaConf.update(saved, key, node, merge=False)
     if config.action == "evaluate":

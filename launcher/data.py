@@ -29,6 +29,10 @@ CHUNK_BYTES = 4 << 20
 """In-memory batches are gathered several steps at a time, up to about this many bytes."""
 
 
+COMPARED_ROWS, COMPARED_BYTES = 1 << 18, 1 << 28
+"""Larger sets of samples are not looked through for copies: that would hold the first step up for a second."""
+
+
 class Samples(ABC):
     """A finite set of samples that gives whole batches at once."""
 
@@ -43,6 +47,11 @@ class Samples(ABC):
     @abstractmethod
     def fetch(self, indices: Tensor) -> Batch:
         """The samples at `indices` (int64, shape [batch]) as one batch, on the CPU or where the samples lie."""
+
+    def fingerprints(self) -> np.ndarray | None:
+        """A number a sample (int64, [samples]), alike for samples that are alike in all but their label; of no meaning
+        outside this process. None where it would cost too much to tell."""
+        return None
 
 
 class TensorSamples(Samples):
@@ -62,6 +71,10 @@ class TensorSamples(Samples):
     def fetch(self, indices: Tensor) -> Batch:
         return {name: column.index_select(0, indices.to(column.device)) for name, column in self.columns.items()}
 
+    def fingerprints(self) -> np.ndarray | None:
+        inputs = [column.cpu().numpy() for name, column in self.columns.items() if name != "labels"]
+        return fingerprints(*inputs)
+
     def to(self, device: torch.device) -> TensorSamples:
         """The same samples on another device."""
         return TensorSamples(**{name: column.to(device) for name, column in self.columns.items()})
@@ -69,6 +82,16 @@ class TensorSamples(Samples):
     @property
     def bytes_per_sample(self) -> int:
         return sum(column[:1].numel() * column.element_size() for column in self.columns.values())
+
+
+def fingerprints(*columns: np.ndarray) -> np.ndarray | None:
+    """A number a row of the columns together (each [rows, …]), as `Samples.fingerprints` has them."""
+    num, size = len(columns[0]), sum(column.nbytes for column in columns)
+    if num > COMPARED_ROWS or size > COMPARED_BYTES:
+        return None
+    flat = [np.ascontiguousarray(column).reshape(num, -1).view(np.uint8) for column in columns]
+    rows = flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+    return np.fromiter((hash(row.tobytes()) for row in rows), dtype=np.int64, count=num)
 
 
 @dataclass
@@ -80,28 +103,9 @@ class Datasets:
     test: Samples | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     """What the header, the page and the exported model say of the data: `classes`, `vocab_size`, …"""
-
-
-class Holdout:
-    """One split: a random share of the rows is held out. The interface is that of scikit-learn's splitters.
-
-    `fraction` is the share held out, between 0 and 1; `seed` decides which rows.
-    """
-
-    def __init__(self, fraction: float = 0.2, seed: int = 0) -> None:
-        if not 0 < fraction < 1:
-            raise ConfigError(f"validation.fraction={fraction}: expected a share between 0 and 1, such as 0.2")
-        self.fraction = fraction
-        self.seed = seed
-
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (training rows, held-out rows) as sorted int64 arrays; X is anything with a length."""
-        num = len(X)
-        num_val = round(num * self.fraction)
-        if not 0 < num_val < num:
-            raise ConfigError(f"validation.fraction={self.fraction} of {num} rows leaves {num - num_val} to train on and {num_val} to validate on")
-        order = np.random.default_rng(derive(self.seed, "holdout")).permutation(num)
-        yield np.sort(order[num_val:]), np.sort(order[:num_val])
+    train_rows: np.ndarray | None = None
+    val_rows: np.ndarray | None = None
+    """Which rows of the data the samples are, in their order (int64); None where a sample is no row."""
 
 
 class Batches:

@@ -106,7 +106,7 @@ def commands(result: dict[str, Any], folder: Path) -> dict[str, str]:
     if status in ("preempted", "failed"):
         following["go on"] = f"{COMMAND} {override('resume', folder)}"
     if status != "failed":
-        if (folder / "model").is_dir():
+        if (folder / "model").is_dir() and "fits" not in result:
             following["evaluate"] = f"{COMMAND} action=evaluate {override('run', folder)}"
         if status == "completed" and reason in ("max_epochs", "max_steps"):
             done = result["epochs"] if reason == "max_epochs" else result["steps"]
