@@ -72,3 +72,12 @@ class Table:
     classes: list[str] | None = None  # None for regression
     target: str = "target"
     groups: np.ndarray | None = None  # int64, [rows]: rows of a group stay on one side of a split
+
+
+@dataclass
+class Series:
+    """Numbers in the order of time, a step apart."""
+
+    values: np.ndarray  # float64, [steps]
+    name: str
+    times: list[str] | None = None  # what each step is called
