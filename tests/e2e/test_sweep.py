@@ -1,0 +1,174 @@
+"""Sweeps by the real command: what is run, what is left behind, and what the same command does again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import Launch
+from tests.fits import curve
+
+SHORT = ("-m", "model=mlp", "tracker=[]", "training.max_epochs=1")
+GRID = (
+    *SHORT,
+    "optimizer.lr=1e-3,1e-2",
+    "training.batch_size=32,64",
+    "training.log_every=1",
+    "hydra.sweeper.study_name=grid",
+)
+
+
+def table(study: Path) -> list[dict[str, str]]:
+    with (study / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_grid_is_its_product_once(launch: Launch, tmp_path: Path) -> None:
+    outcome = launch(*GRID)
+    assert outcome.returncode == 0, outcome.stderr
+    study = tmp_path / "multirun" / "grid"
+    rows = table(study)
+    assert [(row["number"], row["state"]) for row in rows] == [(str(number), "completed") for number in range(4)]
+    assert [(row["optimizer.lr"], row["training.batch_size"]) for row in rows] == [
+        ("0.001", "32"), ("0.001", "64"), ("0.01", "32"), ("0.01", "64")
+    ]  # fmt: skip
+    for row in rows:
+        own = study / row["number"]
+        config = yaml.safe_load((own / "config.yaml").read_text())
+        assert (config["optimizer"]["lr"], config["training"]["batch_size"]) == (
+            float(row["optimizer.lr"]),
+            int(row["training.batch_size"]),
+        )
+        result = json.loads((own / "result.json").read_text())
+        assert (result["status"], result["objective"]["value"]) == ("completed", float(row["value"]))
+        assert {path.name for path in own.iterdir()} >= {"metrics.jsonl", "checkpoints", "model", "log.txt"}
+    best = max(rows, key=lambda row: float(row["value"]))
+    results = yaml.safe_load((study / "optimization_results.yaml").read_text())
+    assert results["best_value"] == float(best["value"])
+    assert results["best_params"] == {
+        "optimizer.lr": float(best["optimizer.lr"]),
+        "training.batch_size": int(best["training.batch_size"]),
+    }
+    assert f"best: trial {best['number']}" in outcome.stdout
+
+    stamps = {path: path.stat().st_mtime_ns for path in study.glob("*/*")}
+    again = launch(*GRID)
+    assert again.returncode == 0
+    assert "4 of them done already" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in study.glob("*/*")} == stamps, "nothing was run twice"
+
+    changed = launch(*(word.replace("1e-2", "3e-2") for word in GRID))
+    assert changed.returncode == 2
+    assert changed.stderr == (
+        "error: multirun/grid holds another sweep (different: optimizer.lr=1e-3,1e-2, optimizer.lr=1e-3,3e-2); "
+        "choose another hydra.sweeper.study_name\n"
+    )
+    assert {path: path.stat().st_mtime_ns for path in study.glob("*/*")} == stamps
+
+
+def test_random_draws_are_the_seeds_and_a_failing_trial_fails_alone(launch: Launch, tmp_path: Path) -> None:
+    """A rate of 1e25 ruins the weights in a step."""
+    words = [*SHORT, "search=random", "optimizer.lr=tag(log,interval(1e-4,1e25))", "hydra.sweeper.n_jobs=2"]
+    first = launch(*words, "hydra.sweeper.n_trials=4", "hydra.sweep.dir=first")
+    assert first.returncode == 1
+    (study,) = (
+        (tmp_path / "first").glob("*/") if not (tmp_path / "first" / "trials.csv").exists() else (tmp_path / "first",)
+    )
+    rows = table(study)
+    rates = [float(row["optimizer.lr"]) for row in rows]
+    assert all(1e-4 <= rate < 1e25 for rate in rates)
+    assert {row["state"] for row in rows} == {"completed", "failed"}
+    for row in rows:
+        assert row["state"] == ("failed" if float(row["optimizer.lr"]) > 1e10 else "completed")
+        if row["state"] == "failed":
+            result = json.loads((study / row["number"] / "result.json").read_text())
+            assert "Try a lower optimizer.lr" in result["reason"]
+            assert f"trial {row['number']}: failed: {result['reason']}" in first.stdout
+    assert "Traceback" not in first.stdout + first.stderr
+    finished = [row for row in rows if row["state"] == "completed"]
+    assert (
+        max(float(row["value"]) for row in finished)
+        == yaml.safe_load((study / "optimization_results.yaml").read_text())["best_value"]
+    )
+
+    forgiving = launch(*words, "hydra.sweeper.n_trials=5", "hydra.sweep.dir=second", "hydra.sweeper.max_failure_rate=1")
+    assert forgiving.returncode == 0
+    (study,) = (
+        (tmp_path / "second").glob("*/")
+        if not (tmp_path / "second" / "trials.csv").exists()
+        else (tmp_path / "second",)
+    )
+    assert [float(row["optimizer.lr"]) for row in table(study)][:4] == rates, "the same draws, whatever their number"
+
+
+def test_a_killed_sweep_goes_on(launch: Launch, tmp_path: Path) -> None:
+    """SIGKILL to the driver alone: its trials end with it, and the same command resumes, skips and goes on."""
+    words = [*SHORT, "seed=1,2,3", "training.max_epochs=40", "training.log_every=50", "training.checkpoint_every=44"]
+    words.remove("training.max_epochs=1")
+    running = launch.start(*words, "hydra.sweeper.study_name=killed")
+    study = tmp_path / "multirun" / "killed"
+    deadline = time.monotonic() + 120
+    while not list(study.glob("1/checkpoints/step-*")):
+        assert time.monotonic() < deadline, "the second trial never began"
+        assert not running.done(), running.stdout.read_text() + running.stderr.read_text()
+        time.sleep(0.02)
+    running.send(signal.SIGKILL)
+    assert running.wait().returncode == -signal.SIGKILL
+    assert not (study / "1" / "result.json").exists(), "it was killed in the middle of its second trial"
+    stamp = (study / "0" / "metrics.jsonl").stat()
+    again = launch(*words, "hydra.sweeper.study_name=killed")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 of them done already" in again.stdout
+    assert [row["state"] for row in table(study)] == ["completed"] * 3
+    assert (study / "0" / "metrics.jsonl").stat().st_mtime_ns == stamp.st_mtime_ns
+    for number in range(3):
+        steps = list(curve(study / str(number)))
+        assert steps == sorted(set(steps))
+        assert steps[-1] == 40 * 44
+    alone = launch(
+        "model=mlp",
+        "tracker=[]",
+        "training.max_epochs=40",
+        "seed=2",
+        "training.checkpoint_every=44",
+        "hydra.run.dir=alone",
+    )
+    assert alone.returncode == 0
+    assert curve(study / "1") == curve(tmp_path / "alone"), "resumed, a trial is what it would have been"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("optimizer.lr=interval(0.1,1)",), "an interval has no grid; search=random draws from it"),
+        (("optimizer.lr=1e-3,-1",), "expected a number above 0"),
+        (("model=mlp,mpl",), "no such option of the group 'model'. Did you mean 'mlp'"),
+        (
+            ("seed=1,2", "hydra.sweeper.direction=minimize"),
+            "hydra.sweeper.direction=minimize disagrees with objective.direction=maximize",
+        ),
+        (("seed=1,2", "hydra.sweeper.n_jobs=0"), "hydra.sweeper.n_jobs=0"),
+    ],
+)
+def test_a_wrong_sweep_starts_nothing(launch: Launch, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    outcome = launch("-m", *words)
+    assert outcome.returncode == 2
+    assert message in outcome.stderr
+    assert outcome.stderr.startswith("error: ")
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_what_only_the_data_shows_fails_the_trial(launch: Launch, tmp_path: Path) -> None:
+    outcome = launch(*SHORT, "training.batch_size=32,5000", "hydra.sweeper.study_name=sizes")
+    assert outcome.returncode == 1
+    rows = table(tmp_path / "multirun" / "sizes")
+    assert [row["state"] for row in rows] == ["completed", "failed"]
+    assert "trial 1: failed: training.batch_size=5000 is larger than the training data: 1438 samples" in outcome.stdout
+    assert math.isfinite(float(rows[0]["value"]))
