@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, TensorSamples
+from launcher.data import Batch, Datasets, Samples, TensorSamples
 from launcher.errors import ConfigError
 
 from .base import Task, split_rows
@@ -60,7 +60,9 @@ class Forecasting(Task):
         if lags < 1 or horizon < 1:
             raise ConfigError(f"task.lags={lags}, task.horizon={horizon}: expected 1 at least")
         if difference and lags < 2:
-            raise ConfigError("task.difference=true takes the last value out of the window: task.lags has to be 2 at least")
+            raise ConfigError(
+                "task.difference=true takes the last value out of the window: task.lags has to be 2 at least"
+            )
         self.lags, self.horizon, self.difference = lags, horizon, difference
 
     @property
@@ -88,17 +90,19 @@ class Forecasting(Task):
         self.mean, self.std = _statistics(inputs[train])
         self.unit = _statistics((target - last)[train])[1]
         if self.std == 0 or self.unit == 0:
-            raise ConfigError(f"the series {self.series.name!r} does not move in the training rows: there is nothing to learn")
+            raise ConfigError(
+                f"the series {self.series.name!r} does not move in the training rows: there is nothing to learn"
+            )
         inputs = (inputs - self.mean) / self.std
         changes = (target - last) / self.unit
-        sides = [(rows, inputs[rows], changes[rows], last[rows]) for rows in (train, val)]
-        if self.by_estimator:
-            first, second = (WindowRows(x, y, start) for _, x, y, start in sides)
-        else:
-            first, second = (_tensors(x, y, start) for _, x, y, start in sides)
-        return Datasets(
-            train=first, val=second if len(val) else None, facts=self.facts(), train_rows=train, val_rows=val
-        )
+
+        def samples(rows: np.ndarray) -> Samples:
+            if self.by_estimator:
+                return WindowRows(inputs[rows], changes[rows], last[rows])
+            return _tensors(inputs[rows], changes[rows], last[rows])
+
+        held_out = samples(val) if len(val) else None
+        return Datasets(train=samples(train), val=held_out, facts=self.facts(), train_rows=train, val_rows=val)
 
     def facts(self) -> dict[str, Any]:
         """What the header and the exported model say of the data: with these a forecast is

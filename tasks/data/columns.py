@@ -11,7 +11,7 @@ from launcher.errors import ConfigError, did_you_mean
 from launcher.resolvers import PROBLEMS
 
 from ..base import encode_labels
-from .kinds import Table, Texts
+from .kinds import Series, Table, Texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,10 +41,50 @@ def labels(
     return numbers, list(names)
 
 
+def groups(dataset: Dataset, name: str | None, where: Where, source: str) -> np.ndarray | None:
+    """The column that says which group a row is of, as int64; None where none is named. Raises ConfigError for a row
+    without one."""
+    if name is None:
+        return None
+    number: dict[Any, int] = {}
+    values = list(column(dataset, "data.groups", name, source))
+    for row, value in enumerate(values):
+        if value is None or value != value:
+            raise ConfigError(f"{where(row)}: the group in {name!r} is missing")
+    return np.array([number.setdefault(value, len(number)) for value in values], dtype=np.int64)
+
+
+def series(dataset: Dataset, target: str, time: str | None, where: Where, source: str) -> Series:
+    """A column of numbers in the order of the rows, which is that of `time` where that column is named.
+
+    Raises ConfigError for what is no number, and for a time that is not later than the one before it.
+    """
+    column(dataset, "data.target", target, source)
+    frame = dataset.to_pandas()
+    values = _numbers(frame[target], target, where, "a series")
+    if time is None:
+        return Series(values, target)
+    column(dataset, "data.time", time, source)
+    times = frame[time]
+    for row in range(1, len(times)):
+        if not times.iloc[row - 1] < times.iloc[row]:
+            raise ConfigError(
+                f"{where(row)}: {time!r} is {times.iloc[row]}, not later than {times.iloc[row - 1]} in the row before; "
+                "a series stands in the order of time"
+            )
+    return Series(values, target, [str(each) for each in times])
+
+
 def texts(
-    dataset: Dataset, text: str, label: str, classes: Sequence[Any] | int | None, where: Where, source: str
+    dataset: Dataset,
+    text: str,
+    label: str,
+    classes: Sequence[Any] | int | None,
+    where: Where,
+    source: str,
+    group: str | None = None,
 ) -> Texts:
-    """A column of texts and one of labels. Raises ConfigError for a missing text or label, naming the row."""
+    """A column of texts and one of labels, and perhaps one of groups. Raises ConfigError for a missing text or label, naming the row."""
     found = list(column(dataset, "data.text", text, source))
     for row, value in enumerate(found):
         if not isinstance(value, str):
@@ -52,7 +92,7 @@ def texts(
                 f"{where(row)}: {'the text is missing' if value is None else f'expected a text in {text!r}, found {value!r}'}"
             )
     numbers, names = labels(dataset, label, classes, where, source)
-    return Texts(found, numbers, names)
+    return Texts(found, numbers, names, groups(dataset, group, where, source))
 
 
 class ArrowDocuments:
@@ -80,8 +120,9 @@ def table(
     classes: Sequence[Any] | int | None,
     where: Where,
     source: str,
+    group: str | None = None,
 ) -> Table:
-    """All columns but `target` and those in `drop` as features: numbers and truth values as numbers, texts as categories.
+    """All columns but `target`, `group` and those in `drop` as features: numbers and truth values as numbers, texts as categories.
 
     Raises ConfigError for a missing target, one that does not suit `problem`, and a feature that is neither.
     """
@@ -91,9 +132,11 @@ def table(
     column(dataset, "data.target", target, source)
     for name in drop:
         column(dataset, "data.drop", name, source)
+    members = groups(dataset, group, where, source)
     frame = dataset.to_pandas()
     values = frame[target]
-    X = frame.drop(columns=[target, *drop])
+    left_out = {target, *drop, *([] if group is None else [group])}
+    X = frame.drop(columns=list(left_out))
     if X.shape[1] == 0:
         raise ConfigError(f"{source}: no column is left beside the target {target!r}")
     categorical = []
@@ -115,13 +158,13 @@ def table(
         categorical.append(position)
     names = [str(name) for name in X.columns]
     if problem == "regression":
-        return Table(X, _numbers(values, target, where), names, categorical, None, target)
+        return Table(X, _numbers(values, target, where), names, categorical, None, target, members)
     _refuse_continuous(values, target, source)
     if getattr(dataset.features[target], "names", None) is not None:
         numbers, found = labels(dataset, target, classes, where, source)
     else:
         numbers, found = encode_labels(values.tolist(), classes, where)
-    return Table(X, numbers, names, categorical, found, target)
+    return Table(X, numbers, names, categorical, found, target, members)
 
 
 def refuse_problem(problem: str) -> None:
@@ -132,7 +175,7 @@ def refuse_problem(problem: str) -> None:
         )
 
 
-def _numbers(values: Any, target: str, where: Where) -> np.ndarray:
+def _numbers(values: Any, target: str, where: Where, who: str = "data.problem=regression") -> np.ndarray:
     import pandas as pd
 
     numbers: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
@@ -141,7 +184,7 @@ def _numbers(values: Any, target: str, where: Where) -> np.ndarray:
         row = int(wrong[0])
         value = values.tolist()[row]
         raise ConfigError(
-            f"{where(row)}: the target {target!r} is {'missing' if pd.isna(value) else repr(value)}; data.problem=regression needs a number in every row"
+            f"{where(row)}: the target {target!r} is {'missing' if pd.isna(value) else repr(value)}; {who} needs a number in every row"
         )
     return numbers
 

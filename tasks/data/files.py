@@ -13,7 +13,7 @@ from launcher.errors import ConfigError
 
 from ..base import encode_labels
 from . import columns, pictures
-from .kinds import Corpus, Images, Table, Texts
+from .kinds import Corpus, Images, Series, Table, Texts
 from .readers import Source, files_of, find, quiet, read
 
 
@@ -22,14 +22,16 @@ class Files:
 
     - `path` is a file, a folder or a pattern; `format` is `csv`, `tsv`, `jsonl`, `parquet` or `text`, null goes by the ending.
     - table: the column `target` is learned from the others except those in `drop`; `problem` is `classification` or `regression`.
+    - series: the numbers of the column `target`, in the order of the rows; `time` names a column that has to rise with it.
     - texts: the columns `text` and `label`; or text files, a folder for each class.
     - corpus: the column `text`; or text files, a document each (a single one is cut at its blank lines, else at its lines).
     - images: a folder for each class; pictures are scaled to `size` x `size` pixels with 1 or 3 `channels`.
 
+    `groups` names a column of a table or of texts: rows alike in it stay on one side of a split, and it is no feature.
     `classes` lists the labels that may occur, in the order of their numbers, or is their number where they are 0 to n - 1.
     """
 
-    kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table")
+    kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table", "series")
     packages: ClassVar[dict[str, str]] = {"datasets": "datasets", "PIL": "pillow"}
 
     def __init__(
@@ -44,6 +46,8 @@ class Files:
         classes: list[str | int] | int | None = None,
         size: int = 32,
         channels: int = 3,
+        groups: str | None = None,
+        time: str | None = None,
     ) -> None:
         if not path:
             raise ConfigError("data.path is empty: it names a file, a folder or a pattern")
@@ -52,17 +56,29 @@ class Files:
         self.text, self.label, self.target, self.problem = text, label, target, problem
         self.drop, self.classes = tuple(drop), classes
         self.size, self.channels = size, channels
+        self.groups, self.time = groups, time
 
     def table(self) -> Table:
         source = self._find()
         if source.format == "text":
             raise ConfigError(f"data.path={self.path}: text has no columns; a table is csv, tsv, jsonl or parquet")
-        return columns.table(read(source), self.target, self.problem, self.drop, self.classes, source.where, self.path)
+        return columns.table(
+            read(source), self.target, self.problem, self.drop, self.classes, source.where, self.path, self.groups
+        )
+
+    def series(self) -> Series:
+        source = self._find()
+        if source.format == "text":
+            raise ConfigError(
+                f"data.path={self.path}: text has no columns; a series is one of csv, tsv, jsonl or parquet"
+            )
+        return columns.series(read(source), self.target, self.time, source.where, self.path)
 
     def texts(self) -> Texts:
         source = self._find()
         if source.format != "text":
-            return columns.texts(read(source), self.text, self.label, self.classes, source.where, self.path)
+            dataset = read(source)
+            return columns.texts(dataset, self.text, self.label, self.classes, source.where, self.path, self.groups)
         folders = [file.parent.name for file in source.files]
         if len(set(folders)) < 2:
             raise ConfigError(

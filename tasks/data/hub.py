@@ -8,11 +8,14 @@ from launcher.errors import ConfigError
 
 from ..offline import hub_error, prepare_hub
 from . import columns, pictures
-from .kinds import Corpus, Images, Table, Texts
+from .kinds import Corpus, Images, Series, Table, Texts
 from .readers import quiet
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+ROW = "row {}".format
+"""Says where a row stands, for errors."""
 
 
 class Hub:
@@ -22,7 +25,7 @@ class Hub:
     with a data set is run.
     """
 
-    kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table")
+    kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table", "series")
     packages: ClassVar[dict[str, str]] = {"datasets": "datasets", "PIL": "pillow"}
 
     def __init__(
@@ -37,24 +40,28 @@ class Hub:
         problem: str = "classification",
         size: int = 32,
         channels: int = 3,
+        groups: str | None = None,
+        time: str | None = None,
     ) -> None:
         columns.refuse_problem(problem)
         self.path, self.config, self.split, self.revision = path, config, split, revision
         self.text, self.label, self.target, self.problem = text, label, target, problem
         self.size, self.channels = size, channels
+        self.groups, self.time = groups, time
 
     def table(self) -> Table:
-        return columns.table(self._load(), self.target, self.problem, (), None, "row {}".format, self.path)
+        return columns.table(self._load(), self.target, self.problem, (), None, ROW, self.path, self.groups)
+
+    def series(self) -> Series:
+        return columns.series(self._load(), self.target, self.time, ROW, self.path)
 
     def texts(self) -> Texts:
-        return columns.texts(self._load(), self.text, self.label, None, "row {}".format, self.path)
+        return columns.texts(self._load(), self.text, self.label, None, ROW, self.path, self.groups)
 
     def corpus(self) -> Corpus:
         dataset = self._load()
         columns.column(dataset, "data.text", self.text, self.path)
-        return Corpus(
-            columns.ArrowDocuments(dataset, self.text, "row {}".format), f"{dataset._fingerprint}|{self.text}"
-        )
+        return Corpus(columns.ArrowDocuments(dataset, self.text, ROW), f"{dataset._fingerprint}|{self.text}")
 
     def images(self) -> Images:
         import datasets
@@ -65,9 +72,7 @@ class Hub:
             raise ConfigError(
                 f"data.path={self.path}: no column holds pictures; there are: {', '.join(dataset.column_names)}"
             )
-        return pictures.images(
-            dataset, found[0], self.label, self.size, self.channels, None, "row {}".format, self.path
-        )
+        return pictures.images(dataset, found[0], self.label, self.size, self.channels, None, ROW, self.path)
 
     def _load(self) -> Dataset:
         reachable = prepare_hub()
