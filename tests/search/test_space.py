@@ -30,7 +30,7 @@ def test_a_grid_is_the_exact_product_the_last_fastest() -> None:
 def test_lists_and_quoted_words_stay_whole() -> None:
     points = list(space.grid(parsed("tracker=[],[tensorboard]", "name='a, b','c=d'")))
     read = [[OverridesParser.create().parse_override(word).value() for word in point] for point in points]
-    assert [(lists, quoted.text) for lists, quoted in read] == [
+    assert [(lists, quoted) for lists, quoted in read] == [
         ([], "a, b"), ([], "c=d"), (["tensorboard"], "a, b"), (["tensorboard"], "c=d")
     ]  # fmt: skip
 
