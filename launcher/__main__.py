@@ -63,7 +63,16 @@ def run(words: list[str]) -> int:
             resume.resume(hydra, args.overrides, name) if resumed else compose.compose(hydra, args.overrides, name)
         )
         check(composed.config, composed.origins)
-    if composed.config.action != "train":
+    action = composed.config.action
+    if action == "plan":
+        from . import plan
+
+        return plan.act(composed.config)
+    if action == "lr_find":
+        from . import lr_find
+
+        return lr_find.act(composed.config, composed.folder)
+    if action != "train":
         from .actions import act
 
         return act(composed.config)
@@ -169,6 +178,8 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
     except compose.REFUSALS as error:
         raise compose.refusal(error, hydra, name, parsed) from error
+    if config.action != "train":
+        raise ConfigError(f"action={config.action}: -m starts trainings; leave one of the two out")
     if config.hydra.sweeper.get("_target_") != SWEEPER:
         raise ConfigError(
             f"hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']}: a sweep is run by hydra/sweeper=launcher; leave it out"

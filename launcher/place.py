@@ -59,6 +59,10 @@ def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, 
     """Run one fit here or in workers; returns the exit status. Its folder's lock is held."""
     if resume:
         remove_leftovers(folder)
+    if config.optimizer.get("lr") == "auto":
+        from .lr_find import settle
+
+        settle(config, folder, console)
     if config.parallel.num_processes > 1:
         from .elastic import run_workers
 

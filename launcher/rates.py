@@ -20,8 +20,14 @@ def rates(config: dict[str, Any], where: Where) -> Iterator[str]:
     """One line a problem; for torch models."""
     yield from _groups(config["optimizer"], where)
     yield from _schedule(config, where)
-    if config["optimizer"].get("lr") == "auto" and config["parallel"].get("num_processes", 1) != 1:
-        yield f"{where('optimizer.lr')}: the range test runs in one process; find the rate with parallel=single and the same training.batch_size, and give it here"
+    test = config["lr_find"]
+    if test["max_lr"] <= test["min_lr"]:
+        yield f"{where('lr_find.max_lr')}: expected more than lr_find.min_lr={test['min_lr']:g}"
+    if config["parallel"].get("num_processes", 1) != 1:
+        if config["optimizer"].get("lr") == "auto":
+            yield f"{where('optimizer.lr')}: the range test runs in one process; find the rate with action=lr_find parallel=single, at the same training.batch_size, and give it here"
+        elif config["action"] == "lr_find":
+            yield f"{where('action')}: the range test runs in one process: parallel=single. The rate depends on training.batch_size, not on the number of processes"
 
 
 def _groups(optimizer: dict[str, Any], where: Where) -> Iterator[str]:

@@ -96,6 +96,8 @@ def load(folder: Path) -> DictConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(explain_files.in_file(folder / "config.yaml", error)) from error
     assert isinstance(config, DictConfig)
+    if config.action != "train":
+        raise ConfigError(f"{start}action={config.action} wrote this folder; there is no training in it to go on with")
     return config
 
 

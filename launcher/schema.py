@@ -17,7 +17,7 @@ from omegaconf import MISSING
 FORMAT = 1
 """The version of a run folder's layout; `resume` refuses another one."""
 
-ACTIONS = ("train", "evaluate", "export", "report")
+ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report")
 
 
 @dataclass
@@ -69,6 +69,24 @@ class Debug:
 
 
 @dataclass
+class LrFind:
+    """The range test: `action=lr_find`, `optimizer.lr=auto`."""
+
+    min_lr: float = field(default=1e-6, metadata={"gt": 0})
+    max_lr: float = field(default=10.0, metadata={"gt": 0})
+    num_steps: int = field(default=150, metadata={"ge": 20})
+    smoothing: float = field(default=0.9, metadata={"ge": 0, "lt": 1})  # the share of the mean so far in the next one
+    divergence: float = field(default=4.0, metadata={"gt": 1})  # times the lowest loss: the end
+
+
+@dataclass
+class Planned:
+    """`action=plan`."""
+
+    picture: str | None = None  # a file that the schedule's curve is drawn into, as SVG
+
+
+@dataclass
 class Config:
     """The whole of one experiment."""
 
@@ -85,6 +103,8 @@ class Config:
     training: Training = field(default_factory=Training)
     loading: Loading = field(default_factory=Loading)
     debug: Debug = field(default_factory=Debug)
+    lr_find: LrFind = field(default_factory=LrFind)
+    plan: Planned = field(default_factory=Planned)
     task: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)

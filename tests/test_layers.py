@@ -23,6 +23,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "explain",
         "explain_files",
         "fits",
+        "lr_find",
         "origins",
         "place",
         "plan",
@@ -32,7 +33,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "resume",
         "search",
     ),
-    ("lr_find", "worker"),
+    ("worker",),
     ("build",),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (

@@ -28,16 +28,19 @@ class Series:
     points: Sequence[Point]
 
 
-def chart(series: Sequence[Series], mark: Point | None = None) -> str:
+def chart(
+    series: Sequence[Series], mark: Point | None = None, *, mark_title: str | None = None, log_across: bool = False
+) -> str:
     """One drawing of up to six lines over the same axes; `mark` puts a dot on a point worth seeing.
 
-    The vertical axis is logarithmic where the values are positive and spread over a factor of more than 50.
+    The vertical axis is logarithmic where the values are positive and spread over a factor of more than 50, the
+    horizontal one (steps, else) with `log_across`.
     """
     finite = [(x, y) for line in series for x, y in line.points if math.isfinite(y)]
     if not finite:
         return '<p class="faint">no finite values</p>'
     is_log = min(y for _, y in finite) > 0 and max(y for _, y in finite) > 50 * min(y for _, y in finite)
-    across = _Axis([x for x, _ in finite], LEFT, WIDTH - RIGHT, is_log=False, whole=True)
+    across = _Axis([x for x, _ in finite], LEFT, WIDTH - RIGHT, is_log=log_across, whole=not log_across)
     up = _Axis([y for _, y in finite], HEIGHT - BOTTOM, TOP, is_log=is_log)
     drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_described(series), quote=True)}">']
     for value, label in up.ticks():
@@ -67,7 +70,8 @@ def chart(series: Sequence[Series], mark: Point | None = None) -> str:
                 drawn.append(f'<polyline class="line s{index}{faint}" points="{" ".join(placed)}">{title}</polyline>')
     drawn += over
     if mark is not None and math.isfinite(mark[1]):
-        title = f"<title>best: {number(mark[1])} at step {count(mark[0])}</title>"
+        said = mark_title or f"best: {number(mark[1])} at step {count(mark[0])}"
+        title = f"<title>{escape(said)}</title>"
         drawn.append(
             f'<circle class="mark" cx="{across.place(mark[0]):.1f}" cy="{up.place(mark[1]):.1f}" r="4">{title}</circle>'
         )
