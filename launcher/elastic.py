@@ -113,6 +113,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
     from .worker import work
 
     torch.set_num_threads(threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else Accelerate warns and takes a number of its own
     rank = int(os.environ["RANK"])
     path = Path(folder)
     console, interrupt = Console(quiet=rank != 0), Interrupt()
