@@ -73,7 +73,7 @@ class Nested:
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Yields the outer splits."""
-        yield from self.outer.split(X, y, groups)
+        yield from _splits(self.outer, X, y, groups)
 
 
 class Everything:
@@ -193,8 +193,13 @@ def _takes_groups(splitter: Any) -> bool:
     return routing is not None and routing().split.requests.get("groups") is True
 
 
+def _splits(splitter: Any, X: Any, y: Any, groups: Any) -> Iterator[Split]:
+    """A splitter's splits; one that does not know of groups would warn of those it is given."""
+    return splitter.split(X, y, groups if isinstance(splitter, Nested) or _takes_groups(splitter) else None)  # type: ignore[no-any-return]  # any splitter
+
+
 def _nth(splitter: Any, number: int, X: Any, y: Any, groups: Any) -> Split:
-    found = next(itertools.islice(splitter.split(X, y, groups), number, None), None)
+    found = next(itertools.islice(_splits(splitter, X, y, groups), number, None), None)
     if found is None:
         raise ConfigError(
             f"validation: {type(splitter).__name__} makes no fold {number} of these rows (folds count from 0)"
