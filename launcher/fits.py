@@ -94,7 +94,8 @@ def _entries(group: str, fit: Callable[[Signature, dict[str, Any]], bool]) -> st
 
     found = []
     for path in sorted((CONF / group).glob("*.yaml")):
-        node = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        node: dict[str, Any] = content.get(group, content)  # a task's file sets other keys beside
         if any(
             target in table() and fit(table()[target], node) for target in alternatives(str(node.get("_target_", "")))
         ):

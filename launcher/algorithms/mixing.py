@@ -46,7 +46,10 @@ class Mixing(Algorithm):
         if int(rng.integers(self.num)) != self.position or rng.random() >= self.probability:
             return None
         share = float(rng.beta(self.alpha, self.alpha))
-        return share, torch.from_numpy(rng.permutation(len(labels))).to(labels.device), rng
+        partners = rng.spawn(1)[0].permutation(
+            len(labels)
+        )  # of its own, so that what follows is the same for any number
+        return share, torch.from_numpy(partners).to(labels.device), rng
 
     def targets(self, run: Run, labels: Tensor, partners: Tensor, share: float) -> Tensor:
         """Class probabilities [batch, classes]: `share` of a sample's own and the rest of its partner's."""

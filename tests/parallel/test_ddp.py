@@ -28,6 +28,16 @@ CURVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("training.accumulate=1",),
     ),
     "batch norm": (("model=cnn", "model.dropout=0", "training.max_steps=30", "training.eval_every=10"), ()),
+    "looking ahead and averages": (
+        (
+            "model=mlp",
+            "regularization=[ema,sam,label_smoothing]",
+            "monitor=[gradient_health]",
+            "training.max_steps=30",
+            "training.eval_every=10",
+        ),
+        (),
+    ),
 }
 """Runs on two ranks, and what one rank does in another way. The second has one batch to judge by: one rank has none."""
 FAILURES = {

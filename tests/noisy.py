@@ -1,0 +1,57 @@
+"""Tasks for the tests of what regularises and of what goes wrong in a step; LAUNCHER_TRUST has to allow `tests.noisy.*`."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+import torch
+
+from launcher.data import Batch, Datasets, TensorSamples
+from launcher.parallel.single import Single
+from launcher.run import Loss
+from launcher.tasks.image_classification import ImageClassification
+from tests.odd import AtStep
+
+TRUST = ("LAUNCHER_TRUST", "tests.noisy.*")
+
+
+class Mislabelled(ImageClassification):
+    """Digits; three in ten of the training labels are drawn at random. A model that learns those by heart is wrong and sure."""
+
+    def datasets(self) -> Datasets:
+        found = super().datasets()
+        assert isinstance(found.train, TensorSamples)
+        generator = torch.Generator().manual_seed(1)
+        labels = found.train.columns["labels"]
+        wrong = torch.rand(len(labels), generator=generator) < 0.3
+        found.train.columns["labels"] = torch.where(wrong, torch.randint(10, labels.shape, generator=generator), labels)
+        return found
+
+
+class Shouts(AtStep):
+    """A batch whose loss, and so its gradient, is a million times as large."""
+
+    def odd(self, loss: Loss) -> Loss:
+        return Loss(loss.sum * 1e6, loss.weight)
+
+
+class Infinite(AtStep):
+    """A batch whose loss is infinite and whose gradient is NaN."""
+
+    def odd(self, loss: Loss) -> Loss:
+        return Loss(loss.sum * torch.inf, loss.weight)
+
+
+class Slow(ImageClassification):
+    """Digits; a batch of an evaluation takes 0.3 s and a step 2 ms."""
+
+    def loss(self, output: Any, batch: Batch) -> Loss:
+        time.sleep(0.002 if output.requires_grad else 0.3)
+        return super().loss(output, batch)
+
+
+class Lacking(Single):
+    """One process that says of itself that it can do nothing."""
+
+    capabilities: ClassVar[frozenset[str]] = frozenset()
