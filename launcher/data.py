@@ -116,10 +116,22 @@ class Batches:
     """
 
     def __init__(
-        self, samples: Samples, *, batch_size: int, seed: int, accumulate: int = 1, rank: int = 0, world_size: int = 1, num_workers: int = 0, pin_memory: bool = False, prefetch: int = 2
+        self,
+        samples: Samples,
+        *,
+        batch_size: int,
+        seed: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        prefetch: int = 2,
     ) -> None:
         if batch_size > len(samples):
-            raise ConfigError(f"training.batch_size={batch_size} is larger than the training data: {len(samples)} samples")
+            raise ConfigError(
+                f"training.batch_size={batch_size} is larger than the training data: {len(samples)} samples"
+            )
         cut = accumulate * world_size
         if batch_size % cut:
             near = sorted({max(1, batch_size // cut) * cut, math.ceil(batch_size / cut) * cut})
@@ -165,7 +177,10 @@ class Batches:
             gathered = samples.fetch(indices.reshape(-1))
             shaped = [gathered[name].view(*indices.shape, *gathered[name].shape[1:]) for name in names]
             for columns in zip(*(column.unbind() for column in shaped), strict=True):
-                yield [dict(zip(names, parts, strict=True)) for parts in zip(*(column.unbind() for column in columns), strict=True)]
+                yield [
+                    dict(zip(names, parts, strict=True))
+                    for parts in zip(*(column.unbind() for column in columns), strict=True)
+                ]
 
     def _loaded(self, step: int) -> Iterator[list[Batch]]:
         from torch.utils.data import DataLoader
@@ -187,7 +202,9 @@ class Batches:
 class EvalBatches:
     """Every sample once, in order; a rank takes each `world_size`-th batch, and nothing is padded."""
 
-    def __init__(self, samples: Samples, *, batch_size: int, rank: int = 0, world_size: int = 1, limit: int | None = None) -> None:
+    def __init__(
+        self, samples: Samples, *, batch_size: int, rank: int = 0, world_size: int = 1, limit: int | None = None
+    ) -> None:
         self.samples, self.batch_size, self.rank, self.world_size = samples, batch_size, rank, world_size
         self.num = len(samples) if limit is None else min(limit, len(samples))
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-PRELOAD = "torch,torch._dynamo,accelerate,launcher.build,launcher.worker,launcher.loops.supervised,launcher.parallel.ddp"
+PRELOAD = (
+    "torch,torch._dynamo,accelerate,launcher.build,launcher.worker,launcher.loops.supervised,launcher.parallel.ddp"
+)
 
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
@@ -89,9 +91,15 @@ def _first_error(errors: Path, failure: ChildFailedError) -> Exception:
     records.sort(key=lambda record: record["time"])
     told = [record for record in records if not any(words in record["message"] for words in _LOST_PEER)]
     if not told:
-        killed = [f"rank {rank} was ended by {each.signal_name()}" for rank, each in failure.failures.items() if each.exitcode < 0]
+        killed = [
+            f"rank {rank} was ended by {each.signal_name()}"
+            for rank, each in failure.failures.items()
+            if each.exitcode < 0
+        ]
         lost = f"rank {records[0]['rank']} lost another one" if records else "a worker"
-        return TrainingError(f"{' and '.join(killed) or lost} without a word of its own; the system ends processes when memory runs out")
+        return TrainingError(
+            f"{' and '.join(killed) or lost} without a word of its own; the system ends processes when memory runs out"
+        )
     first = told[0]
     if first["exit_status"] == ConfigError.exit_status:
         return ConfigError(first["message"])

@@ -147,10 +147,14 @@ def _place_fits(
     def told(outcome: Outcome) -> None:
         if outcome.ended and outcome.result is not None:
             objective = outcome.result["objective"]
-            console.message(f"{outcome.job.name}: {outcome.result['status']}, {objective['name']} {objective['value']:.4g}")
+            console.message(
+                f"{outcome.job.name}: {outcome.result['status']}, {objective['name']} {objective['value']:.4g}"
+            )
 
     outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True)
-    done = [{"name": name, "status": each.result["status"]} for name, each in outcomes.items() if each.result is not None]
+    done = [
+        {"name": name, "status": each.result["status"]} for name, each in outcomes.items() if each.result is not None
+    ]
     for name, outcome in outcomes.items():
         if not outcome.ended and outcome.status != PREEMPTED:
             log = folder / name / "log.txt"

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     from .run import Run
 
-PACKAGES = ("torch", "accelerate", "hydra-core", "omegaconf", "numpy", "scikit-learn", "torchmetrics", "transformers", "datasets")
+PACKAGES = (
+    "torch",
+    "accelerate",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scikit-learn",
+    "torchmetrics",
+    "transformers",
+    "datasets",
+)
 
 
 RESULT = "result.json"
@@ -55,7 +65,9 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    read: dict[str, Any] = _each(result, lambda value: NOT_FINITE.get(value, value) if isinstance(value, str) else value)
+    read: dict[str, Any] = _each(
+        result, lambda value: NOT_FINITE.get(value, value) if isinstance(value, str) else value
+    )
     return read
 
 

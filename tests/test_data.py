@@ -13,7 +13,6 @@ from torch import Tensor
 from launcher.data import Batch, Batches, EvalBatches, Samples, TensorSamples, choose_workers
 from launcher.errors import ConfigError
 from launcher.splits import Holdout
-from launcher.splits import Holdout
 
 NUM = 101
 

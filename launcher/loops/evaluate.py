@@ -37,7 +37,9 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
             task.update(metrics, output, batch)
     finally:
         model.train(training)
-    sums = torch.tensor([float(total), float(weight)], dtype=torch.float64 if parallel.device.type != "mps" else torch.float32)
+    sums = torch.tensor(
+        [float(total), float(weight)], dtype=torch.float64 if parallel.device.type != "mps" else torch.float32
+    )
     sums = parallel.sum(sums.to(parallel.device))
     values = {"loss": float(sums[0] / sums[1])}
     if len(metrics):

@@ -60,7 +60,9 @@ class Parallel:
 
     # -- a step
 
-    def forward_backward(self, run: Run, batches: list[Batch], loss_hooks: list[LossHook]) -> tuple[Tensor, int | Tensor]:
+    def forward_backward(
+        self, run: Run, batches: list[Batch], loss_hooks: list[LossHook]
+    ) -> tuple[Tensor, int | Tensor]:
         """Gradients of one step's mean loss in `.grad`; returns this rank's sum (detached) and weight of the loss.
 
         Each micro-batch is divided by what the whole weight of this rank should be: the first one's times their
@@ -138,7 +140,12 @@ class Parallel:
 
     def gradients(self, run: Run) -> list[Tensor]:
         """The gradients that are there."""
-        return [parameter.grad for group in run.main.optimizer.param_groups for parameter in group["params"] if parameter.grad is not None]
+        return [
+            parameter.grad
+            for group in run.main.optimizer.param_groups
+            for parameter in group["params"]
+            if parameter.grad is not None
+        ]
 
     def grad_norm(self, run: Run) -> Tensor:
         """The 2-norm of the whole gradient, a scalar on the device."""

@@ -26,11 +26,15 @@ class DDP(Parallel):
     that some rank never joins. With one process it is that process and nothing is exchanged.
     """
 
-    def __init__(self, precision: Precision, device: str = "auto", num_processes: int = 2, timeout_s: float = 600) -> None:
+    def __init__(
+        self, precision: Precision, device: str = "auto", num_processes: int = 2, timeout_s: float = 600
+    ) -> None:
         on_cpu = device == "cpu" or not torch.cuda.is_available()
         process_group = InitProcessGroupKwargs(backend="gloo" if on_cpu else None, timeout=timedelta(seconds=timeout_s))
         self.accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[process_group] if num_processes > 1 else [])
-        super().__init__(precision, self.accelerator.device, self.accelerator.process_index, self.accelerator.num_processes)
+        super().__init__(
+            precision, self.accelerator.device, self.accelerator.process_index, self.accelerator.num_processes
+        )
         self._flag: tuple[Any, Tensor] | None = None
 
     def prepare(self, model: nn.Module) -> nn.Module:

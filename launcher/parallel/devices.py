@@ -23,5 +23,7 @@ def choose_device(name: str, local_rank: int = 0) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(f"parallel.device={name}: no such device here ({reason}); parallel.device=auto takes what there is") from error
+        raise ConfigError(
+            f"parallel.device={name}: no such device here ({reason}); parallel.device=auto takes what there is"
+        ) from error
     return device

@@ -21,7 +21,15 @@ from typing import Protocol
 from launcher.errors import FAILED
 from launcher.signals import Interrupt, held_back
 
-PRELOAD = ["torch", "torch._dynamo", "accelerate", "launcher.build", "launcher.worker", "launcher.loops.supervised", "torchmetrics"]
+PRELOAD = [
+    "torch",
+    "torch._dynamo",
+    "accelerate",
+    "launcher.build",
+    "launcher.worker",
+    "launcher.loops.supervised",
+    "torchmetrics",
+]
 """What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
 
 

@@ -21,8 +21,13 @@ def grid(overrides: Sequence[Override]) -> Iterator[list[str]]:
     """Every combination of the discrete overrides, the last one varying fastest, as lists of overrides."""
     for override in overrides:
         if override.is_interval_sweep():
-            raise ConfigError(f"{override.input_line}: an interval has no grid; search=random draws from it, range(…) or choice(…) has one")
-    choices = [[f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()] for override in overrides]
+            raise ConfigError(
+                f"{override.input_line}: an interval has no grid; search=random draws from it, range(…) or choice(…) has one"
+            )
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        for override in overrides
+    ]
     for point in itertools.product(*choices):
         yield list(point)
 

@@ -64,7 +64,9 @@ class LauncherSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         if self.direction != self.config.objective.direction:
-            raise ConfigError(f"hydra.sweeper.direction={self.direction} disagrees with objective.direction={self.config.objective.direction}")
+            raise ConfigError(
+                f"hydra.sweeper.direction={self.direction} disagrees with objective.direction={self.config.objective.direction}"
+            )
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         words = [f"{key}={value}" for key, value in self.params.items()] + arguments
         overrides = parser.parse_overrides(words)
@@ -106,7 +108,9 @@ class LauncherSweeper(Sweeper):
         space_of = {"sampler": self.sampler, "overrides": sorted(words)}
         if record.exists() and (known := json.loads(record.read_text(encoding="utf-8"))) != space_of:
             changed = sorted(set(known["overrides"]) ^ set(space_of["overrides"]))
-            raise ConfigError(f"{folder} holds another sweep (different: {', '.join(changed) or 'the sampler'}); choose another hydra.sweeper.study_name")
+            raise ConfigError(
+                f"{folder} holds another sweep (different: {', '.join(changed) or 'the sampler'}); choose another hydra.sweeper.study_name"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         console, interrupt = Console(), Interrupt()
         outcomes: dict[str, Outcome] = {}
@@ -115,7 +119,9 @@ class LauncherSweeper(Sweeper):
 
         def told(outcome: Outcome) -> None:
             outcomes[outcome.job.name] = outcome
-            console.message(f"{len(outcomes) + already}/{len(jobs)}  trial {outcome.job.name}: {_words(outcome)}  ({' '.join(points[int(outcome.job.name)])})")
+            console.message(
+                f"{len(outcomes) + already}/{len(jobs)}  trial {outcome.job.name}: {_words(outcome)}  ({' '.join(points[int(outcome.job.name)])})"
+            )
             write_tables(folder, jobs, points, self.direction)
 
         with locked(folder), listening(interrupt, console.message, impatient=True):
@@ -125,7 +131,9 @@ class LauncherSweeper(Sweeper):
             outcomes.update(run_jobs(jobs, folder, LocalPool(slots=self.n_jobs), interrupt, told))
             best = write_tables(folder, jobs, points, self.direction)
         if best is not None:
-            console.message(f"best: trial {best['number']}, {self.config.objective.metric} {best['value']:.6g}  ({' '.join(points[best['number']])})")  # type: ignore[union-attr]
+            console.message(
+                f"best: trial {best['number']}, {self.config.objective.metric} {best['value']:.6g}  ({' '.join(points[best['number']])})"
+            )  # type: ignore[union-attr]
         console.message(f"table: {folder / 'trials.csv'}")
         if interrupt.signal is not None:
             return PREEMPTED

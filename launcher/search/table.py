@@ -23,11 +23,15 @@ def write_tables(folder: Path, jobs: list[Job], points: list[list[str]], directi
     params = list(dict.fromkeys(override.partition("=")[0] for point in points for override in point))
     beside = folder / ".trials.csv"
     with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["number", "state", "value", *params, "steps", "wall_s"], restval="", extrasaction="ignore")
+        writer = csv.DictWriter(
+            file, ["number", "state", "value", *params, "steps", "wall_s"], restval="", extrasaction="ignore"
+        )
         writer.writeheader()
         writer.writerows(rows)
     beside.replace(folder / "trials.csv")
-    finished = [row for row in rows if row["state"] in ENDED and row["value"] is not None and row["value"] == row["value"]]
+    finished = [
+        row for row in rows if row["state"] in ENDED and row["value"] is not None and row["value"] == row["value"]
+    ]
     if not finished:
         return None
     best = (max if direction == "maximize" else min)(finished, key=lambda row: float(row["value"]))
@@ -45,5 +49,10 @@ def _row(folder: Path, number: int, point: list[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"number": number, "state": "running" if began else "waiting", "value": None}
     row.update(override.partition("=")[::2] for override in point)
     if result is not None:
-        row |= {"state": result["status"], "value": result["objective"]["value"], "steps": result["steps"], "wall_s": result["wall_s"] and round(result["wall_s"], 3)}
+        row |= {
+            "state": result["status"],
+            "value": result["objective"]["value"],
+            "steps": result["steps"],
+            "wall_s": result["wall_s"] and round(result["wall_s"], 3),
+        }
     return row
