@@ -216,8 +216,6 @@ def _fit_estimator(
     if metrics is None:
         ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}
         return _close(config, folder, recorder, unfinished(config) | ended)
-    if data.val is None:
-        name = name.replace("val/", "train/", 1)
     if name not in metrics:
         raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
     wall = time.monotonic() - started

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from launcher.bindings import num_splits
 from launcher.errors import ConfigError
 from launcher.predictions import FILE, read_table, write_table
 from launcher.search.runner import Job, Results
 from launcher.seeds import derive
-from launcher.splits import num_splits
+from launcher.signatures import signature
 
 from .base import Procedure
 from .selection import best_of, candidates, grid_of, with_values
@@ -193,6 +194,10 @@ def _everything(config: DictConfig) -> DictConfig:
     OmegaConf.update(own, "validation", {"_target_": "launcher.splits.Everything"}, merge=False)
     OmegaConf.update(own, "procedure", {"_target_": "launcher.procedures.single.Single"}, merge=False)
     OmegaConf.update(own, "stopping", {}, merge=False)
+    if signature(own.model._target_).facts.get("estimator"):
+        own.objective.metric = own.objective.metric.replace("val/", "train/", 1)
+    else:
+        own.objective.metric, own.objective.direction = "train/loss", "minimize"
     return own
 
 
