@@ -132,7 +132,8 @@ def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt 
         from multiprocessing.connection import wait
 
         if asked is not None and interrupt is not None:
-            if parent.sentinel not in wait([parent.sentinel, asked]) and interrupt.signal is None:
+            told = parent.sentinel not in wait([parent.sentinel, asked])
+            if told and interrupt.signal is None:
                 interrupt.signal = signal.SIGTERM
         parent.join()
         os._exit(FAILED)

@@ -130,10 +130,9 @@ class LauncherSweeper(Sweeper):
             console.message(f"{len(jobs)} trials in {folder}, {self.n_jobs} at a time{told_already}")
             outcomes.update(run_jobs(jobs, folder, LocalPool(slots=self.n_jobs), interrupt, told))
             best = write_tables(folder, jobs, points, self.direction)
-        if best is not None:
-            console.message(
-                f"best: trial {best['number']}, {self.config.objective.metric} {best['value']:.6g}  ({' '.join(points[best['number']])})"
-            )  # type: ignore[union-attr]
+        if best is not None and self.config is not None:
+            name, chosen = self.config.objective.metric, " ".join(points[best["number"]])
+            console.message(f"best: trial {best['number']}, {name} {best['value']:.6g}  ({chosen})")
         console.message(f"table: {folder / 'trials.csv'}")
         if interrupt.signal is not None:
             return PREEMPTED
