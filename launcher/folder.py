@@ -14,7 +14,7 @@ from .errors import ConfigError
 
 CONFIG, LOCK = "config.yaml", ".lock"
 _BESIDE = ".config.yaml"
-_BEGUN = (_BESIDE, ".result.json", ".model", "checkpoints/.step-*", "checkpoints/.last", "checkpoints/.best")
+_BEGUN = (_BESIDE, ".result.json", ".model", ".step-*", ".last", ".best")
 
 
 def make_folder(folder: Path) -> list[Path]:
@@ -55,7 +55,8 @@ def remove_folder(folder: Path, made: list[Path]) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Take away what a run that was killed had begun to write beside what it writes. The lock is held."""
-    for entry in [found for pattern in _BEGUN for found in folder.glob(pattern)]:
+    inside = [*folder.iterdir(), *(folder / "checkpoints").glob("*")]
+    for entry in [found for found in inside if any(found.match(pattern) for pattern in _BEGUN)]:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
         else:

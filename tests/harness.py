@@ -108,11 +108,11 @@ class Running:
 
 
 class Warm:
-    """A warmed interpreter that forks a child for each command."""
+    """A warmed interpreter that forks a child for each command; `also` are further modules to import."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: tuple[str, ...] = ()) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, "-c", "from tests.harness import serve; serve()"],
+            [sys.executable, "-c", "import sys; from tests.harness import serve; serve(sys.argv[1:])", *also],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,
@@ -184,12 +184,12 @@ class Warm:
                 self._statuses[int(pid)] = int(status)
 
 
-def serve() -> None:
+def serve(also: list[str]) -> None:
     """The warm interpreter: imports, then forks for each request on stdin until it is closed.
 
     In the server it does not return. In a child it returns when the command has: at the interpreter's own end.
     """
-    for name in WARMED:
+    for name in (*WARMED, *also):
         __import__(name)
     replies: IO[bytes] = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not be taken for a reply
