@@ -22,6 +22,7 @@ from .bindings import ALGORITHM_GROUPS
 from .checkpoint import Checkpoints
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
 from .errors import ConfigError
+from .optim.fused import guard
 from .optim.groups import param_groups
 from .run import Loaders, Part, Plan, Run
 from .schedule.lengths import lengths
@@ -252,11 +253,7 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
         groups = hook(run, groups)
     if not any(group["params"] for group in groups):
         raise ConfigError("the model has no parameter to train")
-    built = optimizer(groups)
-    if parallel.scaler is not None and isinstance(built, torch.optim.SGD):
-        # Left out inside the fused kernel (torch 2.13), a first step whose gradients overflow leaves the momentum as
-        # uninitialised memory. Without this the scaler leaves out the call itself.
-        built._step_supports_amp_scaling = False
+    built = guard(optimizer(groups), scaled=parallel.scaler is not None)
     return Part(model, built, build_scheduler(config.scheduler, built, plan))
 
 

@@ -204,7 +204,7 @@ class Supervised:
         cut = run.main.scheduler.evaluated(run.metrics)
         if cut is not None:
             before, after = (number(rate) for rate in cut)
-            self.console.message(f"step {step}: {run.main.scheduler.metric} has stopped to improve: rate {before} → {after}")
+            self.console.message(f"step {step}: {run.main.scheduler.metric} has not improved: rate {before} → {after}")
             self._record(run, {"lr": cut[1]})
         for hook in overriding(run.algorithms, "eval_end"):
             hook(run, metrics)  # also when the run leaves now: a resume does not come to this evaluation again
