@@ -33,16 +33,17 @@ def bare_hydra() -> None:
 
 def bare_step() -> None:
     """What a person writes to take the default experiment's first step, with the same imports."""
+    import importlib.util
+
     import accelerate
     import numpy as np
     import torch
     import torch._dynamo
     from torch import nn
 
-    import importlib.util
-
     spec = importlib.util.find_spec("sklearn")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     table = np.loadtxt(Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz", delimiter=",", dtype=np.float32)
     accelerator = accelerate.Accelerator()
 

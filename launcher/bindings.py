@@ -107,3 +107,13 @@ def length(value: Any) -> tuple[float, str] | None:
     if match is None or float(match[3] or 1) == 0:
         return None
     return float(match[1] or 1) / float(match[3] or 1), match[2]
+
+
+def num_splits(node: dict[str, Any]) -> int | None:
+    """How many splits a node of conf/validation makes, by its arguments alone; None where they do not say."""
+    if "outer" in node:
+        return num_splits(node["outer"])
+    splits = node.get("n_splits")
+    if splits is None:
+        return 1 if str(node.get("_target_", "")).startswith("launcher.splits.") else None
+    return int(splits) * int(node.get("n_repeats", 1))

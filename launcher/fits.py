@@ -7,11 +7,10 @@ from math import ceil
 from typing import Any
 
 from . import CONF
-from .bindings import ALGORITHM_GROUPS
+from .bindings import ALGORITHM_GROUPS, num_splits
 from .errors import did_you_mean
 from .rates import rates
 from .signatures import Signature, signature, table
-from .splits import num_splits
 
 Where = Callable[[str], str]
 

@@ -105,16 +105,6 @@ class Fold:
         yield train, val
 
 
-def num_splits(node: dict[str, Any]) -> int | None:
-    """How many splits a node of conf/validation makes, by its arguments alone; None where they do not say."""
-    if "outer" in node:
-        return num_splits(node["outer"])
-    splits = node.get("n_splits")
-    if splits is None:
-        return 1 if str(node.get("_target_", "")).startswith("launcher.splits.") else None
-    return int(splits) * int(node.get("n_repeats", 1))
-
-
 def split_rows(
     validation: Any,
     num: int,

@@ -61,7 +61,8 @@ def anywhere(hydra: Hydra, group: str, entry: str) -> DictConfig:
     refusals = []
     for data, task in product([None, *(DATA if group == "model" else [])], [entry] if group == "task" else TASKS):
         beside = [f"data={data}", *open_keys("data", data)] if data else []
-        words = [chosen, *open_keys(group, entry), *beside, *([f"task={task}"] if group != "task" else [])]
+        folds = ["validation=kfold"] if (group, entry) == ("procedure", "cross_validation") else []
+        words = [chosen, *open_keys(group, entry), *beside, *folds, *([f"task={task}"] if group != "task" else [])]
         try:
             return checked(hydra, *words)
         except ConfigError as error:

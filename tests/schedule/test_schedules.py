@@ -228,7 +228,7 @@ def test_plateau_cuts_as_torch_does_and_works_after_the_warmup(direction: str) -
 
 
 def test_plateau_of_a_metric_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no metric 'val/loss' in the evaluation. Did you mean 'val/los'"):
+    with pytest.raises(ConfigError, match=r"no metric 'val/loss' in the evaluation. Did you mean 'val/los'"):
         built("plateau", owner()).evaluated({"val/los": 1.0})
 
 

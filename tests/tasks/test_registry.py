@@ -40,10 +40,10 @@ def test_installed_tasks_are_known_without_importing_them(package: Path) -> None
     assert "sorting_pkg" not in sys.modules
 
 
-def test_only_tasks_without_a_file_get_a_node(package: Path) -> None:
+def test_only_tasks_without_a_file_get_a_node(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`sorting` has one in its package, `image_classification` in our catalogue, which no package replaces."""
-    store = ConfigStore()
-    store.repo = {}
+    store = ConfigStore.instance()
+    monkeypatch.setattr(store, "repo", {})  # there is one store: what Hydra itself keeps in it has to come back
     registry.register(store)
     assert list(store.repo["task"]) == ["heaping.yaml"]
     assert store.repo["task"]["heaping.yaml"].node == {"_target_": "sorting_pkg.heap.Heap"}

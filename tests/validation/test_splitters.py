@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from launcher.bindings import num_splits
 from launcher.build import build_task
 from launcher.data import Datasets
 from launcher.errors import ConfigError
 from launcher.seeds import derive
-from launcher.splits import Everything, Fold, Holdout, Nested, TemporalHoldout, num_splits, split_rows
+from launcher.splits import Everything, Fold, Holdout, Nested, TemporalHoldout, split_rows
 from tests.fits import config_of
 
 Split = tuple[np.ndarray, np.ndarray]
