@@ -19,5 +19,5 @@ def guard(optimizer: Optimizer, scaled: bool = False) -> Optimizer:
             if any(weight.device.type == "cpu" for weight in group["params"]) and any(narrow):
                 group["fused"] = None
         if scaled:
-            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # the scaler reads it
+            optimizer._step_supports_amp_scaling = False
     return optimizer
