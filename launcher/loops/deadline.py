@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
+    from launcher.data import EvalBatches
     from launcher.run import Run
 
 BYTES_PER_S = 200e6
@@ -15,15 +19,15 @@ BYTES_PER_S = 200e6
 class Deadline:
     """The limit less what the end costs: the last evaluation, its checkpoint, and reading it back for the export.
 
-    Each is predicted to take what it took the last time in this run. Before the first time an evaluation is taken to
-    cost a third of training on as many samples, as it has no backward pass, and a checkpoint to hold three times the
-    weights. What an evaluation loads once (torchmetrics) is loaded here, so that the first one costs what later ones do.
+    Each is predicted to take what it took the last time in this run. Before there was one, an evaluation is as many times
+    its first batch as it has batches (that batch is judged here, and what it loads once, torchmetrics, is loaded then),
+    and a checkpoint holds three times the weights.
     """
 
     def __init__(self, run: Run, max_time: float) -> None:
         self.run = run
         self.step_s = 0.0
-        self.evaluation_s: float | None = None
+        self.evaluation_s = 0.0
         self.num_saves = 0
         self._spent_before = self._spent_on_saves()
         self._weights_s = (
@@ -33,7 +37,7 @@ class Deadline:
         self._ahead = 1 if run.parallel.world_size == 1 else 2  # steps; ranks agree one step late
         self._end = time.monotonic() + max_time - run.progress.elapsed()
         if run.loaders.val is not None:
-            run.task.metrics()
+            self.evaluation_s = self._first_batch_s(run.loaders.val)
 
     def due(self) -> bool:
         """Whether the step that has just ended is the last one that there is time for."""
@@ -46,7 +50,7 @@ class Deadline:
 
     def near(self) -> bool:
         """Whether an evaluation now would leave no time for the one at the end."""
-        once = self._predicted_evaluation() + self._predicted_save()
+        once = self.evaluation_s + self._predicted_save()
         return time.monotonic() + self._ahead * self.step_s + once >= self._end - self.finish_s()
 
     def evaluated(self, seconds: float) -> None:
@@ -63,15 +67,26 @@ class Deadline:
 
     def finish_s(self) -> float:
         """Seconds from the last step to the exported model."""
-        return self._predicted_evaluation() + 2 * self._predicted_save()
+        return self.evaluation_s + 2 * self._predicted_save()
 
-    def _predicted_evaluation(self) -> float:
-        run = self.run
-        if run.loaders.val is None:
-            return 0.0
-        if self.evaluation_s is not None:
-            return self.evaluation_s
-        return self.step_s / 3 * run.loaders.val.num / run.loaders.train.batch_size
+    @torch.no_grad()
+    def _first_batch_s(self, batches: EvalBatches) -> float:
+        run, parallel = self.run, self.run.parallel
+        metrics = run.task.metrics().to(parallel.device)
+        model = parallel.unwrap(run.main.model)
+        training = model.training
+        model.eval()
+        started = time.monotonic()
+        for batch in batches:
+            batch = parallel.place(batch)
+            with parallel.precision.autocast(parallel.device):
+                output = run.task.forward(model, batch)
+                float(run.task.loss(output, batch).sum)
+            run.task.update(metrics, output, batch)
+            break
+        taken = time.monotonic() - started
+        model.train(training)
+        return taken * math.ceil(batches.num / (batches.batch_size * batches.world_size))
 
     def _predicted_save(self) -> float:
         if not self.num_saves:
