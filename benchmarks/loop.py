@@ -73,7 +73,7 @@ def llama() -> tuple[Any, Any]:
     sys.path.insert(0, str(ROOT))
     from launcher.tasks.models.llama import llama as build
 
-    model = build(vocab_size=257, max_length=128, width=128, depth=4)
+    model = build(vocab_size=257, max_length=128, eos_token_id=256, width=128, depth=4)
     assert isinstance(model, LlamaForCausalLM)
     return model, torch.randint(0, 257, (2000, 129))
 
