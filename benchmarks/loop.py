@@ -41,7 +41,14 @@ def launcher(work: str) -> None:
     ]
     own = {
         "digits": ["model=mlp", "training.eval_every=null"],
-        "language": ["task=pretrain_clm", "model.width=128", "model.depth=4", "training.batch_size=16", "training.log_every=10", "training.eval_every=null"],
+        "language": [
+            "task=pretrain_clm",
+            "model.width=128",
+            "model.depth=4",
+            "training.batch_size=16",
+            "training.log_every=10",
+            "training.eval_every=null",
+        ],
     }[work]
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"LAUNCHER_TRUST": "benchmarks.*", "PYTHONPATH": str(ROOT)}

@@ -39,7 +39,9 @@ def printed(command: list[str]) -> float:
     return float(done.stdout.split()[-1])
 
 
-def compare(title: str, unit: str, measures: dict[str, Callable[[], float]], bounds: dict[str, float], rounds: int = ROUNDS) -> None:
+def compare(
+    title: str, unit: str, measures: dict[str, Callable[[], float]], bounds: dict[str, float], rounds: int = ROUNDS
+) -> None:
     """Time all in turn; print the medians, and the first one's ratio to each other with its bound."""
     taken: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(rounds):
@@ -58,18 +60,28 @@ def compare(title: str, unit: str, measures: dict[str, Callable[[], float]], bou
 def startup() -> None:
     python, ours = sys.executable, [sys.executable, "-m", "launcher"]
     bare = [python, str(HERE / "startup.py"), "bare_hydra"]
-    for name, words, ok in (("--cfg job", ["--cfg", "job"], (0,)), ("--help", ["--help"], (0,)), ("a refusal", ["optimizer=adamv"], (2,))):
+    for name, words, ok in (
+        ("--cfg job", ["--cfg", "job"], (0,)),
+        ("--help", ["--help"], (0,)),
+        ("a refusal", ["optimizer=adamv"], (2,)),
+    ):
         compare(
             f"launcher {name} beside a bare Hydra app of as many groups",
             "s",
-            {f"launcher {name}": lambda words=words, ok=ok: seconds([*ours, *words], ok), "bare Hydra": lambda: seconds(bare)},  # type: ignore[misc]
+            {
+                f"launcher {name}": lambda words=words, ok=ok: seconds([*ours, *words], ok),
+                "bare Hydra": lambda: seconds(bare),
+            },  # type: ignore[misc]
             {"bare Hydra": 1.5},
         )
     first = [*ours, f"--config-dir={HERE / 'conf'}", "monitor=[first_step]"]
     compare(
         "command to the first optimizer step, default experiment",
         "s",
-        {"launcher": lambda: seconds(first), "bare script": lambda: seconds([python, str(HERE / "startup.py"), "bare_step"])},
+        {
+            "launcher": lambda: seconds(first),
+            "bare script": lambda: seconds([python, str(HERE / "startup.py"), "bare_step"]),
+        },
         {"bare script": 1.2},
     )
 
@@ -78,18 +90,34 @@ def digits() -> None:
     script = [sys.executable, str(HERE / "loop.py"), "digits"]
     bounds = {"hand": 0.85, "transformers": 0.55, "lightning": 0.4}
     names = ("launcher", *bounds)
-    compare("digits MLP, batch 32: a step", "ms", {name: lambda name=name: printed([*script, name]) for name in names}, bounds)  # type: ignore[misc]
+    compare(
+        "digits MLP, batch 32: a step",
+        "ms",
+        {name: lambda name=name: printed([*script, name]) for name in names},
+        bounds,
+    )  # type: ignore[misc]
 
 
 def language() -> None:
     script = [sys.executable, str(HERE / "loop.py"), "language"]
     names = ("launcher", "hand")
-    compare("small language model: a step", "ms", {name: lambda name=name: printed([*script, name]) for name in names}, {"hand": 1.0}, rounds=3)  # type: ignore[misc]
+    compare(
+        "small language model: a step",
+        "ms",
+        {name: lambda name=name: printed([*script, name]) for name in names},
+        {"hand": 1.0},
+        rounds=3,
+    )  # type: ignore[misc]
 
 
 def other(name: str) -> Callable[[], None]:
     """A part that measures and prints by itself."""
-    return lambda: subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True, env=os.environ | {"PYTHONPATH": str(HERE.parent)}) and None
+    return lambda: (
+        subprocess.run(
+            [sys.executable, str(HERE / f"{name}.py")], check=True, env=os.environ | {"PYTHONPATH": str(HERE.parent)}
+        )
+        and None
+    )
 
 
 PARTS: dict[str, Callable[[], None]] = {

@@ -32,7 +32,9 @@ def act(config: DictConfig) -> int:
         return DONE
     fits = (read_result(folder) or {}).get("fits")
     if fits:
-        raise ConfigError(f"run={folder}: that run is made of {len(fits)} fits, each with rows of its own held out; run={folder / fits[0]['name']} is one of them")
+        raise ConfigError(
+            f"run={folder}: that run is made of {len(fits)} fits, each with rows of its own held out; run={folder / fits[0]['name']} is one of them"
+        )
     for key, node in (("parallel", config.parallel), ("loading", config.loading), ("tracker", {})):
         OmegaConf.update(saved, key, node, merge=False)
     if config.action == "evaluate":
@@ -92,7 +94,9 @@ def _export(config: DictConfig, folder: Path, console: Console) -> int:
     return DONE
 
 
-def _restored(config: DictConfig, folder: Path, task: Any, data: Any, model: Any, parallel: Any, console: Console) -> Run:
+def _restored(
+    config: DictConfig, folder: Path, task: Any, data: Any, model: Any, parallel: Any, console: Console
+) -> Run:
     """The run as it was at its best evaluation; at its last checkpoint where there was none."""
     from .build import build_run
 

@@ -119,4 +119,8 @@ class Monitor(Algorithm):
 def overriding(algorithms: list[Algorithm], hook: str) -> list[Any]:
     """The bound hooks of the algorithms that override `hook`: algorithms first, monitors last, each in order."""
     ordered = sorted(algorithms, key=lambda algorithm: isinstance(algorithm, Monitor))
-    return [getattr(algorithm, hook) for algorithm in ordered if getattr(type(algorithm), hook) is not getattr(Algorithm, hook)]
+    return [
+        getattr(algorithm, hook)
+        for algorithm in ordered
+        if getattr(type(algorithm), hook) is not getattr(Algorithm, hook)
+    ]

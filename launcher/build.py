@@ -89,7 +89,8 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
         # Not `partial(**known)`: Hydra would also hold what a trusted target returns against the list of targets.
         model = target(**partial.keywords, **known)
         if isinstance(model, nn.Module):
-            model.launcher_config = {"_target_": f"{target.__module__}.{target.__qualname__}"} | partial.keywords | known  # type: ignore[assignment]
+            built = {"_target_": f"{target.__module__}.{target.__qualname__}"} | partial.keywords | known
+            model.launcher_config = built  # type: ignore[assignment]  # torch knows tensors and modules as attributes
         return model
 
     make.target = target  # type: ignore[attr-defined]
@@ -148,7 +149,9 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
     limit = size if debug.one_batch else None
     held_out = None
     if val is not None:
-        held_out = EvalBatches(_near(val, parallel), batch_size=size, rank=parallel.rank, world_size=parallel.world_size, limit=limit)
+        held_out = EvalBatches(
+            _near(val, parallel), batch_size=size, rank=parallel.rank, world_size=parallel.world_size, limit=limit
+        )
     return Loaders(batches, held_out)
 
 

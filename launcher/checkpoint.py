@@ -97,9 +97,13 @@ class Checkpoints:
         if failure is None:
             return
         steps = self.steps()
-        good = f"the last good checkpoint is {self.folder / f'step-{steps[-1]}'}" if steps else "there is none before it"
+        good = (
+            f"the last good checkpoint is {self.folder / f'step-{steps[-1]}'}" if steps else "there is none before it"
+        )
         if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TrainingError(f"the disk is full: a checkpoint could not be written to {self.folder}; {good}") from failure
+            raise TrainingError(
+                f"the disk is full: a checkpoint could not be written to {self.folder}; {good}"
+            ) from failure
         reason = failure.strerror if isinstance(failure, OSError) and failure.strerror else str(failure)
         raise TrainingError(f"a checkpoint could not be written to {self.folder}: {reason}; {good}") from failure
 

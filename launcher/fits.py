@@ -108,7 +108,11 @@ def _metrics(config: dict[str, Any], task: Signature, estimator: bool, where: Wh
     asked = [("objective.metric", config["objective"]["metric"])]
     for name, node in (config["stopping"] or {}).items():
         asked += [(f"stopping.{name}.metric", node["metric"])] if "metric" in node else []
-        asked += [(f"stopping.{name}.{argument}", each) for argument in ("weights", "ranges") for each in node.get(argument) or ()]
+        asked += [
+            (f"stopping.{name}.{argument}", each)
+            for argument in ("weights", "ranges")
+            for each in node.get(argument) or ()
+        ]
     if not estimator and "metric" in config["scheduler"]:
         asked.append(("scheduler.metric", config["scheduler"]["metric"]))
     for key, metric in asked:

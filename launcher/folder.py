@@ -100,7 +100,9 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             file.seek(0)
-            raise ConfigError(f"{folder}: process {file.read().strip() or 'of another machine'} is training in it") from None
+            raise ConfigError(
+                f"{folder}: process {file.read().strip() or 'of another machine'} is training in it"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

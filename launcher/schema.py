@@ -36,7 +36,9 @@ class Training:
     max_steps: int | None = field(default=None, metadata={"ge": 1})
     max_time: Any = field(default=None, metadata={"unit": "duration"})
     batch_size: int = field(default=32, metadata={"ge": 1})  # samples a step, over all ranks
-    eval_batch_size: int | None = field(default=None, metadata={"ge": 1})  # samples a rank; default: a whole step's, at least 256
+    eval_batch_size: int | None = field(
+        default=None, metadata={"ge": 1}
+    )  # samples a rank; default: a whole step's, at least 256
     accumulate: int = field(default=1, metadata={"ge": 1})  # micro-batches a step
     clip_norm: float | None = field(default=None, metadata={"gt": 0})  # of the whole gradient, in the 2-norm
     clip_value: float | None = field(default=None, metadata={"gt": 0})  # of each entry of the gradient
@@ -126,7 +128,9 @@ AUTO_SECONDS = 10.0
 """`training.checkpoint_every=auto`: at an epoch's end, where the last checkpoint is at least this old."""
 
 _INTERVAL = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>epochs?|steps?)?")
-_DURATION = re.compile(r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?")
+_DURATION = re.compile(
+    r"(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?"
+)
 
 
 def interval(value: int | float | str | None, steps_per_epoch: int) -> int | None:

@@ -69,7 +69,11 @@ def work(config: DictConfig, folder: Path, resume: bool, console: Console, inter
     except ConfigError:
         raise
     except Exception as error:
-        told = TrainingError(f"out of memory before the first step: {error}. Try a smaller model") if out_of_memory(error) else error
+        told = (
+            TrainingError(f"out of memory before the first step: {error}. Try a smaller model")
+            if out_of_memory(error)
+            else error
+        )
         if parallel.is_main:
             record_failure(folder, config, told)
         if told is error:
@@ -100,15 +104,19 @@ def _fit_module(
         "parameters": sum(parameter.numel() for parameter in plain.parameters()),
         "trainable_parameters": sum(parameter.numel() for parameter in plain.parameters() if parameter.requires_grad),
     }
-    header = _header(config, folder, task, data, type(plain).__name__) | counts | {
-        "device": str(parallel.device),
-        "ranks": parallel.world_size,
-        "precision": str(parallel.precision.dtype).removeprefix("torch."),
-        "steps": plan.total_steps,
-        "epochs": None if plan.total_steps is None else plan.total_steps / plan.steps_per_epoch,
-        "batch_size": config.training.batch_size,
-        "resumed_from": run.progress.step if resume else None,
-    }
+    header = (
+        _header(config, folder, task, data, type(plain).__name__)
+        | counts
+        | {
+            "device": str(parallel.device),
+            "ranks": parallel.world_size,
+            "precision": str(parallel.precision.dtype).removeprefix("torch."),
+            "steps": plan.total_steps,
+            "epochs": None if plan.total_steps is None else plan.total_steps / plan.steps_per_epoch,
+            "batch_size": config.training.batch_size,
+            "resumed_from": run.progress.step if resume else None,
+        }
+    )
     console.header(header)
     if parallel.is_main:
         (folder / RESULT).unlink(missing_ok=True)  # of an earlier session; from now on it would tell a lie

@@ -99,7 +99,13 @@ def takes_a_step(node: DictConfig) -> None:
 def runs_its_course(node: DictConfig) -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     plan = Plan(
-        total_steps=20, steps_per_epoch=5, log_every=None, eval_every=None, checkpoint_every=None, checkpoint_seconds=0.0, max_time=None
+        total_steps=20,
+        steps_per_epoch=5,
+        log_every=None,
+        eval_every=None,
+        checkpoint_every=None,
+        checkpoint_seconds=0.0,
+        max_time=None,
     )
     scheduler = build_scheduler(node, optimizer, plan)
     rates = []

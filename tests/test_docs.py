@@ -100,7 +100,7 @@ def test_refusals_are_those_that_are_shown(page: Path, launch: Launch) -> None:
 def test_a_wrong_command_would_be_found(launch: Launch) -> None:
     text = "Try `python -m launcher optimizer=adamv seed=1` or\n    launcher -m seed=1,2 # twice\n`make run`, launcher/x.py"
     assert commands(text) == [["optimizer=adamv", "seed=1"], ["-m", "seed=1,2"]]
-    with pytest.raises(AssertionError, match="Did you mean 'adamw'"):
+    with pytest.raises(AssertionError, match="Did you mean 'adam' or 'adamw'"):
         composes(launch, commands(text)[0])
     composes(launch, commands(text)[1])
     assert one_trial(["-m", "optimizer=adamw,sgd", "optimizer.lr=interval(0.1,1)"]) == [

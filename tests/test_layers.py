@@ -53,7 +53,19 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "terminal",
     ),
     ("functional", "optim", "schedule"),
-    ("bindings", "errors", "figures", "resolvers", "schema", "seeds", "signatures", "splits", "trust", "values", "wording"),
+    (
+        "bindings",
+        "errors",
+        "figures",
+        "resolvers",
+        "schema",
+        "seeds",
+        "signatures",
+        "splits",
+        "trust",
+        "values",
+        "wording",
+    ),
     ("launcher",),  # the package itself: where things lie
 )
 PEERS = ROWS[4]

@@ -156,7 +156,11 @@ class Supervised:
 
     def _check_weights(self, run: Run, step: int) -> None:
         """A checkpoint is good to go on from: no step before it, this one included, has ruined the weights."""
-        weights = [parameter.detach() for parameter in run.main.model.parameters() if parameter.is_floating_point() and parameter.numel()]
+        weights = [
+            parameter.detach()
+            for parameter in run.main.model.parameters()
+            if parameter.is_floating_point() and parameter.numel()
+        ]
         if not torch.isfinite(torch.stack(torch._foreach_norm(weights, ord=torch.inf))).all():
             self._fail(run, "the weights are not finite", step)
 
@@ -172,7 +176,11 @@ class Supervised:
             f"training samples {shown}). Try a lower optimizer.lr, scheduler.warmup, training.clip_norm=1"
             + (", precision=bf16 or fp32" if run.parallel.precision.mixed else "")
             + ". "
-            + (f"The last good checkpoint is {run.checkpoints.folder / f'step-{steps[-1]}'}." if steps else "There is no checkpoint yet.")
+            + (
+                f"The last good checkpoint is {run.checkpoints.folder / f'step-{steps[-1]}'}."
+                if steps
+                else "There is no checkpoint yet."
+            )
         )
 
     def _log(self, run: Run) -> None:
@@ -184,7 +192,9 @@ class Supervised:
         values = {"train/loss": float(both[0] / both[1])} if both[1] else {}  # every step may have been left out
         rates = [float(group["lr"]) for group in run.main.optimizer.param_groups]
         values["lr"] = rates[0]
-        values |= {f"lr/{group['name']}": float(group["lr"]) for group in run.main.optimizer.param_groups if "name" in group}
+        values |= {
+            f"lr/{group['name']}": float(group["lr"]) for group in run.main.optimizer.param_groups if "name" in group
+        }
         for hook in overriding(run.algorithms, "log"):
             values.update(hook(run))
         self._record(run, values)
