@@ -84,6 +84,11 @@ class Checkpoints:
         if wait:
             self.wait()
 
+    @property
+    def writing(self) -> bool:
+        """Whether a write is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def wait(self) -> None:
         """Return when no write is under way; raises TrainingError if the last one failed."""
         if self._thread is not None:

@@ -1,7 +1,7 @@
 """What a checkpoint's files hold: nested plain values as JSON, the tensors among them in safetensors files.
 
-The safetensors files are written here and not by the library: it copies every tensor into a bytes object first,
-holding the interpreter all the while, so that the training would wait for a write that should go on beside it.
+The safetensors files are written here and not by the library, so that the checksum is taken on the way instead of
+reading hundreds of megabytes again, and a full disk is the system's own error.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> dict[str, int]:
     """A safetensors file of tensors on the CPU, contiguous, flushed to the disk; returns its `bytes` and `crc32`.
 
-    The interpreter is held for microseconds a chunk only. Raises OSError where the disk does not take it.
+    The interpreter is free meanwhile. Raises OSError where the disk does not take it.
     """
     # The largest elements first, so that each tensor begins at a multiple of its element's size.
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))

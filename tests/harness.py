@@ -32,6 +32,7 @@ WARMED = (
     "omegaconf",
     "numpy",
     "rich.live",
+    "torchmetrics.classification",
     "torch.utils.tensorboard",
 )
 

@@ -30,7 +30,7 @@ Condition = Callable[[], bool]
 @pytest.fixture(scope="module")
 def warm() -> Iterator[Warm]:
     """As the suite's, with what these runs import beside: a life of 25 sessions takes it in once."""
-    server = Warm(also=("torchmetrics", "torchmetrics.classification", "datasets", "PIL.Image"))
+    server = Warm(also=("datasets", "PIL.Image"))
     yield server
     server.close()
 

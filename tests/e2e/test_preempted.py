@@ -1,0 +1,259 @@
+"""Signals to real runs: they save and leave with 75, wherever it finds them, and go on as if nothing had been."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Launch
+from tests.harness import Outcome, Running, Warm
+from tests.sameness import assert_same, lines, model
+from tests.signalled import TRUST
+
+ENV = {"OMP_NUM_THREADS": "1"} | TRUST
+WORDS = [
+    "model=mlp",
+    "model.dropout=0.2",
+    "stopping=[val_loss]",
+    "stopping.val_loss.patience=3",
+    "training.max_steps=60",
+    "training.max_epochs=null",
+    "training.log_every=7",
+    "training.eval_every=20",
+    "training.checkpoint_every=30",
+    "tracker=[]",
+]
+
+
+@pytest.fixture(scope="module")
+def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody interrupts."""
+    cwd = tmp_path_factory.mktemp("whole")
+    done = warm(*WORDS, "hydra.run.dir=run", cwd=cwd, env=ENV)
+    assert done.returncode == 0, done.stderr
+    return cwd / "run"
+
+
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def wait_for(running: Running, path: Path, text: str = "") -> None:
+    """Return when the file holds the text."""
+    end = time.monotonic() + 200
+    while not path.exists() or text not in path.read_text():
+        assert not running.done(), running.wait().stdout + running.wait().stderr
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def preempted(done: Outcome, folder: Path, name: str = "SIGTERM") -> None:
+    """It left as promised."""
+    assert done.returncode == 75, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count(f"{name}: saving at the end of this step") == 1
+    assert f"python -m launcher resume={folder.name}\n" in done.stdout
+    found = result(folder)
+    assert (found["status"], found["reason"]) == ("preempted", "preempted")
+    assert (folder / "checkpoints" / "last").readlink().name == f"step-{found['steps']}"
+    assert not (folder / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
+def test_each_signal_saves_and_the_run_goes_on_bit_for_bit(
+    launch: Launch, tmp_path: Path, whole: Path, name: str
+) -> None:
+    folder = tmp_path / "run"
+    task = [
+        "task._target_=tests.signalled.Signalled",
+        "+task.at=step",
+        f"+task.name={name}",
+        f"+task.mark={tmp_path / 'mark'}",
+    ]
+    done = launch(*WORDS, *task, f"hydra.run.dir={folder}", env=ENV)
+    preempted(done, folder, name)
+    assert result(folder)["steps"] == 25
+    resumed = launch(f"resume={folder}", env=ENV)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same(folder, whole)
+
+
+@pytest.mark.parametrize(("at", "steps"), [("data", 1), ("model", 1), ("evaluation", 41)])
+def test_wherever_it_comes(launch: Launch, tmp_path: Path, whole: Path, at: str, steps: int) -> None:
+    folder = tmp_path / "run"
+    task = ["task._target_=tests.signalled.Signalled", f"+task.at={at}", f"+task.mark={tmp_path / 'mark'}"]
+    done = launch(*WORDS, *task, f"hydra.run.dir={folder}", env=ENV)
+    preempted(done, folder)
+    assert result(folder)["steps"] == steps
+    assert launch(f"resume={folder}", env=ENV).returncode == 0
+    assert_same(folder, whole)
+
+
+def test_a_run_that_is_done_is_done(launch: Launch, tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "run"
+    task = ["task._target_=tests.signalled.Signalled", "+task.at=export", f"+task.mark={tmp_path / 'mark'}"]
+    done = launch(*WORDS, *task, f"hydra.run.dir={folder}", env=ENV)
+    assert done.returncode == 0
+    assert_same(folder, whole)
+
+
+SLOW = ["model=mlp", "tracker=[]", "training.log_every=1", "task._target_=tests.signalled.Slow", "+task.seconds=1.5"]
+
+
+def test_a_second_ctrl_c_leaves_at_once(launch: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    running = launch.start(*SLOW, f"hydra.run.dir={folder}", env=ENV)
+    wait_for(running, folder / "metrics.jsonl", '"step": 1')
+    running.send(signal.SIGINT)
+    wait_for(running, running.stdout, "SIGINT: saving at the end of this step (Ctrl-C again leaves at once)")
+    running.send(signal.SIGINT)
+    assert running.wait().returncode == 130
+    assert not (folder / "result.json").exists()
+
+
+def test_many_signals_are_as_good_as_one(launch: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    running = launch.start(*SLOW, f"hydra.run.dir={folder}", env=ENV)
+    wait_for(running, folder / "metrics.jsonl", '"step": 1')
+    for _ in range(10):
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR2):
+            running.send(number)
+            time.sleep(0.01)
+    done = running.wait()
+    assert done.returncode == 75
+    assert done.stdout.count("saving at the end of this step") == 1
+
+
+def test_an_estimator_has_nothing_to_save(launch: Launch, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    words = [
+        "task=tabular",
+        "model=random_forest",
+        "model.n_estimators=1000000",
+        "tracker=[]",
+        f"hydra.run.dir={folder}",
+    ]
+    running = launch.start(*words, env=ENV)
+    wait_for(running, running.stdout, "RandomForest")  # the header: the fit is next
+    time.sleep(0.3)
+    running.send(signal.SIGTERM)
+    done = running.wait(60)  # all its trees take many minutes
+    assert (done.returncode, done.stderr) == (75, "")
+    assert (result(folder)["status"], result(folder)["steps"]) == ("preempted", None)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("n_estimators: 1000000", "n_estimators: 10"))
+    resumed = launch(f"resume={folder}", env=ENV)
+    assert resumed.returncode == 0, resumed.stderr
+    assert result(folder)["status"] == "completed"
+
+
+def processes_in(folder: Path) -> list[str]:
+    """The command lines of living processes whose current folder is `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and (entry / "cwd").readlink() == folder:
+                found.append((entry / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+DDP = [
+    "parallel=ddp",
+    "parallel.num_processes=2",
+    "model=mlp",
+    "model.dropout=0.2",
+    "training.max_steps=400",
+    "training.max_epochs=null",
+    "training.log_every=7",
+    "training.eval_every=100",
+    "training.checkpoint_every=30",
+    "tracker=[]",
+]
+
+
+@pytest.mark.slow
+def test_two_ranks(launch: Launch, tmp_path: Path) -> None:
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert launch(*DDP, f"hydra.run.dir={whole}", env=ENV).returncode == 0
+
+    running = launch.start(*DDP, f"hydra.run.dir={folder}", env=ENV)
+    wait_for(running, folder / "metrics.jsonl", '"step": 7,')
+    os.kill(running.pid, signal.SIGUSR1)  # the driver alone
+    preempted(running.wait(), folder, "SIGUSR1")
+    first = result(folder)["steps"]
+    assert 7 <= first < 400
+
+    running = launch.start(f"resume={folder}", env=ENV)
+    wait_for(running, folder / "metrics.jsonl", f'"step": {(first // 7 + 2) * 7},')
+    os.killpg(running.pid, signal.SIGINT)  # every process, as Ctrl-C does
+    preempted(running.wait(), folder, "SIGINT")
+    second = result(folder)["steps"]
+    assert first < second < 400
+
+    running = launch.start(f"resume={folder}", env=ENV)
+    wait_for(running, folder / "metrics.jsonl", f'"step": {(second // 7 + 2) * 7},')
+    os.kill(running.pid, signal.SIGKILL)  # the driver, without a word to the workers
+    running.wait()
+    end = time.monotonic() + 30
+    while processes_in(tmp_path) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert processes_in(tmp_path) == [], "no worker outlives its driver"
+
+    running = launch.start(f"resume={folder}", env=ENV)
+    wait_for(running, folder / "metrics.jsonl", '"step": 399,')
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR2):  # at its end, to all: whatever it does, it is whole
+        os.killpg(running.pid, number)
+    if running.wait().returncode == 75:
+        assert launch(f"resume={folder}", env=ENV).returncode == 0
+    assert_same(folder, whole)
+
+
+@pytest.mark.slow
+def test_several_seeds(launch: Launch, tmp_path: Path) -> None:
+    words = ["num_seeds=3", *WORDS, "training.max_steps=400"]
+    words.remove("training.max_steps=60")
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert launch(*words, f"hydra.run.dir={whole}", env=ENV).returncode == 0
+    running = launch.start(*words, f"hydra.run.dir={folder}", env=ENV)
+    wait_for(running, folder / "seed-0" / "metrics.jsonl", '"step": 20,')
+    os.killpg(running.pid, signal.SIGTERM)
+    done = running.wait()
+    assert done.returncode == 75, done.stdout + done.stderr
+    assert result(folder)["status"] == "preempted"
+    assert result(folder / "seed-0")["status"] == "preempted"
+    assert launch(f"resume={folder}", env=ENV).returncode == 0
+    for name in ("seed-0", "seed-1", "seed-2"):
+        assert_same(folder / name, whole / name)
+    assert result(folder)["metrics"] == result(whole)["metrics"]
+
+
+@pytest.mark.slow
+def test_a_sweep(launch: Launch, tmp_path: Path) -> None:
+    words = ["-m", "optimizer.lr=0.01,0.001,0.0001", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=study", *WORDS]
+    words[words.index("training.max_steps=60")] = "training.max_steps=400"
+    study = tmp_path / "multirun" / "study"
+    running = launch.start(*words, env=ENV)
+    wait_for(running, study / "0" / "metrics.jsonl", '"step": 20,')
+    running.send(signal.SIGINT)
+    done = running.wait()
+    assert done.returncode == 75, done.stdout + done.stderr
+    assert result(study / "0")["status"] == "preempted"
+    before = lines(study / "0")
+    finished = launch(*words, env=ENV)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert lines(study / "0")[: len(before)] == before
+    assert [result(study / str(number))["status"] for number in range(3)] == ["stopped"] * 3 or all(
+        result(study / str(number))["status"] in ("completed", "stopped") for number in range(3)
+    )
+    assert len(re.findall(r"(?m)^\d,", (study / "trials.csv").read_text())) == 3
+    assert model(study / "2")

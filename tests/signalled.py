@@ -1,0 +1,61 @@
+"""Digits, in a run that gets a signal at a chosen moment; LAUNCHER_TRUST has to allow `tests.signalled.*`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from launcher.data import Batch, Datasets
+from launcher.tasks.image_classification import ImageClassification
+
+TRUST = {"LAUNCHER_TRUST": "tests.signalled.*"}
+
+
+class Signalled(ImageClassification):
+    """The signal `name` comes `at` data, model, step, evaluation or export, once: then the file `mark` is there."""
+
+    def __init__(self, *args: Any, at: str, mark: str, name: str = "SIGTERM", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.at, self.mark, self.number = at, Path(mark), getattr(signal, name)
+        self.steps = 0
+
+    def now(self, at: str) -> None:
+        """Send the signal if this is the moment."""
+        if at == self.at and not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), self.number)
+
+    def datasets(self) -> Datasets:
+        self.now("data")
+        return super().datasets()
+
+    def model(self) -> nn.Module:
+        self.now("model")
+        return super().model()
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        self.steps += model.training
+        if self.steps >= 25:  # after the first evaluation
+            self.now("step" if model.training else "evaluation")
+        return super().forward(model, batch)
+
+    def export(self, model: Any, folder: Path) -> None:
+        self.now("export")
+        super().export(model, folder)
+
+
+class Slow(ImageClassification):
+    """A training step takes `seconds`."""
+
+    def __init__(self, *args: Any, seconds: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seconds = seconds
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        time.sleep(self.seconds if model.training else 0)
+        return super().forward(model, batch)
