@@ -17,7 +17,7 @@ from torch import Tensor
 
 from launcher.data import Batch, Batches, Samples
 from launcher.search.pool import start_server
-from launcher.signals import SIGNALS, Interrupt, held_back, listening
+from launcher.signals import SIGNALS, Interrupt, listening
 
 
 @pytest.mark.parametrize("number", SIGNALS)
