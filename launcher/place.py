@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .console import Console
 from .errors import FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
-from .folder import locked, make_folder, read_config, remove_folder, remove_leftovers, write_config
+from .folder import CONFIG, locked, make_folder, read_config, remove_folder, remove_leftovers, write_config
 from .result import RESULT, disk_full, provenance, unfinished, write_result
 from .signals import Interrupt, listening
 
@@ -40,6 +40,8 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
             remove_folder(folder, made)
             raise
         except OSError as error:
+            if not (folder / CONFIG).exists():  # nothing has begun that could be resumed
+                remove_folder(folder, made)
             if disk_full(error):
                 raise TrainingError(f"the disk is full: {error.filename or folder}") from error
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -127,9 +128,10 @@ def peak_memory_bytes() -> int:
 
 
 def record_failure(folder: Path, config: DictConfig, error: Exception) -> None:
-    """Make result.json say that the run failed, and why; what it says beside that stays."""
+    """Make result.json say that the run failed, and why, if it still can; what it says beside that stays."""
     reason = str(error).partition("\n")[0] if isinstance(error, LauncherError) else f"{type(error).__name__}: {error}"
-    write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
+    with contextlib.suppress(OSError):  # a full disk, of which the error tells
+        write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
 
 
 def out_of_memory(error: Exception) -> bool:
