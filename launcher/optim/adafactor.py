@@ -64,13 +64,11 @@ def _move_matrix(
     """Neither the second moment nor the update is ever formed: what is asked of them follows from their factors."""
     assert weight.grad is not None
     gradient = _wide(weight.grad).flatten(1)  # n, m
-    num_rows, num_columns = gradient.shape
     if not state:
-        state["row"], state["column"] = gradient.new_zeros(num_rows), gradient.new_zeros(num_columns)
+        state["row"], state["column"] = gradient.new_zeros(len(gradient)), gradient.new_zeros(gradient.shape[1])
     square = gradient * gradient
-    # Products with vectors of ones take the means at the speed of memory, which a reduction over columns does not.
-    row = state["row"].lerp_((square @ square.new_full((num_columns,), 1 / num_columns)).add_(eps), fresh)
-    column = state["column"].lerp_((square.new_full((num_rows,), 1 / num_rows) @ square).add_(eps), fresh)
+    row = state["row"].lerp_(square.mean(dim=1).add_(eps), fresh)
+    column = state["column"].lerp_(square.mean(dim=0).add_(eps), fresh)
     left, right = (row / row.mean()).rsqrt_(), column.rsqrt()  # update = left * gradient * right
     size = ((left * left).dot(square @ (right * right)) / square.numel()).sqrt_()
     left *= step / (size / clip).clamp_(min=1.0)

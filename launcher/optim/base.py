@@ -42,8 +42,12 @@ def portions(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     tensors of the size of the weights: on a CPU a portion that fits its cache goes through memory once instead of
     once an operation. So small tensors go together and large ones are cut. On an accelerator all go at once.
     """
-    device = lists[0][0].device.type
-    if device != "cpu" or any(type(tensor) not in (Tensor, nn.Parameter) for tensor in lists[0]):
+    first = lists[0]
+    if (
+        first[0].device.type != "cpu"
+        or sum(tensor.numel() for tensor in first) <= PORTION
+        or any(type(tensor) not in (Tensor, nn.Parameter) for tensor in first)
+    ):
         yield tuple(list(each) for each in lists)
         return
     together: list[tuple[Tensor, ...]] = []

@@ -35,10 +35,11 @@ class Lion(GroupOptimizer):
         lr, decay = group["lr"], group["weight_decay"]
         beta1, beta2 = group["betas"]
         gradients: list[Any] = [weight.grad for weight in weights]
-        for weight in weights:
-            if not self.state[weight]:
-                self.state[weight]["exp_avg"] = torch.zeros_like(weight)
-        momenta = [self.state[weight]["exp_avg"] for weight in weights]
+        states = [self.state[weight] for weight in weights]
+        for weight, state in zip(weights, states, strict=True):
+            if not state:
+                state["exp_avg"] = torch.zeros_like(weight)
+        momenta = [state["exp_avg"] for state in states]
         for w, g, m in portions(weights, gradients, momenta):
             signs = torch._foreach_lerp(m, g, 1 - beta1)
             torch._foreach_sign_(signs)

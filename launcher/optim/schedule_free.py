@@ -53,28 +53,26 @@ class ScheduleFree(GroupOptimizer):
     def update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
         lr, eps, decay = group["lr"], group["eps"], group["weight_decay"]
         beta1, beta2 = group["betas"]
-        for weight in weights:
-            if not self.state[weight]:
-                self.state[weight]["z"] = weight.detach().clone()
-                self.state[weight]["exp_avg_sq"] = torch.zeros_like(weight)
+        states = [self.state[weight] for weight in weights]
+        for weight, state in zip(weights, states, strict=True):
+            if not state:
+                state["z"], state["exp_avg_sq"] = weight.detach().clone(), torch.zeros_like(weight)
         group["steps"] += 1
         group["lr_max"] = max(lr, group["lr_max"])
         group["weight_sum"] += group["lr_max"] ** 2
         share = group["lr_max"] ** 2 / group["weight_sum"] if group["weight_sum"] else 0.0
         root = (1 - beta2 ** group["steps"]) ** 0.5
         gradients: list[Any] = [weight.grad for weight in weights]
-        zs = [self.state[weight]["z"] for weight in weights]
-        squares = [self.state[weight]["exp_avg_sq"] for weight in weights]
+        zs, squares = [state["z"] for state in states], [state["exp_avg_sq"] for state in states]
         for y, g, z, v in portions(weights, gradients, zs, squares):
             torch._foreach_mul_(v, beta2)
             torch._foreach_addcmul_(v, g, g, value=1 - beta2)
             size = torch._foreach_sqrt(v)
-            torch._foreach_div_(size, root)
-            torch._foreach_add_(size, eps)
-            direction = torch._foreach_div(g, size)
+            torch._foreach_add_(size, eps * root)
+            direction = torch._foreach_div(g, size)  # over `root`, which goes into the numbers below
             if decay:
-                torch._foreach_add_(direction, y, alpha=decay)
+                torch._foreach_add_(direction, y, alpha=decay / root)
             # x does not stand anywhere: y moves by what both of its parts do.
             torch._foreach_lerp_(y, z, share)
-            torch._foreach_add_(y, direction, alpha=lr * (beta1 * (1 - share) - 1))
-            torch._foreach_add_(z, direction, alpha=-lr)
+            torch._foreach_add_(y, direction, alpha=lr * root * (beta1 * (1 - share) - 1))
+            torch._foreach_add_(z, direction, alpha=-lr * root)
