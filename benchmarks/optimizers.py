@@ -1,0 +1,150 @@
+"""A step of every optimizer beside `torch.optim.AdamW(fused=True)` and beside the best of the libraries that have it.
+
+    python benchmarks/optimizers.py [large|small|all]
+
+`large` are the tensors of a transformer with 23 M weights, `small` those of one with 0.1 M. All take turns in one
+process; the numbers are medians of the process's own time on one thread, and what counts is their ratio: other work on
+the machine slows all of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import yaml
+from omegaconf import OmegaConf
+from torch import nn
+
+from launcher import CONF
+from launcher.build import optimizer_of
+from launcher.optim.groups import param_groups
+from launcher.tasks.models.transformer import Transformer
+
+Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+TURNS = {"large": 7, "small": 15}
+REPEATS = {"large": 1, "small": 30}
+
+
+def model(work: str) -> nn.Module:
+    torch.manual_seed(0)
+    if work == "large":
+        return Transformer(8192, 10, 512, width=512, depth=6, num_heads=8)
+    return Transformer(256, 10, 32, width=64, depth=2, num_heads=4)
+
+
+def ours(entry: str) -> tuple[Make, tuple[str, ...]]:
+    node = yaml.safe_load((CONF / "optimizer" / f"{entry}.yaml").read_text())
+    partial = optimizer_of(OmegaConf.create(node))[0]
+    return partial, getattr(partial.func, "apart", ())
+
+
+def rivals() -> dict[str, dict[str, Make]]:
+    import bitsandbytes
+    import pytorch_optimizer
+    import schedulefree
+    import transformers
+
+    def plain(cls: Any, **options: Any) -> Make:
+        return lambda groups: cls(groups, **options)
+
+    def hidden(cls: Any, other: Any, **options: Any) -> Make:
+        """Two optimizers, as a library that has Muon for matrices alone asks for them."""
+
+        class Both(torch.optim.Optimizer):
+            def __init__(self, groups: list[dict[str, Any]]) -> None:
+                super().__init__(groups, {})
+                first = [group for group in self.param_groups if group["role"] == "matrix"]
+                rest = [group for group in self.param_groups if group["role"] != "matrix"]
+                flat = [weight for group in first for weight in group["params"]]
+                keys = ("params", "weight_decay")
+                self.parts = [
+                    cls(flat, **options),
+                    other([{k: g[k] for k in keys if k in g} for g in rest], fused=True),
+                ]
+
+            def step(self, closure: Any = None) -> None:
+                for part in self.parts:
+                    part.step()
+
+        return Both
+
+    def free(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        optimizer = schedulefree.AdamWScheduleFree(groups, lr=2.5e-3, weight_decay=0.01)
+        optimizer.train()
+        return optimizer
+
+    return {
+        "sgd": {"torch foreach": plain(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, foreach=True)},
+        "adam": {"torch foreach": plain(torch.optim.Adam, foreach=True)},
+        "adamw": {"torch foreach": plain(torch.optim.AdamW, foreach=True)},
+        "lion": {
+            "pytorch-optimizer": plain(pytorch_optimizer.Lion, foreach=False, weight_decay=0.03),
+            "pytorch-optimizer foreach": plain(pytorch_optimizer.Lion, foreach=True, weight_decay=0.03),
+        },
+        "adafactor": {
+            "transformers": plain(
+                transformers.Adafactor, lr=0.01, scale_parameter=True, relative_step=False, warmup_init=False
+            ),
+            "torch": plain(torch.optim.Adafactor),
+            "torch foreach": plain(torch.optim.Adafactor, foreach=True),
+        },
+        "muon": {"torch (and AdamW fused)": hidden(torch.optim.Muon, torch.optim.AdamW)},
+        "adamw_8bit": {"bitsandbytes": plain(bitsandbytes.optim.AdamW8bit)},
+        "schedule_free": {"schedulefree": free},
+    }
+
+
+def stepper(make: Make, work: str, apart: tuple[str, ...] = ()) -> Callable[[], object]:
+    """A call that takes one step of a fresh model's weights, whose gradients stay."""
+    groups = param_groups(model(work), decays=True, apart=apart)
+    for group in groups:
+        for weight in group["params"]:
+            weight.grad = torch.randn_like(weight) * 0.01
+    return make(groups).step
+
+
+def measure(calls: dict[str, Callable[[], object]], work: str) -> dict[str, float]:
+    """Milliseconds of this process's time a call, in turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(TURNS[work]):
+        for name, call in calls.items():
+            started = time.process_time()
+            for _ in range(REPEATS[work]):
+                call()
+            times[name].append((time.process_time() - started) / REPEATS[work] * 1000)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def main() -> None:
+    chosen = sys.argv[1] if len(sys.argv) > 1 else "all"
+    torch.set_num_threads(1)
+    theirs = rivals()
+    for work in ("large", "small") if chosen == "all" else (chosen,):
+        count = sum(parameter.numel() for parameter in model(work).parameters())
+        print(f"\n{work}: {count / 1e6:.2f} M weights\n")
+        print("| optimizer | x AdamW(fused) | the best library, x AdamW(fused) | ours / best |")
+        print("|---|---|---|---|")
+        for entry in sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")):
+            make, apart = ours(entry)
+            calls = {"adamw fused": stepper(ours("adamw")[0], work), "ours": stepper(make, work, apart)}
+            roles = ("matrix",) if entry == "muon" else ()
+            calls |= {name: stepper(other, work, roles) for name, other in theirs[entry].items()}
+            found = measure(calls, work)
+            base = found.pop("adamw fused")
+            own = found.pop("ours")
+            best = min(found, key=found.__getitem__)
+            print(
+                f"| {entry} | {own / base:.2f} | {found[best] / base:.2f} ({best}) | {own / found[best]:.2f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
