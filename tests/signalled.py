@@ -17,12 +17,18 @@ TRUST = {"LAUNCHER_TRUST": "tests.signalled.*"}
 
 
 class Signalled(ImageClassification):
-    """The signal `name` comes `at` data, model, step, evaluation or export, once: then the file `mark` is there."""
+    """The signal `name` comes `at` data, model, step, evaluation or export, once: then the file `mark` is there.
 
-    def __init__(self, *args: Any, at: str, mark: str, name: str = "SIGTERM", **kwargs: Any) -> None:
+    A step and an evaluation are those after `num_batches` training batches: past the first evaluation.
+    """
+
+    def __init__(
+        self, *args: Any, at: str, mark: str, name: str = "SIGTERM", num_batches: int = 25, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.at, self.mark, self.number = at, Path(mark), getattr(signal, name)
-        self.steps = 0
+        self.num_batches = num_batches
+        self.batches = 0
 
     def now(self, at: str) -> None:
         """Send the signal if this is the moment."""
@@ -39,8 +45,8 @@ class Signalled(ImageClassification):
         return super().model()
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
-        self.steps += model.training
-        if self.steps >= 25:  # after the first evaluation
+        self.batches += model.training
+        if self.batches >= self.num_batches:
             self.now("step" if model.training else "evaluation")
         return super().forward(model, batch)
 

@@ -51,7 +51,7 @@ class Adafactor(GroupOptimizer):
         fresh = group["steps"] ** -group["decay_rate"]  # 1 - beta2
         rate = min(group["lr"], group["steps"] ** -0.5)
         for weight in weights:
-            step = _rms(weight).clamp_(min=group["eps"][1]).mul_(-rate) if group["scale_parameter"] else -rate
+            step = _rms(weight).clamp(min=group["eps"][1]) * -rate if group["scale_parameter"] else -rate
             if group["weight_decay"]:
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
             move = _move_matrix if weight.ndim > 1 else _move_vector
@@ -67,11 +67,11 @@ def _move_matrix(
     if not state:
         state["row"], state["column"] = gradient.new_zeros(len(gradient)), gradient.new_zeros(gradient.shape[1])
     square = gradient * gradient
-    row = state["row"].lerp_(square.mean(dim=1).add_(eps), fresh)
-    column = state["column"].lerp_(square.mean(dim=0).add_(eps), fresh)
-    left, right = (row / row.mean()).rsqrt_(), column.rsqrt()  # update = left * gradient * right
-    size = ((left * left).dot(square @ (right * right)) / square.numel()).sqrt_()
-    left *= step / (size / clip).clamp_(min=1.0)
+    row = state["row"].lerp_(square.mean(dim=1) + eps, fresh)
+    column = state["column"].lerp_(square.mean(dim=0) + eps, fresh)
+    left, right = (row / row.mean()).rsqrt(), column.rsqrt()  # update = left * gradient * right
+    size = ((left * left).dot(square @ (right * right)) / square.numel()).sqrt()
+    left = left * (step / (size / clip).clamp(min=1.0))
     scaled = torch.mul(gradient, left.unsqueeze(1), out=square)
     if weight.ndim == 2 and weight.dtype == scaled.dtype:
         weight.addcmul_(scaled, right)
@@ -88,7 +88,7 @@ def _move_vector(
         state["square"] = torch.zeros_like(gradient)
     square = state["square"].lerp_(gradient.square().add_(eps), fresh)
     update = square.rsqrt().mul_(gradient)
-    weight.add_(update.mul_(step / (_rms(update) / clip).clamp_(min=1.0)))
+    weight.add_(update.mul_(step / (_rms(update) / clip).clamp(min=1.0)))
 
 
 def _wide(tensor: Tensor) -> Tensor:

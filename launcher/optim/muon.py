@@ -138,7 +138,7 @@ def orthogonalize(matrices: Tensor, num_iterations: int = 5) -> Tensor:
     if is_tall:
         x = x.mT  # the product of the iteration is then the smaller square
     add_product = torch.addmm if x.ndim == 2 else torch.baddbmm  # the first is faster where there is one
-    x.div_(torch.linalg.matrix_norm(x, keepdim=True).clamp_(min=1e-7))
+    x.div_(torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7))
     for _ in range(num_iterations):
         gram = x @ x.mT
         x = add_product(x, add_product(gram, gram, gram, beta=b, alpha=c), x, beta=a)

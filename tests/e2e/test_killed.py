@@ -126,8 +126,9 @@ def test_killed_at_random_instants_of_one_life(launch: Launch, memory: Path, ima
         began = (folder / "config.yaml").exists()
         return launch.start(*([f"resume={folder}"] if began else [*words, f"hydra.run.dir={folder}"]), env=ENV)
 
-    for _ in range(KILLS_AT_START):  # composition, imports, the first data, the first steps
-        kills += kill_when(start(), lambda: True, numbers.uniform(0, 1.2))
+    for number in range(KILLS_AT_START):  # composition, imports, the first data, the first steps
+        moment = time.monotonic() + numbers.uniform(0, 1.2)
+        kills += kill_when(start(), lambda: time.monotonic() > moment or reached(folder) >= 6 * (number + 1))
     steps = []
     for _ in range(KILLS_IN_THE_LOOP):  # mid-step, mid-evaluation, mid-checkpoint
         goal = reached(folder) + numbers.randrange(1, 6)
