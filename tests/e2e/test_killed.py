@@ -127,8 +127,8 @@ def test_killed_at_random_instants_of_one_life(launch: Launch, memory: Path, ima
         return launch.start(*([f"resume={folder}"] if began else [*words, f"hydra.run.dir={folder}"]), env=ENV)
 
     for number in range(KILLS_AT_START):  # composition, imports, the first data, the first steps
-        moment = time.monotonic() + numbers.uniform(0, 1.2)
-        kills += kill_when(start(), lambda: time.monotonic() > moment or reached(folder) >= 6 * (number + 1))
+        running, moment, goal = start(), time.monotonic() + numbers.uniform(0, 1.2), 6 * (number + 1)
+        kills += kill_when(running, lambda m=moment, g=goal: time.monotonic() > m or reached(folder) >= g)
     steps = []
     for _ in range(KILLS_IN_THE_LOOP):  # mid-step, mid-evaluation, mid-checkpoint
         goal = reached(folder) + numbers.randrange(1, 6)
