@@ -139,18 +139,22 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
         batch_size=settings.batch_size,
         accumulate=settings.accumulate,
         seed=config.seed,
-        rank=parallel.rank,
-        world_size=parallel.world_size,
+        rank=parallel.data_rank,
+        world_size=parallel.num_data_ranks,
         num_workers=choose_workers(train, parallel.world_size) if workers is None else workers,
         pin_memory=on_gpu if config.loading.pin_memory is None else config.loading.pin_memory,
         prefetch=config.loading.prefetch,
     )
-    size = settings.eval_batch_size or max(256, settings.batch_size // parallel.world_size)
+    size = settings.eval_batch_size or max(256, settings.batch_size // parallel.num_data_ranks)
     limit = size if debug.one_batch else None
     held_out = None
     if val is not None:
         held_out = EvalBatches(
-            _near(val, parallel), batch_size=size, rank=parallel.rank, world_size=parallel.world_size, limit=limit
+            _near(val, parallel),
+            batch_size=size,
+            rank=parallel.data_rank,
+            world_size=parallel.num_data_ranks,
+            limit=limit,
         )
     return Loaders(batches, held_out)
 

@@ -95,7 +95,7 @@ class Console:
         """What is about to run. Any key may be missing or None, and keys that are not known are shown as they are.
 
         Known: name, task, model, parameters, trainable_parameters, data, train_samples, val_samples, device, ranks,
-        precision, steps, epochs, batch_size, resumed_from (a step), seed, folder.
+        precision, engine (what works between the ranks), steps, epochs, batch_size, resumed_from (a step), seed, folder.
         """
         self._draw(lambda surface: surface.table(header_rows(facts)))
 

@@ -87,7 +87,7 @@ def find(config: DictConfig, folder: Path, console: Console) -> float:
             raise ConfigError(
                 f"{type(model).__name__} has no learning rate: a range test is of models that torch trains"
             )
-        seed_everything(config.seed, parallel.rank, config.deterministic)
+        seed_everything(config.seed, parallel.data_rank, config.deterministic)
         run = build_run(start, folder, task, data, model, parallel, console.warning, Interrupt())
         found = range_test(
             run, settings.min_lr, settings.max_lr, settings.num_steps, settings.smoothing, settings.divergence

@@ -54,6 +54,7 @@ def header_rows(facts: dict[str, Any]) -> Rows:
             ),
         ),
         ("device", _joined(take("device"), take_things("ranks", "rank"), take("precision"))),
+        ("parallel", take("engine")),
         (
             "length",
             _joined(

@@ -62,7 +62,7 @@ def work(config: DictConfig, folder: Path, resume: bool, console: Console, inter
             console.warning(leak)
         torch.manual_seed(derive(config.seed, "init"))
         model = task.model()
-        seed_everything(config.seed, parallel.rank, config.deterministic)
+        seed_everything(config.seed, parallel.data_rank, config.deterministic)
         if isinstance(model, nn.Module):
             return _fit_module(config, folder, resume, console, interrupt, task, data, model, parallel)
         return _fit_estimator(config, folder, console, interrupt, task, data, model)
@@ -110,6 +110,7 @@ def _fit_module(
         | {
             "device": str(parallel.device),
             "ranks": parallel.world_size,
+            "engine": parallel.engine,
             "precision": str(parallel.precision.dtype).removeprefix("torch."),
             "steps": plan.total_steps,
             "epochs": None if plan.total_steps is None else plan.total_steps / plan.steps_per_epoch,

@@ -90,7 +90,7 @@ class Supervised:
 
             asked = interrupt.signal is not None or (deadline is not None and deadline.due())
             if counts_tokens:
-                progress.tokens += sum(task.tokens(batch) or 0 for batch in micro) * parallel.world_size
+                progress.tokens += sum(task.tokens(batch) or 0 for batch in micro) * parallel.num_data_ranks
             if not alone:
                 asked = parallel.agree(asked)
             if asked or step >= event or run.stop is not None:

@@ -34,8 +34,17 @@ class Parallel:
         self.device = device
         self.rank = rank
         self.world_size = world_size
+        self.data_rank, self.num_data_ranks = rank, world_size
+        """Which share of a step's samples this rank takes, of how many; ranks that split a model take the same one."""
+        self.data_group: Any = None
+        """The process group of the ranks with other shares; None is all ranks."""
         self.scaler = precision.scaler(device)
         self._started: tuple[tuple[float, torch.dtype], Tensor] | None = None
+
+    @property
+    def engine(self) -> str | None:
+        """What does the work between ranks, for the header; None where there is nothing to say."""
+        return None
 
     @property
     def is_main(self) -> bool:
@@ -70,7 +79,7 @@ class Parallel:
         (tokens that count, known only from the data), the gradients are rescaled once, at the end.
         """
         model, task, precision = run.main.model, run.task, self.precision
-        rows = run.loaders.train.batch_size // self.world_size
+        rows = run.loaders.train.batch_size // self.num_data_ranks
         divisor: float = 0.0
         total: Tensor | None = None
         weight: int | Tensor = 0
@@ -94,9 +103,9 @@ class Parallel:
         assert total is not None
         whole = self.sum(weight)
         if isinstance(whole, Tensor):  # a step in which nothing counts moves nothing
-            torch._foreach_mul_(self.gradients(run), torch.where(whole > 0, divisor * self.world_size / whole, 0.0))
-        elif whole != divisor * self.world_size:
-            torch._foreach_mul_(self.gradients(run), divisor * self.world_size / whole)
+            torch._foreach_mul_(self.gradients(run), torch.where(whole > 0, divisor * self.num_data_ranks / whole, 0.0))
+        elif whole != divisor * self.num_data_ranks:
+            torch._foreach_mul_(self.gradients(run), divisor * self.num_data_ranks / whole)
         return total, weight
 
     def _share(self, total: Tensor, divisor: float) -> Tensor:

@@ -1,0 +1,78 @@
+"""What every strategy of several processes shares: the process group, and what ranks tell each other between steps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from torch import Tensor
+
+from launcher.precision import Precision
+
+from .base import Parallel
+
+
+class Distributed(Parallel):
+    """A rank of `num_processes`, each with a device: NCCL between GPUs, gloo between CPUs.
+
+    `timeout_s` ends a collective that some rank never joins. With one process nothing is exchanged.
+    """
+
+    def __init__(
+        self, precision: Precision, device: str = "auto", num_processes: int = 2, timeout_s: float = 600
+    ) -> None:
+        on_cpu = device == "cpu" or not torch.cuda.is_available()
+        process_group = InitProcessGroupKwargs(backend="gloo" if on_cpu else None, timeout=timedelta(seconds=timeout_s))
+        self.accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[process_group] if num_processes > 1 else [])
+        super().__init__(
+            precision, self.accelerator.device, self.accelerator.process_index, self.accelerator.num_processes
+        )
+        self._flag: tuple[Any, Tensor] | None = None
+
+    def sum(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value * self.num_data_ranks
+        total = value.to(self.device, copy=True)
+        if self.num_data_ranks > 1:
+            dist.all_reduce(total, group=self.data_group)
+        return total
+
+    def mean(self, value: Tensor) -> Tensor:
+        total: Tensor = self.sum(value)
+        return total / self.num_data_ranks
+
+    def max(self, value: float) -> float:
+        if self.world_size == 1:
+            return value
+        largest = torch.tensor(value, dtype=torch.float64, device=self.device)
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+        return float(largest)
+
+    def agree(self, flag: bool) -> bool:
+        """One step late, so that the collective runs beside the computation and nobody waits for it."""
+        said = False
+        if self._flag is not None:
+            work, tensor = self._flag
+            work.wait()
+            said = bool(tensor.item())
+        fresh = torch.tensor(float(flag), device=self.device)
+        self._flag = (dist.all_reduce(fresh, op=dist.ReduceOp.MAX, async_op=True), fresh)
+        return said
+
+    def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        if self.world_size == 1:
+            return [state]
+        states: list[dict[str, Any]] = [{} for _ in range(self.world_size)]
+        dist.all_gather_object(states, state)
+        return states
+
+    def barrier(self) -> None:
+        if self.world_size > 1:
+            dist.barrier()
+
+    def close(self) -> None:
+        self.accelerator.end_training()
