@@ -2,6 +2,7 @@
 
     python benchmarks/optimizers.py [large|small|all]
 
+`bytes` are those of the optimizer's state for each weight of the model, with all its biases, norms and embeddings.
 `large` are the tensors of a transformer with 23 M weights, `small` those of one with 0.1 M. All take turns in one
 process; the numbers are medians of the process's own time on one thread, and what counts is their ratio: other work on
 the machine slows all of them.
@@ -108,6 +109,21 @@ def stepper(make: Make, work: str, apart: tuple[str, ...] = ()) -> Callable[[], 
     return make(groups).step
 
 
+def state_bytes(make: Make, work: str, apart: tuple[str, ...]) -> float:
+    """Of state a weight, after a step."""
+    step = stepper(make, work, apart)
+    step()
+    optimizer = step.__self__  # type: ignore[attr-defined]  # a bound method
+    weights = sum(weight.numel() for group in optimizer.param_groups for weight in group["params"])
+    tensors = [
+        tensor
+        for state in optimizer.state.values()
+        for name, tensor in state.items()
+        if isinstance(tensor, torch.Tensor) and not name.startswith("qmap")  # a table that all weights share
+    ]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / weights
+
+
 def measure(calls: dict[str, Callable[[], object]], work: str) -> dict[str, float]:
     """Milliseconds of this process's time a call, in turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -129,8 +145,8 @@ def main() -> None:
     for work in ("large", "small") if chosen == "all" else (chosen,):
         count = sum(parameter.numel() for parameter in model(work).parameters())
         print(f"\n{work}: {count / 1e6:.2f} M weights\n")
-        print("| optimizer | x AdamW(fused) | the best library, x AdamW(fused) | ours / best |")
-        print("|---|---|---|---|")
+        print("| optimizer | bytes | x AdamW(fused) | the best library, x AdamW(fused) | ours / best |")
+        print("|---|---|---|---|---|")
         for entry in sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")):
             make, apart = ours(entry)
             calls = {"adamw fused": stepper(ours("adamw")[0], work), "ours": stepper(make, work, apart)}
@@ -141,7 +157,7 @@ def main() -> None:
             own = found.pop("ours")
             best = min(found, key=found.__getitem__)
             print(
-                f"| {entry} | {own / base:.2f} | {found[best] / base:.2f} ({best}) | {own / found[best]:.2f} |",
+                f"| `{entry}` | {state_bytes(make, work, apart):.2f} | {own / base:.2f} | {found[best] / base:.2f} ({best}) | {own / found[best]:.2f} |",
                 flush=True,
             )
 

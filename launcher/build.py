@@ -184,14 +184,16 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
         lengths.append(max(1, round(settings.max_epochs * steps_per_epoch)))
     if settings.max_steps is not None:
         lengths.append(settings.max_steps)
+    total = 1 if config.debug.one_batch else min(lengths, default=None)
     return Plan(
-        total_steps=1 if config.debug.one_batch else min(lengths, default=None),
+        total_steps=total,
         steps_per_epoch=steps_per_epoch,
         log_every=interval(settings.log_every, steps_per_epoch),
         eval_every=interval(settings.eval_every, steps_per_epoch),
         checkpoint_every=interval("1epoch" if auto else settings.checkpoint_every, steps_per_epoch),
         checkpoint_seconds=AUTO_SECONDS if auto else 0.0,
         max_time=duration(settings.max_time),
+        counted_by="one_batch" if config.debug.one_batch else "max_steps" if total == settings.max_steps else "max_epochs",
     )
 
 

@@ -46,13 +46,14 @@ def _parts(config: dict[str, Any], task: Signature, model: Signature, where: Whe
         )
 
     missing = [name for name in model.required if name not in config["model"] and name not in provided]
+    problem = config["data"].get("problem")
     if model.facts.get("estimator"):
         if not task.facts.get("estimators"):
-            yield f"model: {target} is a scikit-learn estimator, and {named} trains torch modules. Of conf/model these fit: {_entries('model', fit_model)}"
+            yield f"model: {target} is a scikit-learn estimator, and {named} trains torch modules. Of conf/model these fit: {_entries('model', fit_model, problem)}"
         if config["parallel"].get("num_processes", 1) != 1:
             yield f"{where('parallel.num_processes')}: {target} is fitted in one process; parallel=single does that"
     elif missing:
-        yield f"model: {target} needs {', '.join(missing)}, which {named} does not provide. Of conf/model these fit: {_entries('model', fit_model)}"
+        yield f"model: {target} needs {', '.join(missing)}, which {named} does not provide. Of conf/model these fit: {_entries('model', fit_model, problem)}"
 
 
 def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where: Where) -> Iterator[str]:
@@ -85,8 +86,8 @@ def _name(target: str) -> str:
     return target.rpartition(".")[2]
 
 
-def _entries(group: str, fit: Callable[[Signature, dict[str, Any]], bool]) -> str:
-    """The shipped entries of a group that fit, by name."""
+def _entries(group: str, fit: Callable[[Signature, dict[str, Any]], bool], problem: str | None = None) -> str:
+    """The shipped entries of a group that fit, by name; of those that follow the data's problem, for that one."""
     import yaml
 
     from .resolvers import alternatives
@@ -96,7 +97,8 @@ def _entries(group: str, fit: Callable[[Signature, dict[str, Any]], bool]) -> st
         content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         node: dict[str, Any] = content.get(group, content)  # a task's file sets other keys beside
         if any(
-            target in table() and fit(table()[target], node) for target in alternatives(str(node.get("_target_", "")))
+            target in table() and fit(table()[target], node)
+            for target in alternatives(str(node.get("_target_", "")), problem)
         ):
             found.append(path.stem)
     return ", ".join(found) or "none"
@@ -104,6 +106,9 @@ def _entries(group: str, fit: Callable[[Signature, dict[str, Any]], bool]) -> st
 
 def _metrics(config: dict[str, Any], task: Signature, estimator: bool, where: Where) -> Iterator[str]:
     known = task.facts.get("metric_names", ["loss"])
+    unsure = estimator and _unsure(config["model"])
+    if unsure:
+        known = [name for name in known if name not in task.facts.get("probable_metrics", ())]
     names = [f"val/{name}" for name in known] + ([f"train/{name}" for name in known] if estimator else ["train/loss"])
     asked = [("objective.metric", config["objective"]["metric"])]
     for name, node in (config["stopping"] or {}).items():
@@ -118,7 +123,14 @@ def _metrics(config: dict[str, Any], task: Signature, estimator: bool, where: Wh
     for key, metric in asked:
         if metric not in names:
             near = did_you_mean(metric, names).partition(" There are")[0]
-            yield f"{where(key)}: {_name(config['task']['_target_'])} has no metric {metric!r}.{near} It has: {', '.join(names)}"
+            whose = config["model" if unsure else "task"]["_target_"]
+            yield f"{where(key)}: {_name(whose)} has no metric {metric!r}.{near} It has: {', '.join(names)}"
+
+
+def _unsure(model: dict[str, Any]) -> bool:
+    """Whether an estimator gives no probabilities: as it is made by default, and no option that may change it is set."""
+    facts = signature(model["_target_"]).facts
+    return facts.get("probabilities") is False and not {"probability", "loss"} & set(model)
 
 
 def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:

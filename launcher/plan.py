@@ -47,7 +47,8 @@ def act(config: DictConfig) -> int:
     for line in drawn(rates, sys.stdout.encoding or "ascii"):
         console.message(line)
     if picture_file is not None:
-        Path(picture_file).write_text(picture([Series("learning rate", list(enumerate(rates)))], "step"), "utf-8")
+        line = Series("learning rate", list(enumerate(rates)))
+        Path(picture_file).write_text(picture([line], "step", log_up=False), "utf-8")
         console.message(f"drawn: {picture_file}")
     return DONE
 
@@ -87,7 +88,8 @@ def _rate(config: DictConfig, plan: Plan) -> dict[str, Any]:
     if "metric" in node:
         said += f"; times {node['factor']:g} after {node['patience']} evaluations without a better {node['metric']}"
     steps = found.settings.get("warmup_steps", found.warmup_steps)
-    share = f"{steps / plan.total_steps:.0%} of the run, {found.warmup_shape}"
+    shape = node.get("shape", found.warmup_shape) if "warmup_steps" in found.settings else found.warmup_shape
+    share = f"{steps / plan.total_steps:.0%} of the run, {shape}"
     return {"rate": said, "warm-up": f"{things(steps, 'step')}, {share}" if steps else "none"}
 
 

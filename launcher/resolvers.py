@@ -42,12 +42,13 @@ def by_problem(problem: str | None, classification: str | None, regression: str 
     )
 
 
-def alternatives(text: str) -> tuple[str, ...]:
-    """All that a value may become: the choices of a `${by_problem:…}`, or the value itself."""
+def alternatives(text: str, problem: str | None = None) -> tuple[str, ...]:
+    """All that a value may become, for one problem or for any: the choices of a `${by_problem:…}`, or the value itself."""
     match = _CALL.fullmatch(text.strip())
     if match is None:
         return (text,)
-    return tuple(choice for choice in _choices(match) if choice is not None)
+    choices = dict(zip(PROBLEMS, _choices(match), strict=True))
+    return tuple(choice for each, choice in choices.items() if choice is not None and problem in (None, each))
 
 
 def refusal(error: Exception) -> str | None:

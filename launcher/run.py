@@ -84,6 +84,7 @@ class Plan:
     checkpoint_seconds: float  # how old the last one is at least, for one that only `checkpoint_every` asks for
     max_time: float | None  # seconds of training, with the evaluation, the checkpoint and the export at its end
     limited_by: str = "max_time"  # the reason to stop once that is over
+    counted_by: str = "max_epochs"  # the reason to end at `total_steps`
 
 
 @dataclass

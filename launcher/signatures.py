@@ -27,7 +27,7 @@ from .errors import ConfigError, did_you_mean
 TABLE = Path(__file__).with_suffix(".json")
 FACTS = (
     "kinds", "kind", "provides", "metric_names", "estimators", "packages",
-    "needs", "needs_task", "needs_model", "capabilities", "offers", "limits_time",
+    "needs", "needs_task", "needs_model", "capabilities", "offers", "limits_time", "probable_metrics",
 )  # fmt: skip
 """Class attributes that say what goes with what."""
 
@@ -114,6 +114,8 @@ def read_signature(target: Any) -> Signature:
     }
     if _is_estimator(target):
         result.facts["estimator"] = True
+        if not result.required and any(base.__name__ == "ClassifierMixin" for base in target.__mro__):
+            result.facts["probabilities"] = hasattr(target(), "predict_proba")  # may depend on its arguments
     return result
 
 

@@ -186,10 +186,9 @@ def _state_of(run: Run) -> dict[str, Any]:
     """What a run can say of itself at any time: where it stands and how good it was at its best."""
     name, direction = run.objective
     status = {None: "completed", "max_time": "completed", "preempted": "preempted", "pruned": "pruned"}
-    length = "max_steps" if run.plan.total_steps == run.settings.max_steps else "max_epochs"
     return {
         "status": status.get(run.stop, "stopped"),
-        "reason": run.stop or length,
+        "reason": run.stop or run.plan.counted_by,
         "objective": {
             "name": name,
             "value": run.metrics.get(name) if run.best.value is None else run.best.value,

@@ -180,6 +180,8 @@ class TabularClassification(Tabular):
     """A class from a row. The loss is the cross-entropy; an estimator that gives no probabilities has none."""
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
+    probable_metrics: ClassVar[tuple[str, ...]] = ("loss", "ece")
+    """Those of probabilities."""
     offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "mixing"})
     problem: ClassVar[str] = "classification"
 

@@ -48,6 +48,12 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     assert [path for path in sorted(named - made) if not (ROOT / path).exists()] == []
 
 
+@pytest.mark.parametrize(("group", "page"), [("optimizer", "optimizers"), ("scheduler", "schedules")])
+def test_every_entry_has_its_section(group: str, page: str) -> None:
+    entries = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+    assert sorted(entries - set(re.findall(r"^## (\w+)$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE))) == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_targets_of_make_exist(page: Path) -> None:
     rules = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))

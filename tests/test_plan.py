@@ -72,7 +72,7 @@ def test_the_action_prints_and_leaves_no_folder(launch: Launch, tmp_path: Path) 
     outcome = launch("action=plan", "scheduler=onecycle", "training.max_epochs=5", "plan.picture=curve.svg")
     assert outcome.returncode == 0, outcome.stderr
     assert "220 steps, 5 epochs" in outcome.stdout
-    assert "66 steps, 30% of the run" in outcome.stdout
+    assert "66 steps, 30% of the run, cosine" in outcome.stdout
     assert outcome.stdout.count("│") == LINES
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["curve.svg"]
     root = ElementTree.parse(tmp_path / "curve.svg").getroot()

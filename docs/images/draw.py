@@ -1,4 +1,4 @@
-"""Draws the pictures of the pages: `python docs/images/draw.py`. They are committed; a test holds them to the code."""
+"""Draws the pictures of the pages: `python docs/images/draw.py`. They are committed; `tests/schedule` holds them to the code."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from launcher.report.picture import picture
 from launcher.run import Plan
 
 FOLDER = Path(__file__).parent
-STEPS, EPOCH = 200, 20
+STEPS, EPOCH = 200, 10
 
 
 def rates(name: str, **settings: object) -> list[float]:
-    """A schedule's curve as a share of `optimizer.lr`, over ten epochs of 20 steps with an evaluation each."""
+    """A schedule's curve as a share of `optimizer.lr`, over 20 epochs of ten steps with an evaluation each."""
     objective = {"metric": "val/loss", "direction": "minimize"}
     node = {"objective": objective, "scheduler": OmegaConf.load(CONF / "scheduler" / f"{name}.yaml")}
     config = OmegaConf.create(node)
@@ -43,18 +43,20 @@ def schedule(name: str, **variants: dict[str, object]) -> str:
         f"scheduler={name}": {},
         **{f"scheduler.{key.replace('__', '=')}".replace("0_", "0."): value for key, value in variants.items()},
     }
-    return picture([Series(said, list(enumerate(rates(name, **settings)))) for said, settings in lines.items()], "step")
+    return drawn({said: rates(name, **settings) for said, settings in lines.items()})
+
+
+def drawn(curves: dict[str, list[float]]) -> str:
+    """Curves by their names."""
+    return picture([Series(said, list(enumerate(rates))) for said, rates in curves.items()], "step", log_up=False)
 
 
 PICTURES: dict[str, Callable[[], str]] = {
-    "warmup": lambda: picture(
-        [
-            Series(
-                f"scheduler.warmup_shape={shape}", list(enumerate(rates("constant", warmup=0.25, warmup_shape=shape)))
-            )
+    "warmup": lambda: drawn(
+        {
+            f"scheduler.warmup_shape={shape}": rates("constant", warmup=0.25, warmup_shape=shape)
             for shape in ("linear", "cosine")
-        ],
-        "step",
+        }
     ),
     "constant": lambda: schedule("constant", warmup__0_1={"warmup": 0.1}),
     "step": lambda: schedule("step", gamma__0_5={"gamma": 0.5}),
@@ -65,7 +67,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "cyclic": lambda: schedule("cyclic", mode__triangular={"mode": "triangular"}),
     "onecycle": lambda: schedule("onecycle", shape__linear={"shape": "linear"}),
     "plateau": lambda: schedule("plateau", patience__2={"patience": 2}),
-    "cosine_restarts": lambda: schedule("cosine_restarts"),
+    "cosine_restarts": lambda: schedule("cosine_restarts", T_mult__1={"T_mult": 1}),
     "wsd": lambda: schedule("wsd", shape__linear={"shape": "linear"}),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,28 +51,50 @@ class Adafactor(GroupOptimizer):
         group["steps"] += 1
         fresh = group["steps"] ** -group["decay_rate"]  # 1 - beta2
         rate = min(group["lr"], group["steps"] ** -0.5)
-        for weight in weights:
-            step = _rms(weight).clamp(min=group["eps"][1]) * -rate if group["scale_parameter"] else -rate
-            if group["weight_decay"]:
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-            move = _move_matrix if weight.ndim > 1 else _move_vector
-            move(weight, self.state[weight], step, fresh, group["eps"][0], group["clip_threshold"])
+        sizes = _rms(weights)
+        steps = (sizes.clamp_(min=group["eps"][1]) if group["scale_parameter"] else torch.ones_like(sizes)) * -rate
+        if group["weight_decay"]:
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+        eps, clip = group["eps"][0], group["clip_threshold"]
+        vectors: list[tuple[Tensor, Tensor]] = []
+        for weight, step in zip(weights, steps.unbind(), strict=True):
+            if weight.ndim > 1:
+                _move_matrix(weight, self.state[weight], step, fresh, eps, clip)
+            else:
+                vectors.append((weight, step))
+        if vectors:
+            alone, each = zip(*vectors, strict=True)
+            self._move_vectors(list(alone), torch.stack(each), fresh, eps, clip)
+
+    def _move_vectors(self, weights: list[Tensor], steps: Tensor, fresh: float, eps: float, clip: float) -> None:
+        """All at once: there are many, and each is so small that the calls would cost more than the arithmetic."""
+        gradients: list[Tensor] = [_wide(weight.grad) for weight in weights if weight.grad is not None]
+        states = [self.state[weight] for weight in weights]
+        for gradient, state in zip(gradients, states, strict=True):
+            if not state:
+                state["square"] = torch.zeros_like(gradient)
+        squares = [state["square"] for state in states]
+        seen = torch._foreach_mul(gradients, gradients)
+        torch._foreach_add_(seen, eps)
+        torch._foreach_lerp_(squares, seen, fresh)
+        updates = torch._foreach_rsqrt(squares)
+        torch._foreach_mul_(updates, gradients)
+        torch._foreach_mul_(updates, (steps / (_rms(updates) / clip).clamp_(min=1.0)).unbind())
+        torch._foreach_add_(weights, updates)
 
 
-def _move_matrix(
-    weight: Tensor, state: dict[str, Any], step: Tensor | float, fresh: float, eps: float, clip: float
-) -> None:
+def _move_matrix(weight: Tensor, state: dict[str, Any], step: Tensor, fresh: float, eps: float, clip: float) -> None:
     """Neither the second moment nor the update is ever formed: what is asked of them follows from their factors."""
     assert weight.grad is not None
     gradient = _wide(weight.grad).flatten(1)  # n, m
     if not state:
         state["row"], state["column"] = gradient.new_zeros(len(gradient)), gradient.new_zeros(gradient.shape[1])
     square = gradient * gradient
-    row = state["row"].lerp_(square.mean(dim=1) + eps, fresh)
-    column = state["column"].lerp_(square.mean(dim=0) + eps, fresh)
-    left, right = (row / row.mean()).rsqrt(), column.rsqrt()  # update = left * gradient * right
-    size = ((left * left).dot(square @ (right * right)) / square.numel()).sqrt()
-    left = left * (step / (size / clip).clamp(min=1.0))
+    row = state["row"].lerp_(square.mean(dim=1).add_(eps), fresh)
+    column = state["column"].lerp_(square.mean(dim=0).add_(eps), fresh)
+    left, right = (row / row.mean()).rsqrt_(), column.rsqrt()  # update = left * gradient * right
+    size = ((left * left).dot(square @ (right * right)) / (square.numel() * clip * clip)).sqrt_()
+    left.mul_(step / size.clamp_(min=1.0))
     scaled = torch.mul(gradient, left.unsqueeze(1), out=square)
     if weight.ndim == 2 and weight.dtype == scaled.dtype:
         weight.addcmul_(scaled, right)
@@ -79,24 +102,13 @@ def _move_matrix(
         weight.add_(scaled.mul_(right).view_as(weight))
 
 
-def _move_vector(
-    weight: Tensor, state: dict[str, Any], step: Tensor | float, fresh: float, eps: float, clip: float
-) -> None:
-    assert weight.grad is not None
-    gradient = _wide(weight.grad)
-    if not state:
-        state["square"] = torch.zeros_like(gradient)
-    square = state["square"].lerp_(gradient.square().add_(eps), fresh)
-    update = square.rsqrt().mul_(gradient)
-    weight.add_(update.mul_(step / (_rms(update) / clip).clamp(min=1.0)))
-
-
 def _wide(tensor: Tensor) -> Tensor:
     """At least float32: a second moment of bfloat16 would not move by a part in a thousand."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
-def _rms(tensor: Tensor) -> Tensor:
-    """The root of the mean square, a scalar tensor of at least float32."""
-    size: Tensor = torch.linalg.vector_norm(_wide(tensor)) * tensor.numel() ** -0.5
-    return size
+def _rms(tensors: Sequence[Tensor]) -> Tensor:
+    """The root of the mean square of each, at least float32, shape [tensors]."""
+    norms = torch._foreach_norm([_wide(tensor) for tensor in tensors])
+    shares = [tensor.numel() ** -0.5 for tensor in tensors]
+    return torch.stack(norms).mul_(torch.tensor(shares, dtype=norms[0].dtype, device=norms[0].device))

@@ -29,17 +29,22 @@ class Series:
 
 
 def chart(
-    series: Sequence[Series], mark: Point | None = None, *, mark_title: str | None = None, log_across: bool = False
+    series: Sequence[Series],
+    mark: Point | None = None,
+    *,
+    mark_title: str | None = None,
+    log_across: bool = False,
+    log_up: bool = True,
 ) -> str:
     """One drawing of up to six lines over the same axes; `mark` puts a dot on a point worth seeing.
 
-    The vertical axis is logarithmic where the values are positive and spread over a factor of more than 50, the
-    horizontal one (steps, else) with `log_across`.
+    The vertical axis is logarithmic where the values are positive and spread over a factor of more than 50, unless
+    `log_up` is false; the horizontal one (steps, else) with `log_across`.
     """
     finite = [(x, y) for line in series for x, y in line.points if math.isfinite(y)]
     if not finite:
         return '<p class="faint">no finite values</p>'
-    is_log = min(y for _, y in finite) > 0 and max(y for _, y in finite) > 50 * min(y for _, y in finite)
+    is_log = log_up and min(y for _, y in finite) > 0 and max(y for _, y in finite) > 50 * min(y for _, y in finite)
     across = _Axis([x for x, _ in finite], LEFT, WIDTH - RIGHT, is_log=log_across, whole=not log_across)
     up = _Axis([y for _, y in finite], HEIGHT - BOTTOM, TOP, is_log=is_log)
     drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_described(series), quote=True)}">']

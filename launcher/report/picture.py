@@ -17,10 +17,15 @@ STYLE = (
 
 
 def picture(
-    series: Sequence[Series], across: str, mark: Point | None = None, mark_title: str = "", log_across: bool = False
+    series: Sequence[Series],
+    across: str,
+    mark: Point | None = None,
+    mark_title: str = "",
+    log_across: bool = False,
+    log_up: bool = True,
 ) -> str:
-    """The lines with their names, `across` below the horizontal axis and `mark_title` beside the mark."""
-    drawn = chart(series, mark, mark_title=mark_title, log_across=log_across)
+    """The lines with their names, `across` below the horizontal axis and `mark_title` beside the mark; axes as `chart` has them."""
+    drawn = chart(series, mark, mark_title=mark_title, log_across=log_across, log_up=log_up)
     middle = (LEFT + WIDTH - RIGHT) / 2
     extra = [f'<text x="{middle:.0f}" y="{HEIGHT + 6}" text-anchor="middle">{escape(across)}</text>']
     names = [

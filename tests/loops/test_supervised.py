@@ -266,7 +266,7 @@ def test_the_learning_rate_of_a_line_is_the_next_steps(tmp_path: Path) -> None:
 
 def test_debug_one_batch(tmp_path: Path) -> None:
     result = fit(tmp_path, "debug=one_batch", "training.eval_batch_size=300")
-    assert (result["steps"], result["status"]) == (1, "completed")
+    assert (result["steps"], result["status"], result["reason"]) == (1, "completed", "one_batch")
     task = build_task(config_of("model=mlp"))
     assert result["metrics"]["val/accuracy"] * 300 == pytest.approx(round(result["metrics"]["val/accuracy"] * 300))
     assert len(task.datasets().val) == 359, "of which 300 were judged"

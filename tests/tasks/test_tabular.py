@@ -20,6 +20,7 @@ from launcher.tasks.data.bundled import Bundled
 from launcher.tasks.data.files import Files
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.tabular import PREPROCESSING, TabularClassification, TabularRegression
+from tests.conftest import Launch
 from tests.tasks.conftest import evaluate, factory, train
 
 
@@ -51,6 +52,15 @@ def estimators(problem: str) -> list[tuple[str, str]]:
 def keywords(entry: str) -> dict[str, Any]:
     node = yaml.safe_load((CONF / "model" / f"{entry}.yaml").read_text())
     return {name: value for name, value in node.items() if not name.startswith("_")}
+
+
+def test_an_entry_for_one_problem_is_no_way_out_of_the_other(launch: Launch) -> None:
+    said = {data: launch("task=tabular", f"data={data}", "model=cnn").stderr for data in ("wine", "diabetes")}
+    for data, entry, other in (("wine", "logistic_regression", "lasso"), ("diabetes", "lasso", "logistic_regression")):
+        listed = said[data].rpartition(": ")[2].strip().split(", ")
+        assert entry in listed
+        assert "mlp" in listed
+        assert other not in listed
 
 
 CASES = [
