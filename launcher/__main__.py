@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(words)
     except LauncherError as error:
-        if wants_traceback(words) and not str(error).startswith("debug="):  # of no such option there is nothing to trace
+        if wants_traceback(words) and not str(error).startswith(
+            "debug="
+        ):  # of no such option there is nothing to trace
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -193,7 +193,11 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
         checkpoint_every=interval("1epoch" if auto else settings.checkpoint_every, steps_per_epoch),
         checkpoint_seconds=AUTO_SECONDS if auto else 0.0,
         max_time=duration(settings.max_time),
-        counted_by="one_batch" if config.debug.one_batch else "max_steps" if total == settings.max_steps else "max_epochs",
+        counted_by="one_batch"
+        if config.debug.one_batch
+        else "max_steps"
+        if total == settings.max_steps
+        else "max_epochs",
     )
 
 

@@ -47,8 +47,8 @@ def act(config: DictConfig) -> int:
     for line in drawn(rates, sys.stdout.encoding or "ascii"):
         console.message(line)
     if picture_file is not None:
-        line = Series("learning rate", list(enumerate(rates)))
-        Path(picture_file).write_text(picture([line], "step", log_up=False), "utf-8")
+        rate = Series("learning rate", list(enumerate(rates)))
+        Path(picture_file).write_text(picture([rate], "step", log_up=False), "utf-8")
         console.message(f"drawn: {picture_file}")
     return DONE
 

@@ -51,7 +51,9 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 @pytest.mark.parametrize(("group", "page"), [("optimizer", "optimizers"), ("scheduler", "schedules")])
 def test_every_entry_has_its_section(group: str, page: str) -> None:
     entries = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
-    assert sorted(entries - set(re.findall(r"^## (\w+)$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE))) == []
+    assert (
+        sorted(entries - set(re.findall(r"^## (\w+)$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE))) == []
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -175,7 +175,7 @@ TOGETHER = [
     Case("data=stdlib_snippets", "data: ImageClassification learns from images, and StdlibSnippets is texts. Of conf/data these fit: <fits data>"),
     Case("model=random_forest", "model: RandomForestClassifier is a scikit-learn estimator, and ImageClassification trains torch modules. Of conf/model these fit: <fits model>"),
     Case("model=llama", "model: llama needs vocab_size, max_length, eos_token_id, which ImageClassification does not provide. Of conf/model these fit: <fits model>"),
-    Case("task=tabular data=wine model=svm objective.metric=val/ece", "objective.metric=val/ece: SVC has no metric 'val/ece'. It has: val/accuracy, val/f1, train/accuracy, train/f1"),
+    Case("task=tabular data=wine model=svm objective.metric=val/ece", "objective.metric=val/ece: SVC has no metric 'val/ece'. Did you mean 'val/f1'? It has: val/accuracy, val/f1, train/accuracy, train/f1"),
     Case("debug=slow", "debug=slow: no such option of the group 'debug'. conf/debug has: <options debug>"),
     Case("action=evaluate", "action=evaluate: of which run? run=<its folder> says so"),
     Case("run=mine", "run=mine: run=<folder> goes with action=evaluate, export or report; to go on training: resume=mine"),
