@@ -18,6 +18,7 @@ PROVIDED: dict[str, frozenset[str]] = {
 """By group; a model is given the facts that its task `provides`, as far as it has parameters of their names."""
 
 CONSUMED: dict[str, frozenset[str]] = {
+    "parallel": frozenset({"max_restarts"}),
     "optimizer": frozenset({"groups"}),
     "scheduler": frozenset({"warmup", "warmup_shape"}),
 }
@@ -79,7 +80,7 @@ RANGES: dict[str, dict[str, str]] = {
         "test_size": "float(0,inf)",
     },
     "procedure": {"confidence": "float(0,1)", "fold": "int[0,inf)", "inner_fold": "int[0,inf)"},
-    "parallel": {"num_processes": "int[1,inf)", "timeout_s": "float(0,inf)"},
+    "parallel": {"num_processes": "int[1,inf)", "timeout_s": "float(0,inf)", "max_restarts": "int[0,inf)"},
     "regularization": {
         "smoothing": "float[0,1)",
         "decay": "float(0,1)",

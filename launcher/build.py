@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from .algorithm import Algorithm, overriding
-from .bindings import ALGORITHM_GROUPS
+from .bindings import ALGORITHM_GROUPS, CONSUMED
 from .checkpoint import Checkpoints
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
 from .errors import ConfigError
@@ -101,7 +101,8 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
 def build_parallel(config: DictConfig) -> Parallel:
     """The strategy, which joins the process group and chooses the device."""
     precision: Precision = instantiate(config.precision)
-    parallel: Parallel = instantiate(config.parallel)(precision)
+    settings = {name: value for name, value in plain_dict(config.parallel).items() if name not in CONSUMED["parallel"]}
+    parallel: Parallel = instantiate(OmegaConf.create(settings))(precision)
     return parallel
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from .errors import FAILED, ConfigError, LauncherError, TrainingError
-from .result import read_result, record_failure
+from .console import Console
+from .errors import FAILED, ConfigError, LauncherError, TrainingError, WorkerLost
+from .folder import remove_leftovers
+from .result import read_result, record_failure, write_result
 from .signals import Interrupt
 
 if TYPE_CHECKING:
@@ -29,12 +31,49 @@ PRELOAD = (
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
-def run_workers(config: DictConfig, folder: Path, resume: bool, interrupt: Interrupt) -> dict[str, Any]:
+LEAVE_S = 3
+"""How long the other workers have to end by themselves once one has failed; then they are killed."""
+
+
+def run_workers(
+    config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt
+) -> dict[str, Any]:
     """Start `parallel.num_processes` workers on the run in `folder`, wait, and return its result.
 
     The worker that failed first is the one whose error is raised: each writes its own, with the time, because a
-    rank that lost its peer fails too and says nothing of why. A signal in `interrupt` is passed on to the workers,
-    which save and leave in their own time; the agent would kill them after half a minute.
+    rank that lost its peer fails too and says nothing of why. Where another start may do better (a worker died, raised
+    or never came to a collective), all of them start again from the last checkpoint, up to `parallel.max_restarts`
+    times. The driver does that itself, with a store of its own for each start: the elastic agent's own restarts
+    meet in the store that the lost workers left.
+    """
+    most, restarts = config.parallel.get("max_restarts", 0), 0
+    while True:
+        try:
+            result = _start_workers(config, folder, resume, interrupt)
+        except WorkerLost as error:
+            if restarts == most or interrupt.signal is not None:
+                record_failure(folder, config, error)
+                raise
+            restarts += 1
+            console.warning(f"{str(error).partition(chr(10))[0]}: start {restarts} of {most} from the last checkpoint")
+            remove_leftovers(folder)
+            resume = True
+            continue
+        except ConfigError:
+            raise
+        except TrainingError as error:
+            record_failure(folder, config, error)
+            raise
+        if restarts:
+            result["restarts"] = restarts
+            write_result(folder, result)
+        return result
+
+
+def _start_workers(config: DictConfig, folder: Path, resume: bool, interrupt: Interrupt) -> dict[str, Any]:
+    """One start of all workers; returns the result they wrote. Raises what ended them.
+
+    A signal in `interrupt` is passed on to the workers, which save and leave in their own time.
     """
     import logging
 
@@ -53,6 +92,7 @@ def run_workers(config: DictConfig, folder: Path, resume: bool, interrupt: Inter
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
     errors = folder / ".errors"
     shutil.rmtree(errors, ignore_errors=True)
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(LEAVE_S)  # an older torch, which waits for 30 s, passes it over
     ranks = config.parallel.num_processes
     # The workers share the agent's own store (no restarts, with which that hangs): its port is bound by the time they
     # hear of it, so that runs started at the same moment never meet.
@@ -72,12 +112,11 @@ def run_workers(config: DictConfig, folder: Path, resume: bool, interrupt: Inter
     try:
         elastic_launch(launch, run_rank)(str(folder), resume, max(1, torch.get_num_threads() // ranks), reader)
     except ChildFailedError as failure:
-        error = _first_error(errors, failure)
-        if not isinstance(error, ConfigError):
-            record_failure(folder, config, error)
-        raise error from None
+        raise _first_error(errors, failure, ranks) from None
     finally:
         interrupt.told = None
+        reader.close()
+        writer.close()
         shutil.rmtree(errors, ignore_errors=True)
     result = read_result(folder)
     if result is None:
@@ -85,7 +124,7 @@ def run_workers(config: DictConfig, folder: Path, resume: bool, interrupt: Inter
     return result
 
 
-def _first_error(errors: Path, failure: ChildFailedError) -> Exception:
+def _first_error(errors: Path, failure: ChildFailedError, ranks: int) -> LauncherError:
     """What to raise: the earliest error that is not about a lost peer, else the signal that took a worker away."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in errors.glob("*.json")]
     records.sort(key=lambda record: record["time"])
@@ -97,14 +136,18 @@ def _first_error(errors: Path, failure: ChildFailedError) -> Exception:
             if each.exitcode < 0
         ]
         lost = f"rank {records[0]['rank']} lost another one" if records else "a worker"
-        return TrainingError(
+        return WorkerLost(
             f"{' and '.join(killed) or lost} without a word of its own; the system ends processes when memory runs out"
         )
     first = told[0]
     if first["exit_status"] == ConfigError.exit_status:
         return ConfigError(first["message"])
     text = first["message"] if first["traceback"] is None else f"{first['message']}\n{first['traceback'].rstrip()}"
-    return TrainingError(f"rank {first['rank']}: {text}")
+    if first["waited"]:
+        absent = sorted(set(range(ranks)) - {record["rank"] for record in records})
+        text += "".join(f"; rank {rank} did not come to it" for rank in absent)
+    kind = WorkerLost if first["traceback"] is not None or first["waited"] else TrainingError
+    return kind(f"rank {first['rank']}: {text}")
 
 
 def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None:
@@ -137,6 +180,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
             "time": time.time(),
             "exit_status": status,
             "message": str(error) if told else f"{type(error).__name__}: {error}",
+            "waited": isinstance(error, WorkerLost),
             "traceback": None if told else traceback.format_exc(),
         }
         final = path / ".errors" / f"rank-{rank}.json"

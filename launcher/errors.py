@@ -25,6 +25,10 @@ class TrainingError(LauncherError):
     """The training was started and cannot go on; the last good checkpoint stays."""
 
 
+class WorkerLost(TrainingError):
+    """A worker died, raised what nobody expected, or never came to a collective: another start may do better."""
+
+
 def nearest(word: str, words: Iterable[str], num: int = 3) -> list[str]:
     """The up to `num` entries of `words` that look most like `word`, best first."""
     pool = sorted(set(words))

@@ -68,7 +68,7 @@ def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, 
     if config.parallel.num_processes > 1:
         from .elastic import run_workers
 
-        result = run_workers(config, folder, resume, interrupt)
+        result = run_workers(config, folder, resume, console, interrupt)
     else:
         from .worker import work
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+from importlib.util import find_spec
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from . import CONF
 from .errors import ConfigError, did_you_mean
+
+ON_CPU = 2
+"""Processes where there is no GPU and no number is given."""
 
 PROBLEMS = ("classification", "regression")
 
@@ -57,9 +63,33 @@ def refusal(error: Exception) -> str | None:
     return match["message"].strip() if match else None
 
 
+def num_devices(device: str = "auto") -> int:
+    """How many processes `parallel.device` has room for: one a GPU that torch will see, and 2 on CPUs.
+
+    Read off the system and torch's files: nothing is imported, and no GPU is touched by the driver. A GPU that is not
+    NVIDIA's is not counted.
+    """
+    if device.partition(":")[0] not in ("auto", "cuda") or not _has_cuda():
+        return ON_CPU
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) or ON_CPU
+    return len([each for each in visible.split(",") if each.strip() not in ("", "-1")]) or ON_CPU
+
+
+def _has_cuda() -> bool:
+    """Whether the torch that is installed was built with CUDA."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    text = Path(found.origin).with_name("version.py").read_text(encoding="utf-8")
+    return re.search(r"^cuda\b.*= *'", text, re.MULTILINE) is not None
+
+
 def register() -> None:
     """Make the words known to OmegaConf; twice does no harm."""
     OmegaConf.register_resolver("by_problem", by_problem, replace=True)
+    OmegaConf.register_resolver("num_devices", num_devices, replace=True)
 
 
 def _choices(match: re.Match[str]) -> tuple[str | None, ...]:

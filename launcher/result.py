@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from . import __version__
-from .errors import LauncherError, TrainingError
+from .errors import LauncherError, TrainingError, WorkerLost
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -154,6 +154,10 @@ def explain(error: Exception, run: Run) -> Exception:
         return TrainingError(
             f"a label is out of range at step {run.progress.step + 1}: {found[1]}, where the model's outputs are counted "
             "from 0. The task's number of classes and its labels do not agree (debug=true shows where the loss was taken)"
+        )
+    if found := re.search(r"Timed out waiting (\d+)ms", str(error)):
+        return WorkerLost(
+            f"a collective of step {run.progress.step + 1} had no answer within {int(found[1]) / 1000:g} s (parallel.timeout_s)"
         )
     if disk_full(error):
         steps = run.checkpoints.steps()

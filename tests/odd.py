@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -48,10 +49,28 @@ class Once(Raises):
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         if self.mark.exists() or self.only not in (None, self.seed):
             self.count = -1
-        elif model.training and self.count + 1 == self.step:
+        elif model.training and self.count + 1 == self.step and int(os.environ.get("RANK", "0")) == self.rank:
             self.mark.touch()
             if self.kill:
                 os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(model, batch)
+
+
+class Stuck(Raises):
+    """Rank `rank` raises at training step `step` with `others`, which never come to that step's end; without, it is the
+    one that never does."""
+
+    def __init__(self, *args: Any, others: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.others = others
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        mine = int(os.environ.get("RANK", "0")) == self.rank
+        if model.training and self.count + 1 == self.step and mine != self.others:
+            time.sleep(1000)
+        if not self.others:
+            self.count += model.training
+            return ImageClassification.forward(self, model, batch)
         return super().forward(model, batch)
 
 
