@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -32,7 +34,7 @@ _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken p
 
 
 LEAVE_S = 3
-"""How long the other workers have to end by themselves once one has failed; then they are killed."""
+"""How long a worker has to end by itself once another one is lost. The elastic agent would wait for half a minute."""
 
 
 def run_workers(
@@ -92,7 +94,6 @@ def _start_workers(config: DictConfig, folder: Path, resume: bool, interrupt: In
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
     errors = folder / ".errors"
     shutil.rmtree(errors, ignore_errors=True)
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(LEAVE_S)  # an older torch, which waits for 30 s, passes it over
     ranks = config.parallel.num_processes
     # The workers share the agent's own store (no restarts, with which that hangs): its port is bound by the time they
     # hear of it, so that runs started at the same moment never meet.
@@ -150,6 +151,38 @@ def _first_error(errors: Path, failure: ChildFailedError, ranks: int) -> Launche
     return kind(f"rank {first['rank']}: {text}")
 
 
+def _leave_with_the_others(errors: Path, rank: int) -> None:
+    """From now on, SIGTERM ends this process within LEAVE_S where another worker has failed or is gone.
+
+    The agent sends it then, and a batch system may at any time, when the run saves and leaves by itself. What the
+    signal wakes is a thread: the main one may sleep, or wait in a collective that nobody will join.
+    """
+    errors.mkdir(exist_ok=True)
+    (errors / f"rank-{rank}.pid").write_text(str(os.getpid()))
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+
+    def lost() -> bool:
+        return any(errors.glob("*.json")) or not all(_alive(path.read_text()) for path in errors.glob("*.pid"))
+
+    def watch() -> None:
+        while os.read(woken, 1):
+            if lost():
+                time.sleep(LEAVE_S)
+                os._exit(FAILED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):  # nothing is written yet: it is starting
+        return not pid
+    return True
+
+
 def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None:
     """What each worker does: its share of the run, and where that fails, its own words for the driver.
 
@@ -169,6 +202,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
     path = Path(folder)
     console, interrupt = Console(quiet=rank != 0), Interrupt()
     leave_with_the_driver(asked, interrupt)
+    _leave_with_the_others(path / ".errors", rank)
     try:
         with listening(interrupt, lambda text: None, impatient=False):  # the driver has said it
             work(read_config(path), path, resume, console, interrupt)
@@ -184,7 +218,6 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
             "traceback": None if told else traceback.format_exc(),
         }
         final = path / ".errors" / f"rank-{rank}.json"
-        final.parent.mkdir(exist_ok=True)
         beside = final.with_suffix(".part")
         beside.write_text(json.dumps(record), encoding="utf-8")
         beside.replace(final)

@@ -130,6 +130,7 @@ def test_what_only_the_data_shows_is_refused_by_the_workers(ran: Both) -> None:
 
 WORKERS = """
 import pathlib, sys
+from launcher.console import Console
 from launcher.elastic import run_workers
 from launcher.folder import read_config
 from launcher.search.pool import LocalPool
@@ -137,7 +138,7 @@ from launcher.signals import Interrupt
 
 folder = pathlib.Path(sys.argv[1])
 try:
-    run_workers(read_config(folder), folder, False, Interrupt())
+    run_workers(read_config(folder), folder, False, Console(), Interrupt())
 except Exception as error:
     print("workers:", error)
 config = read_config(folder)
