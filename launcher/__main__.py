@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
 
-SWEEPER = "launcher.search.sweeper.LauncherSweeper"
+SWEEPERS = (
+    "launcher.search.sweeper.LauncherSweeper",
+    "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
+)
+"""What a sweep's config may name as its sweeper; all mean ours, which knows that plugin's keys."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C before anything was started: 128 + SIGINT, as shells have it."""
 
@@ -57,7 +61,7 @@ def run(words: list[str]) -> int:
     with compose.session(args.config_dir) as hydra:
         name = args.config_name or compose.CONFIG_NAME
         if inspects(args):
-            return inspect(hydra, name, args)
+            return show(hydra, name, args)
         if args.multirun:
             return sweep(hydra, name, args.overrides)
         resumed = resume.asked(args.overrides)
@@ -134,7 +138,7 @@ def inspects(args: argparse.Namespace) -> bool:
     return bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
 
 
-def inspect(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
+def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     """Show help, the config or what Hydra knows; the work is Hydra's, the refusals are ours."""
     from hydra._internal.utils import get_args_parser
 
@@ -166,11 +170,14 @@ def inspect(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
 
 def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     """Compose the sweep's own config and hand it to the sweeper; returns the exit status."""
+    import inspect
+
     from hydra._internal.callbacks import Callbacks
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
     from hydra.errors import HydraException
     from hydra.types import HydraContext, RunMode
+    from omegaconf import flag_override
     from omegaconf.errors import OmegaConfBaseException
 
     from . import compose
@@ -182,7 +189,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
         raise compose.refusal(error, hydra, name, parsed) from error
     if config.action != "train":
         raise ConfigError(f"action={config.action}: -m starts trainings; leave one of the two out")
-    if config.hydra.sweeper.get("_target_") != SWEEPER:
+    if config.hydra.sweeper.get("_target_") not in SWEEPERS:
         raise ConfigError(
             f"hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']}: a sweep is run by hydra/sweeper=launcher; leave it out"
         )
@@ -191,6 +198,12 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     HydraConfig.instance().set_config(config)
     Plugins.instance().register(LauncherSweeper)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+    with flag_override(config.hydra, ["readonly", "struct"], False):
+        config.hydra.sweeper._target_ = SWEEPERS[0]
+    known = inspect.signature(LauncherSweeper).parameters
+    for key in config.hydra.sweeper:
+        if key not in known and key != "_target_":
+            raise ConfigError(f"hydra.sweeper.{key}: the sweeper has no such key.{did_you_mean(str(key), known)}")
     sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)
     try:
         return int(sweeper.sweep(list(config.hydra.overrides.task)))

@@ -107,3 +107,14 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def in_use(folder: Path) -> bool:
+    """Whether another process of this machine holds the folder's lock. Not for a process that holds it itself."""
+    try:
+        with locked(folder):
+            return False
+    except ConfigError:
+        return True
+    except FileNotFoundError:
+        return False

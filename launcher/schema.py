@@ -99,6 +99,7 @@ class Config:
     num_seeds: int = field(default=1, metadata={"ge": 1})
     action: str = field(default="train", metadata={"choices": ACTIONS})
     resume: str | None = None
+    worker: bool = False  # with -m: one more driver of a sweep that is running
     run: str | None = None
     deterministic: bool = False
     objective: Objective = field(default_factory=Objective)

@@ -1,4 +1,5 @@
-"""Pools: places that run a finished config in a folder. Three verbs: submit, poll, cancel.
+"""Pools: places that run a finished config in a folder. Verbs: submit and poll; cancel, abort
+and kill, which end a run more and more roughly.
 
 A folder that `submit` gets holds `config.yaml`; what became of it stands in its `result.json`. A pool adds only
 what the folder cannot say: that a process died without a word.
@@ -11,6 +12,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -34,15 +37,19 @@ PRELOAD = [
 
 
 class Pool(Protocol):
-    """Where fits run. `poll` returns the exit status of a handle, or None while it runs."""
+    """Where fits run. `poll` returns None while a fit runs, and once the exit status of its handle, which is then void."""
 
     slots: int
 
-    def submit(self, folder: Path, resume: bool = False) -> int: ...
+    def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int: ...
 
     def poll(self, handle: int) -> int | None: ...
 
     def cancel(self, handle: int) -> None: ...
+
+    def abort(self, handle: int) -> None: ...
+
+    def kill(self, handle: int) -> None: ...
 
     def wait(self, timeout: float) -> None: ...
 
@@ -60,31 +67,48 @@ class LocalPool:
     _processes: dict[int, BaseProcess] = field(default_factory=dict)
     _context: BaseContext | None = None
 
-    def submit(self, folder: Path, resume: bool = False) -> int:
-        """Start the run in `folder`; returns a handle."""
+    def warm_up(self) -> None:
+        """Start the server now: it imports what it has to while the driver does other things."""
         if self._context is None:
             self._context = start_server([*PRELOAD, *self.preload])
+
+    def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int:
+        """Start the run in `folder`, with those variables in its environment; returns a handle."""
+        self.warm_up()
         threads = max(1, cores() // self.slots)
-        process = self._context.Process(target=_run, args=(str(folder), resume, threads), name=folder.name)  # type: ignore[attr-defined]
+        arguments = (str(folder), resume, threads, dict(environment or {}))
+        process = self._context.Process(target=_run, args=arguments, name=folder.name)  # type: ignore[union-attr]
         process.start()
         handle: int = process.pid
         self._processes[handle] = process
         return handle
 
     def poll(self, handle: int) -> int | None:
-        return self._processes[handle].exitcode
+        status = self._processes[handle].exitcode
+        if status is not None:
+            self._processes.pop(handle).close()
+        return status
 
     def cancel(self, handle: int) -> None:
         """Ask the run to save and leave."""
         self._processes[handle].terminate()
 
+    def abort(self, handle: int) -> None:
+        """End the run, and have it write into its log where it was."""
+        os.kill(handle, signal.SIGABRT)
+
+    def kill(self, handle: int) -> None:
+        """End the run as it is."""
+        self._processes[handle].kill()
+
     def wait(self, timeout: float) -> None:
         """Return when one of the running processes has ended, or after `timeout` seconds."""
         from multiprocessing.connection import wait
 
-        running = [process.sentinel for process in self._processes.values() if process.exitcode is None]
-        if running:
-            wait(running, timeout)
+        if self._processes:
+            wait([process.sentinel for process in self._processes.values()], timeout)
+        else:
+            time.sleep(timeout)
 
 
 def start_server(preload: list[str]) -> BaseContext:
@@ -104,8 +128,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _run(folder: str, resume: bool, threads: int) -> None:
+def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -> None:
     """What a pool's process does: the run in `folder`, its words in log.txt, its exit status for the pool."""
+    import faulthandler
+
+    os.environ.update(environment)
     import torch
 
     from launcher.place import run_in_pool
@@ -114,6 +141,7 @@ def _run(folder: str, resume: bool, threads: int) -> None:
     log = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    faulthandler.enable()  # where a crash of compiled code was, for the log
     leave_with_the_driver()
     status = run_in_pool(Path(folder), resume)
     sys.stdout.flush()

@@ -1,12 +1,11 @@
-"""Runs jobs through a pool: every free slot gets the next one at once; what is done already is not done again.
+"""Runs the fits of a procedure through a pool: every free slot gets the next one at once; what is done is not done again.
 
-The fits of a procedure and the trials of a sweep are both such jobs. The state is the folder tree: a job whose
+The state is the folder tree: a job whose
 `result.json` says that it ended is done, one whose `config.yaml` is there has begun and is resumed.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,11 @@ from omegaconf import DictConfig
 
 from launcher.errors import DONE, PREEMPTED
 from launcher.folder import write_config
-from launcher.result import read_result, unfinished, write_result
+from launcher.result import read_result
 from launcher.signals import Interrupt
 
+from .outcome import ENDED, settle
 from .pool import Pool
-
-ENDED = ("completed", "stopped", "pruned")
-"""The statuses that need nothing more."""
-
 
 Results = dict[str, dict[str, Any]]
 """What stands in the result.json of jobs, by their names."""
@@ -96,7 +92,8 @@ def run_jobs(
                 if status is None:
                     continue
                 job = running.pop(handle)
-                outcomes[job.name] = outcome = _outcome(job, status, folder)
+                result = settle(folder / job.name, status, job.config)
+                outcomes[job.name] = outcome = Outcome(job, status, result)
                 told(outcome)
             failed = any(not outcome.ended and outcome.status != PREEMPTED for outcome in outcomes.values())
             if not cancelled and (interrupt.signal is not None or (failed and stop_on_failure)):
@@ -107,25 +104,6 @@ def run_jobs(
         for handle in running:
             pool.cancel(handle)
     return {name: outcomes[name] for name in order if name in outcomes}
-
-
-def _outcome(job: Job, status: int, folder: Path) -> Outcome:
-    """What became of a job whose process is gone. One that failed without writing a result is given one."""
-    own = folder / job.name
-    result = read_result(own)
-    if status not in (DONE, PREEMPTED) and (result is None or result["status"] != "failed"):
-        words = _last_words(own / "log.txt")
-        reason = f"{signal.Signals(-status).name} ended it (its last words: {words})" if status < 0 else words
-        result = (result or unfinished(job.config)) | {"status": "failed", "reason": reason}
-        write_result(own, result)
-    return Outcome(job, status, result)
-
-
-def _last_words(log: Path) -> str:
-    """The error in a job's log, or its last line."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    told = [line.partition("error: ")[2] for line in lines if "error: " in line]
-    return (told or [line for line in lines if line.strip()] or ["it died without a word"])[-1]
 
 
 def _submit(job: Job, folder: Path, pool: Pool, outcomes: dict[str, Outcome]) -> int:

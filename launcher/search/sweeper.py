@@ -1,4 +1,4 @@
-"""The sweeper behind `-m`: lays a search out as trials, runs them through a pool, writes what came of them.
+"""The sweeper behind `-m`: hydra-optuna-sweeper's schema and grammar, with trials that never wait for each other.
 
 A trial is a run like any other, in `multirun/<study>/<number>/`. Killed at any instant and given the same command,
 a sweep goes on: finished trials stand, begun ones resume in their folders, the rest follow.
@@ -6,144 +6,240 @@ a sweep goes on: finished trials stand, begun ones resume in their folders, the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterator
+import logging
+import random
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import optuna
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig, open_dict
 
 from launcher import compose
 from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, did_you_mean
 from launcher.folder import locked
-from launcher.result import read_result
+from launcher.schema import duration
+from launcher.seeds import derive
 from launcher.signals import Interrupt, listening
+from launcher.trust import whitelist
 
-from . import space
+from . import identity, space
 from .pool import LocalPool
-from .runner import ENDED, Job, Outcome, run_jobs
-from .table import write_tables
+from .progress import Progress
+from .samplers import is_grid, sampler_of
+from .scheduler import Scheduler
+from .storage import open_storage
+from .study import Directions, Study
 
-SAMPLERS = ("grid", "random")
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class LauncherSweeper(Sweeper):
-    """Hydra's sweeper interface. The arguments are those of conf/hydra/sweeper/launcher.yaml."""
+    """Hydra's sweeper interface. The arguments are those of conf/hydra/sweeper/launcher.yaml, which explains them."""
 
     def __init__(
         self,
-        sampler: str = "grid",
-        n_trials: int | None = None,
-        n_jobs: int = 1,
+        sampler: DictConfig,
+        direction: Any = None,
+        storage: str | None = None,
         study_name: str | None = None,
-        direction: str = "minimize",
+        n_trials: int | None = None,
+        n_jobs: int | None = None,
         max_failure_rate: float = 0.0,
-        params: dict[str, str] | None = None,
+        custom_search_space: str | None = None,
+        params: dict[str, Any] | None = None,
+        metrics: list[str] | None = None,
+        timeout: Any = None,
+        trial_timeout: Any = None,
+        accept_changes: bool = False,
+        lease: Any = 60,
     ) -> None:
-        if sampler not in SAMPLERS:
-            raise ConfigError(f"hydra.sweeper.sampler={sampler}: no such sampler.{did_you_mean(sampler, SAMPLERS)}")
-        if n_jobs < 1:
-            raise ConfigError(f"hydra.sweeper.n_jobs={n_jobs}: expected at least 1")
-        self.sampler, self.n_trials, self.n_jobs, self.study_name = sampler, n_trials, n_jobs, study_name
-        self.direction, self.max_failure_rate, self.params = direction, max_failure_rate, dict(params or {})
+        for key, value, right in (
+            ("n_trials", n_trials, n_trials is None or n_trials >= 1),
+            ("n_jobs", n_jobs, n_jobs is None or n_jobs >= 1),
+        ):
+            if not right:
+                raise ConfigError(f"hydra.sweeper.{key}={value}: expected at least 1")
+        if not 0 <= max_failure_rate <= 1:
+            raise ConfigError(f"hydra.sweeper.max_failure_rate={max_failure_rate}: expected a share from 0 to 1")
+        if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
+            raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
+        self.sampler, self.storage, self.study_name, self.n_trials = sampler, storage, study_name, n_trials
+        self.n_jobs, self.max_failure_rate, self.custom_search_space = (
+            n_jobs or 1,
+            max_failure_rate,
+            custom_search_space,
+        )
+        self.params, self.accept_changes = dict(params or {}), accept_changes
+        self.metrics = list(metrics or [])
+        self.directions: Directions = _directions(direction)
+        self.timeout, self.trial_timeout = _seconds("timeout", timeout), _seconds("trial_timeout", trial_timeout)
+        self.lease = _seconds("lease", lease) or 60.0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
-        self.config = config
+        self.config: DictConfig = config
 
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
-        assert self.hydra_context is not None
-        assert self.config is not None
-        if self.direction != self.config.objective.direction:
-            raise ConfigError(
-                f"hydra.sweeper.direction={self.direction} disagrees with objective.direction={self.config.objective.direction}"
-            )
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        self._objectives()
+        pool = LocalPool(slots=self.n_jobs)
         words = [f"{key}={value}" for key, value in self.params.items()] + arguments
-        overrides = parser.parse_overrides(words)
-        fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-        swept = [override for override in overrides if override.is_sweep_override()]
-        points = list(self._points(swept))
-        jobs = [Job(str(number), self._compose(fixed + point)) for number, point in enumerate(points)]
+        parsed = self._parsed(words)
+        self._fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
+        random.seed(derive(self.config.seed, "shuffle"))  # of shuffle(range(…)), alike in every session
+        self._dimensions = [space.dimension(each) for each in parsed if each.is_sweep_override()]
+        sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
+        if is_grid(self.sampler):
+            size = space.grid_size(self._dimensions)
+            self.n_trials = min(size, self.n_trials or size)
+        elif self.n_trials is None and self.timeout is None:
+            raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
+        pool.warm_up()
+        self._check_corners()
         folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(words))
-        return self._run(folder, jobs, points, words)
-
-    def _points(self, swept: list[Override]) -> Iterator[list[str]]:
-        if self.sampler == "random":
-            if not self.n_trials:
-                raise ConfigError("search=random needs hydra.sweeper.n_trials")
-            assert self.config is not None
-            for number in range(self.n_trials):
-                yield space.random(swept, self.config.seed, number)
-        else:
-            for number, point in enumerate(space.grid(swept)):
-                if self.n_trials is None or number < self.n_trials:
-                    yield point
-
-    def _compose(self, overrides: list[str]) -> DictConfig:
-        """A trial's finished config, checked; composition happens here, in the driver, for all trials before the first."""
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        composed = compose.compose(hydra, overrides, trial=True)
-        check(composed.config, composed.origins)
-        return composed.config
-
-    def _default_name(self, words: list[str]) -> str:
-        assert self.config is not None
-        task = str(self.config.task._target_).rpartition(".")[2]
-        digest = hashlib.blake2b(json.dumps([self.sampler, sorted(words)]).encode(), digest_size=3).hexdigest()
-        return f"{task}-{digest}"
-
-    def _run(self, folder: Path, jobs: list[Job], points: list[list[str]], words: list[str]) -> int:
-        record = folder / "sweep.json"
-        space_of = {"sampler": self.sampler, "overrides": sorted(words)}
-        if record.exists() and (known := json.loads(record.read_text(encoding="utf-8"))) != space_of:
-            changed = sorted(set(known["overrides"]) ^ set(space_of["overrides"]))
-            raise ConfigError(
-                f"{folder} holds another sweep (different: {', '.join(changed) or 'the sampler'}); choose another hydra.sweeper.study_name"
+        now = identity.identity(self.config, self._dimensions, self.sampler, None)
+        identity.accept(folder, now, self.accept_changes)
+        optuna.logging.set_verbosity(logging.WARNING)
+        console = Console()
+        with nullcontext() if self.config.worker else locked(folder):
+            study = Study(
+                open_storage(self.storage, folder),
+                folder.name,
+                self.directions,
+                folder,
+                self._dimensions,
+                sampler,
+                extend=self._extend(),
+                n_trials=self.n_trials,
+                patience_s=self.lease,
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        console, interrupt = Console(), Interrupt()
-        outcomes: dict[str, Outcome] = {}
-        results = [read_result(folder / job.name) for job in jobs]
-        already = sum(result is not None and result["status"] in ENDED for result in results)
+            return self._run(study, pool, console)
 
-        def told(outcome: Outcome) -> None:
-            outcomes[outcome.job.name] = outcome
-            console.message(
-                f"{len(outcomes) + already}/{len(jobs)}  trial {outcome.job.name}: {_words(outcome)}  ({' '.join(points[int(outcome.job.name)])})"
+    def _run(self, study: Study, pool: LocalPool, console: Console) -> int:
+        interrupt = Interrupt()
+        progress = Progress(study, console, self.metrics, self.n_jobs)
+        with listening(interrupt, console.message, impatient=True):
+            scheduler = Scheduler(
+                study,
+                pool,
+                self._compose,
+                self._values,
+                progress,
+                interrupt,
+                timeout=self.timeout,
+                trial_timeout=self.trial_timeout,
             )
-            write_tables(folder, jobs, points, self.direction)
-
-        with locked(folder), listening(interrupt, console.message, impatient=True):
-            record.write_text(json.dumps(space_of), encoding="utf-8")
-            told_already = f", {already} of them done already" if already else ""
-            console.message(f"{len(jobs)} trials in {folder}, {self.n_jobs} at a time{told_already}")
-            outcomes.update(run_jobs(jobs, folder, LocalPool(slots=self.n_jobs), interrupt, told))
-            best = write_tables(folder, jobs, points, self.direction)
-        if best is not None and self.config is not None:
-            name, chosen = self.config.objective.metric, " ".join(points[best["number"]])
-            console.message(f"best: trial {best['number']}, {name} {best['value']:.6g}  ({chosen})")
-        console.message(f"table: {folder / 'trials.csv'}")
+            try:
+                scheduler.run()
+            finally:
+                progress.close()
         if interrupt.signal is not None:
             return PREEMPTED
-        failed = sum(not outcome.ended for outcome in outcomes.values())
-        return FAILED if failed > self.max_failure_rate * len(jobs) else DONE
+        return FAILED if progress.failed > self.max_failure_rate * max(1, progress.finished) else DONE
+
+    def _objectives(self) -> None:
+        """What is searched for, and that its direction is the run's own."""
+        own = self.config.objective
+        self.metrics = self.metrics or [own.metric]
+        if len(self.metrics) != len(self.directions):
+            raise ConfigError(
+                f"hydra.sweeper.direction has {len(self.directions)} entries, hydra.sweeper.metrics {len(self.metrics)}: "
+                "each objective needs its metric and its direction"
+            )
+        for metric, direction in zip(self.metrics, self.directions, strict=True):
+            if metric == own.metric and direction != own.direction:
+                raise ConfigError(
+                    f"hydra.sweeper.direction={direction} disagrees with objective.direction={own.direction}"
+                )
+
+    def _values(self, result: dict[str, Any]) -> list[float]:
+        """A finished trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s."""
+        found = []
+        for metric in self.metrics:
+            objective = result["objective"]
+            value = (
+                objective["value"] if metric == objective["name"] else result["metrics"].get(metric, result.get(metric))
+            )
+            found.append(float("nan") if value is None else float(value))
+        return found
+
+    def _parsed(self, words: list[str]) -> list[Override]:
+        """The words' overrides, of each key the last one: the command line's wins over a file's `params`."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        by_key = {each.get_key_element(): each for each in parser.parse_overrides(words)}
+        return list(by_key.values())
+
+    def _check_corners(self) -> None:
+        """Compose so many trials that each choice and each end of an interval was seen once: what is wrong is wrong now."""
+        corners = [each.corners() for each in self._dimensions]
+        for index in range(max(map(len, corners), default=1)):
+            point = {
+                each.key: values[min(index, len(values) - 1)]
+                for each, values in zip(self._dimensions, corners, strict=True)
+                if values
+            }
+            self._compose(point)
+
+    def _compose(self, params: dict[str, Any]) -> DictConfig:
+        """A trial's finished config, checked."""
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        composed = compose.compose(hydra, self._fixed + space.overrides(params), trial=True)
+        check(composed.config, composed.origins)
+        with open_dict(composed.config):
+            composed.config.worker = False
+        return composed.config
+
+    def _extend(self) -> Any:
+        """The caller of `custom_search_space`, which takes the config and Optuna's trial."""
+        if self.custom_search_space is None:
+            return None
+        from hydra.utils import instantiate
+
+        node = {"_target_": self.custom_search_space, "_partial_": True}
+        try:
+            found = instantiate(node, _execution_whitelist_=whitelist())
+        except Exception as error:
+            raise ConfigError(
+                f"hydra.sweeper.custom_search_space={self.custom_search_space}: {str(error).partition(chr(10))[0]}. "
+                f"You allow it with LAUNCHER_TRUST={self.custom_search_space}"
+            ) from error
+        return functools.partial(found, self.config)
+
+    def _default_name(self, words: Sequence[str]) -> str:
+        task = str(self.config.task._target_).rpartition(".")[2]
+        own = sorted(word for word in words if word.partition("=")[0].lstrip("+") not in ("worker", "action"))
+        told = json.dumps([str(self.sampler._target_), own])
+        return f"{task}-{hashlib.blake2b(told.encode(), digest_size=3).hexdigest()}"
 
 
-def _words(outcome: Outcome) -> str:
-    if outcome.ended and outcome.result is not None:
-        objective: dict[str, Any] = outcome.result["objective"]
-        return f"{outcome.result['status']}, {objective['name']} {objective['value']:.4g}"
-    if outcome.status == PREEMPTED:
-        return "saved, to be resumed"
-    return f"failed: {outcome.reason}"
+def _directions(direction: Any) -> Directions:
+    """Names, or the enumeration's members, one or several."""
+    several = list(direction) if isinstance(direction, list | tuple | ListConfig) else [direction]
+    names = [str(getattr(each, "name", each)) for each in several]
+    for name in names:
+        if name not in ("minimize", "maximize"):
+            near = did_you_mean(name, ["minimize", "maximize"])
+            raise ConfigError(f"hydra.sweeper.direction={name}: expected minimize or maximize.{near}")
+    return cast(Directions, names)
+
+
+def _seconds(key: str, value: Any) -> float | None:
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise ConfigError(f"hydra.sweeper.{key}={value}: {error}") from error

@@ -3,56 +3,77 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
+import time
+from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from optuna.trial import FrozenTrial, TrialState
 
 from launcher.result import read_result
 
-from .runner import ENDED, Job
+from .study import Study
+
+WORDS = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
-def write_tables(folder: Path, jobs: list[Job], points: list[list[str]], direction: str) -> dict[str, Any] | None:
-    """Write both from the trials' folders as they are now; returns the best finished trial's row, if there is one.
+class Tables:
+    """Both files, of all trials of a study, whoever ran them. A finished trial's folder is read once."""
 
-    optimization_results.yaml has hydra-optuna-sweeper's format for one objective: `name`, `best_params`, `best_value`.
-    """
-    rows = [_row(folder, number, point) for number, point in enumerate(points)]
-    params = list(dict.fromkeys(override.partition("=")[0] for point in points for override in point))
-    beside = folder / ".trials.csv"
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(
-            file, ["number", "state", "value", *params, "steps", "wall_s"], restval="", extrasaction="ignore"
-        )
-        writer.writeheader()
-        writer.writerows(rows)
-    beside.replace(folder / "trials.csv")
-    finished = [
-        row for row in rows if row["state"] in ENDED and row["value"] is not None and row["value"] == row["value"]
-    ]
-    if not finished:
-        return None
-    best = (max if direction == "maximize" else min)(finished, key=lambda row: float(row["value"]))
-    parser = OverridesParser.create()
-    chosen = {key: parser.parse_override(f"{key}={best[key]}").value() for key in params if key in best}
-    beside = folder / ".optimization_results.yaml"
-    OmegaConf.save(OmegaConf.create({"name": "launcher", "best_params": chosen, "best_value": best["value"]}), beside)
-    beside.replace(folder / "optimization_results.yaml")
-    return best
+    def __init__(self, study: Study, metrics: Sequence[str]) -> None:
+        self._study, self._folder = study, study.folder
+        self._values = ["value"] if len(metrics) == 1 else list(metrics)
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._next = 0.0
+
+    def write(self, now: bool = False) -> None:
+        """Write both, unless they were written so lately that it would take a noticeable share of the time."""
+        started = time.monotonic()
+        if not now and started < self._next:
+            return
+        trials = self._study.trials()
+        rows = [self._row(trial) for trial in trials]
+        params = list(dict.fromkeys(key for trial in trials for key in trial.params))
+        beside = self._folder / ".trials.csv"
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            columns = ["number", "state", *self._values, *params, "steps", "wall_s"]
+            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        beside.replace(self._folder / "trials.csv")
+        found = results(self._study, trials)
+        if found is not None:
+            beside = self._folder / ".optimization_results.yaml"
+            OmegaConf.save(OmegaConf.create(found), beside)
+            beside.replace(self._folder / "optimization_results.yaml")
+        self._next = time.monotonic() + 50 * (time.monotonic() - started)
+
+    def _row(self, trial: FrozenTrial) -> dict[str, Any]:
+        if trial.number in self._rows:
+            return self._rows[trial.number]
+        result = read_result(self._folder / str(trial.number)) or {}
+        state = WORDS.get(trial.state, "running")
+        if trial.state == TrialState.COMPLETE or not trial.state.is_finished():
+            state = result.get("status", state)
+        row: dict[str, Any] = {"number": trial.number, "state": state}
+        row |= dict(zip(self._values, trial.values or (), strict=False)) | trial.params
+        row |= {"steps": result.get("steps"), "wall_s": result.get("wall_s") and round(result["wall_s"], 3)}
+        if trial.state.is_finished():
+            self._rows[trial.number] = row
+        return row
 
 
-def _row(folder: Path, number: int, point: list[str]) -> dict[str, Any]:
-    result = read_result(folder / str(number))
-    began = (folder / str(number) / "config.yaml").exists()
-    row: dict[str, Any] = {"number": number, "state": "running" if began else "waiting", "value": None}
-    row.update(override.partition("=")[::2] for override in point)
-    if result is not None:
-        row |= {
-            "state": result["status"],
-            "value": result["objective"]["value"],
-            "steps": result["steps"],
-            "wall_s": result["wall_s"] and round(result["wall_s"], 3),
-        }
-    return row
+def results(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any] | None:
+    """What optimization_results.yaml holds, in hydra-optuna-sweeper's format; None before a trial is complete."""
+    if len(study.optuna.directions) > 1:
+        front = study.optuna.best_trials
+        return {"name": "optuna", "solutions": [{"params": each.params, "values": each.values} for each in front]}
+    best = best_of(study, trials)
+    return None if best is None else {"name": "optuna", "best_params": best.params, "best_value": best.value}
+
+
+def best_of(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial with the best value, the first of equals; of several objectives by the first."""
+    sign = -1 if study.optuna.directions[0].name == "MAXIMIZE" else 1
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return min(complete, key=lambda trial: sign * trial.values[0], default=None)

@@ -59,6 +59,9 @@ def test_a_grid_is_its_product_once(launch: Launch, tmp_path: Path) -> None:
     assert f"best: trial {best['number']}" in outcome.stdout
 
     stamps = {path: path.stat().st_mtime_ns for path in study.glob("*/*")}
+    base = launch(*GRID, "training.clip_norm=1")
+    assert base.returncode == 2
+    assert "\n  training.clip_norm: null -> 1.0\n" in base.stderr
     again = launch(*GRID)
     assert again.returncode == 0
     assert "4 of them done already" in again.stdout
@@ -67,8 +70,9 @@ def test_a_grid_is_its_product_once(launch: Launch, tmp_path: Path) -> None:
     changed = launch(*(word.replace("1e-2", "3e-2") for word in GRID))
     assert changed.returncode == 2
     assert changed.stderr == (
-        "error: multirun/grid holds another sweep (different: optimizer.lr=1e-3,1e-2, optimizer.lr=1e-3,3e-2); "
-        "choose another hydra.sweeper.study_name\n"
+        "error: multirun/grid holds another sweep; different are\n"
+        "  optimizer.lr: 0.001,0.01 -> 0.001,0.03\n"
+        "another hydra.sweeper.study_name begins a new one, hydra.sweeper.accept_changes=true goes on with this one\n"
     )
     assert {path: path.stat().st_mtime_ns for path in study.glob("*/*")} == stamps
 
@@ -172,3 +176,58 @@ def test_what_only_the_data_shows_fails_the_trial(launch: Launch, tmp_path: Path
     assert [row["state"] for row in rows] == ["completed", "failed"]
     assert "trial 1: failed: training.batch_size=5000 is larger than the training data: 1438 samples" in outcome.stdout
     assert math.isfinite(float(rows[0]["value"]))
+
+
+THEIRS = """# @package _global_
+defaults:
+  - override /hydra/sweeper: optuna
+  - override /hydra/sweeper/sampler: tpe
+hydra:
+  sweeper:
+    _target_: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper
+    storage: null
+    study_name: theirs
+    n_jobs: 2
+    direction: maximize
+    n_trials: 3
+    sampler:
+      seed: 1234
+      n_startup_trials: 2
+    params:
+      optimizer.lr: interval(0.001, 0.01)
+      training.batch_size: choice(32, 64)
+      training.max_epochs: 1
+"""
+
+
+def test_a_config_written_for_hydra_optuna_sweeper_runs_unchanged(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "theirs.yaml").write_text(THEIRS)
+    outcome = launch("--config-dir", "mine", "-m", "experiment=theirs", "model=mlp", "tracker=[]")
+    assert outcome.returncode == 0, outcome.stderr
+    study = tmp_path / "multirun" / "theirs"
+    rows = table(study)
+    assert [row["state"] for row in rows] == ["completed"] * 3
+    assert all(0.001 <= float(row["optimizer.lr"]) <= 0.01 and row["training.batch_size"] in ("32", "64") for row in rows)
+    results = yaml.safe_load((study / "optimization_results.yaml").read_text())
+    assert (results["name"], set(results["best_params"])) == ("optuna", {"optimizer.lr", "training.batch_size"})
+    more = launch(
+        "--config-dir", "mine", "-m", "experiment=theirs", "model=mlp", "tracker=[]", "hydra.sweeper.n_trials=4",
+        "hydra/sweeper/sampler=tpe", "hydra.sweeper.metrics=[val/accuracy]",
+    )  # fmt: skip
+    assert more.returncode == 0, more.stderr
+    assert "3 of them done already" in more.stdout
+    assert table(study)[:3] == rows, "n_trials is the total: the first three stand"
+    assert len(table(study)) == 4
+
+
+def test_two_objectives_leave_a_front(launch: Launch, tmp_path: Path) -> None:
+    outcome = launch(
+        *SHORT, "model.width=8,32", "hydra.sweeper.metrics=[val/accuracy,parameters]",
+        "hydra.sweeper.direction=[maximize,minimize]", "hydra.sweeper.study_name=front",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    small, large = table(tmp_path / "multirun" / "front")
+    assert float(small["parameters"]) < float(large["parameters"])
+    front = yaml.safe_load((tmp_path / "multirun" / "front" / "optimization_results.yaml").read_text())["solutions"]
+    assert {"params": {"model.width": 8}, "values": [float(small["val/accuracy"]), float(small["parameters"])]} in front

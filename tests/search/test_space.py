@@ -1,25 +1,48 @@
-"""The points of a search space: the whole product, and draws that follow from the seed and the trial's number."""
+"""The search space: what each word spans, the whole product, and draws that follow from the seed and the trial's number."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from launcher.errors import ConfigError
 from launcher.search import space
+from launcher.search.samplers import GridSampler, RandomSampler
+from launcher.search.space import Dimension
+from launcher.search.storage import open_storage
+from launcher.search.study import Study
 
 
-def parsed(*words: str) -> list[Override]:
-    return OverridesParser.create().parse_overrides(list(words))
+def parsed(*words: str) -> list[Dimension]:
+    return [space.dimension(each) for each in OverridesParser.create().parse_overrides(list(words))]
 
 
-def test_a_grid_is_the_exact_product_the_last_fastest() -> None:
-    points = list(space.grid(parsed("optimizer.lr=1e-3,1e-2", "model=mlp,cnn", "seed=range(3)")))
-    assert points == [
+def study(folder: Path, sampler: Any, *words: str, n_trials: int | None = None) -> Study:
+    folder.mkdir(exist_ok=True)
+    return Study(
+        open_storage(None, folder), "s", ["minimize"], folder, parsed(*words), lambda number: sampler, n_trials=n_trials
+    )
+
+
+def points(found: Study) -> list[list[str]]:
+    claims = []
+    while (claim := found.ask()) is not None:
+        claims.append(space.overrides(claim.params))
+    return claims
+
+
+def test_a_grid_is_the_exact_product_the_last_fastest(tmp_path: Path) -> None:
+    words = ("optimizer.lr=1e-3,1e-2", "model=mlp,cnn", "seed=range(3)")
+    size = space.grid_size(parsed(*words))
+    assert points(study(tmp_path, GridSampler(parsed(*words)), *words, n_trials=size)) == [
         [f"optimizer.lr={rate}", f"model={model}", f"seed={seed}"]
         for rate in ("0.001", "0.01")
         for model in ("mlp", "cnn")
@@ -27,68 +50,86 @@ def test_a_grid_is_the_exact_product_the_last_fastest() -> None:
     ]
 
 
-def test_lists_and_quoted_words_stay_whole() -> None:
-    points = list(space.grid(parsed("tracker=[],[tensorboard]", "name='a, b','c=d'")))
-    read = [[OverridesParser.create().parse_override(word).value() for word in point] for point in points]
-    assert [(lists, quoted) for lists, quoted in read] == [
-        ([], "a, b"), ([], "c=d"), (["tensorboard"], "a, b"), (["tensorboard"], "c=d")
-    ]  # fmt: skip
+def test_lists_and_quoted_words_stay_whole(tmp_path: Path) -> None:
+    words = ("tracker=[],[tensorboard]", "name='a, b','c=d'", "flag=true,null")
+    found = points(study(tmp_path, GridSampler(parsed(*words)), *words, n_trials=8))
+    read = [[OverridesParser.create().parse_override(word).value() for word in point] for point in found]
+    assert [(lists, str(quoted), flag) for lists, quoted, flag in read] == [
+        (lists, quoted, flag) for lists in ([], ["tensorboard"]) for quoted in ("a, b", "c=d") for flag in (True, None)
+    ]
 
 
 def test_an_interval_has_no_grid() -> None:
     with pytest.raises(
         ConfigError, match=r"optimizer\.lr=interval\(0\.1,1\): an interval has no grid; search=random draws from it"
     ):
-        list(space.grid(parsed("optimizer.lr=interval(0.1,1)")))
+        space.grid_size(parsed("optimizer.lr=interval(0.1,1)"))
 
 
-def draws(word: str, num: int = 400, seed: int = 0) -> list[str]:
-    return [space.random(parsed(word), seed, number)[0].partition("=")[2] for number in range(num)]
+def test_the_grammar_is_that_of_hydra_optuna_sweeper() -> None:
+    words = [
+        "a=1,2", "b=interval(1,5)", "c=tag(log,interval(1e-5,1e-1))", "d=range(0,8,2)", "e=choice(x,y)",
+        "f=int(interval(1,9))", "g=range(-5.5,5.5,step=0.5)", "h=range(0,1,0.1)",
+    ]  # fmt: skip
+    theirs = create_params_from_overrides(words)[0]
+    assert {each.key: each.distribution for each in parsed(*words)} == theirs
 
 
-def test_a_draw_is_a_function_of_seed_and_number() -> None:
-    words = parsed("optimizer.lr=interval(0,1)", "model=mlp,cnn,vit")
-    forwards = [space.random(words, 3, number) for number in range(10)]
-    assert [space.random(words, 3, number) for number in reversed(range(10))] == forwards[::-1]
-    assert [space.random(words[:1], 3, number) for number in range(10)] == [point[:1] for point in forwards], (
+def test_what_that_grammar_has_no_word_for() -> None:
+    whole, log = parsed("x=tag(int,log,interval(16,256))", "y=tag(log,range(1,100))")
+    assert whole.distribution == IntDistribution(16, 256, log=True)
+    assert log.distribution == IntDistribution(1, 99, log=True)
+
+
+def draws(folder: Path, word: str, num: int = 200, seed: int = 0) -> list[Any]:
+    (dimension,) = parsed(word)
+    sampler = RandomSampler(seed)
+    trials = [optuna.trial.create_trial(value=0.0) for _ in range(num)]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    throwaway = optuna.create_study()
+    return [sampler.sample_independent(throwaway, trial, dimension.key, dimension.distribution) for trial in trials]
+
+
+def test_a_draw_is_a_function_of_seed_and_number(tmp_path: Path) -> None:
+    both = ("optimizer.lr=interval(0,1)", "model=mlp,cnn,vit")
+    found = points(study(tmp_path / "a", RandomSampler(3), *both, n_trials=10))
+    assert points(study(tmp_path / "b", RandomSampler(3), *both, n_trials=12))[:10] == found
+    assert points(study(tmp_path / "c", RandomSampler(3), both[0], n_trials=10)) == [point[:1] for point in found], (
         "another key changes nothing"
     )
-    assert [space.random(words, 4, number) for number in range(10)] != forwards
-    assert len({tuple(point) for point in forwards}) == 10
+    assert points(study(tmp_path / "d", RandomSampler(4), *both, n_trials=10)) != found
+    assert len({tuple(point) for point in found}) == 10
 
 
-def test_an_interval_is_drawn_evenly() -> None:
-    values = np.array(draws("x=interval(-2,6)"), dtype=float)
-    assert (values >= -2).all()
-    assert (values < 6).all()
-    assert np.histogram(values, 4, (-2, 6))[0] == pytest.approx([100] * 4, abs=30)
+@pytest.mark.parametrize(
+    ("word", "low", "high", "change"),
+    [
+        ("x=interval(-2,6)", -2, 6, float),
+        ("x=tag(log,interval(1e-5,1e-1))", -5, -1, math.log10),
+        ("x=tag(log,range(1,100))", math.log(0.5), math.log(99.5), math.log),
+        ("x=range(0,80,2)", -0.5, 78.5, float),
+        ("x=int(interval(1,40))", 0.5, 40.5, float),
+    ],
+)
+def test_numbers_are_drawn_evenly(tmp_path: Path, word: str, low: float, high: float, change: Any) -> None:
+    values = draws(tmp_path, word, 2000)
+    (dimension,) = parsed(word)
+    distribution = dimension.distribution
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    assert all(distribution.low <= value <= distribution.high for value in values)
+    if isinstance(distribution, IntDistribution):
+        assert all(isinstance(value, int) and (value - distribution.low) % distribution.step == 0 for value in values)
+    halves = np.histogram([change(value) for value in values], 2, (low, high))[0]
+    assert halves == pytest.approx([1000, 1000], abs=130)
 
 
-def test_a_logarithmic_interval_is_drawn_evenly_by_its_logarithm() -> None:
-    values = np.log10(np.array(draws("x=tag(log,interval(1e-5,1e-1))"), dtype=float))
-    assert np.histogram(values, 4, (-5, -1))[0] == pytest.approx([100] * 4, abs=30)
-
-
-def test_a_whole_interval_gives_whole_numbers() -> None:
-    values = draws("x=tag(int,interval(1,4))")
-    assert {int(value) for value in values} == {1, 2, 3, 4}
-    assert all(value == str(int(value)) for value in values)
-
-
-def test_choices_and_ranges_are_drawn_evenly() -> None:
-    for word, options in (("x=a,b,c,d", "abcd"), ("x=range(0,8,2)", "0246"), ("x=choice(a,b,c,d)", "abcd")):
-        values = draws(word)
-        counts = [values.count(option) for option in options]
-        assert sum(counts) == len(values)
-        assert counts == pytest.approx([100] * 4, abs=30)
-
-
-def test_a_logarithmic_range_favours_small_ones() -> None:
-    values = [int(value) for value in draws("x=tag(log,range(1,100))")]
-    assert set(values) <= set(range(1, 100))
-    assert sum(value <= 10 for value in values) == pytest.approx(400 * math.log(10.5) / math.log(99), abs=40)
+def test_choices_are_drawn_evenly(tmp_path: Path) -> None:
+    for word in ("x=a,b,c,d", "x=choice(a,b,c,d)"):
+        values = draws(tmp_path, word, 400)
+        assert [values.count(option) for option in "abcd"] == pytest.approx([100] * 4, abs=30)
 
 
 def test_a_logarithm_starts_above_zero() -> None:
     with pytest.raises(ConfigError, match="a logarithmic interval starts above zero"):
-        draws("x=tag(log,interval(0,1))", 1)
+        parsed("x=tag(log,interval(0,1))")

@@ -1,4 +1,4 @@
-"""trials.csv and optimization_results.yaml, from folders as a sweep leaves them."""
+"""trials.csv and optimization_results.yaml, from a study and folders as a sweep leaves them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Any
 
 import pytest
 import yaml
-from omegaconf import OmegaConf
+from optuna.trial import TrialState
 
-from launcher.search.runner import Job
-from launcher.search.table import write_tables
+from launcher.search.samplers import GridSampler
+from launcher.search.storage import open_storage
+from launcher.search.study import Directions, Study
+from launcher.search.table import Tables
+from tests.search.test_space import parsed
 
-POINTS = [[f"optimizer.lr={rate}", f"model={model}"] for rate in ("0.001", "0.1") for model in ("mlp", "cnn")]
-JOBS = [Job(str(number), OmegaConf.create({})) for number in range(4)]
+WORDS = ("optimizer.lr=1e-3,1e-1", "model=mlp,cnn")
+
+
+def study(folder: Path, directions: Directions) -> Study:
+    space = parsed(*WORDS)
+    return Study(open_storage(None, folder), "s", directions, folder, space, lambda _: GridSampler(space))
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -23,40 +30,51 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def leave(folder: Path, number: int, status: str | None, value: Any) -> None:
-    own = folder / str(number)
-    own.mkdir()
-    (own / "config.yaml").write_text("a: 1\n")
+def leave(found: Study, status: str | None, *values: float) -> None:
+    """A trial as it is after its process, and after the study was told."""
+    claim = found.ask()
+    assert claim is not None
+    own = found.folder / str(claim.number)
     if status is not None:
-        result = {"status": status, "objective": {"name": "val/x", "value": value}, "steps": 7, "wall_s": 1.23456}
-        (own / "result.json").write_text(json.dumps(result))
+        (own / "result.json").write_text(json.dumps({"status": status, "steps": 7, "wall_s": 1.23456}))
+        state = {"failed": TrialState.FAIL, "pruned": TrialState.PRUNED}.get(status, TrialState.COMPLETE)
+        assert found.tell(claim, state, list(values) if state == TrialState.COMPLETE else None)
 
 
-@pytest.mark.parametrize(("direction", "best"), [("minimize", 0), ("maximize", 2)])
-def test_the_best_finished_trial_and_every_state(tmp_path: Path, direction: str, best: int) -> None:
-    for number, (status, value) in enumerate([("completed", 0.5), ("failed", 0.1), ("pruned", 0.9)]):
-        leave(tmp_path, number, status, value)
-    found = write_tables(tmp_path, JOBS, POINTS, direction)
-    assert found is not None
-    assert found["number"] == best
+@pytest.mark.parametrize(("direction", "best"), [("minimize", 1), ("maximize", 0)])
+def test_the_best_finished_trial_and_every_state(tmp_path: Path, direction: Any, best: int) -> None:
+    found = study(tmp_path, [direction])
+    for status, value in (("completed", 0.5), ("stopped", 0.3), ("failed", 0.1), (None, 0.0)):
+        leave(found, status, value)
+    Tables(found, ["val/x"]).write()
     rows = table(tmp_path)
-    assert [row["state"] for row in rows] == ["completed", "failed", "pruned", "waiting"]
-    assert rows[2] == {
-        "number": "2", "state": "pruned", "value": "0.9", "optimizer.lr": "0.1", "model": "mlp", "steps": "7", "wall_s": "1.235"
+    assert [row["state"] for row in rows] == ["completed", "stopped", "failed", "running"]
+    assert rows[0] == {
+        "number": "0", "state": "completed", "value": "0.5", "optimizer.lr": "0.001", "model": "mlp", "steps": "7", "wall_s": "1.235"
     }  # fmt: skip
+    assert [row["value"] for row in rows] == ["0.5", "0.3", "", ""]
     results = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
-    rate, model = (0.001, "mlp") if best == 0 else (0.1, "mlp")
     assert results == {
-        "name": "launcher",
-        "best_params": {"optimizer.lr": rate, "model": model},
-        "best_value": [0.5, 0.1, 0.9][best],
+        "name": "optuna",
+        "best_params": {"optimizer.lr": 0.001, "model": ["mlp", "cnn"][best]},
+        "best_value": [0.5, 0.3][best],
     }
 
 
+def test_several_objectives_have_a_front(tmp_path: Path) -> None:
+    found = study(tmp_path, ["maximize", "minimize"])
+    for values in ((0.9, 50.0), (0.8, 10.0), (0.7, 20.0)):
+        leave(found, "completed", *values)
+    Tables(found, ["val/x", "parameters"]).write()
+    results = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    assert results["name"] == "optuna"
+    assert [solution["values"] for solution in results["solutions"]] == [[0.9, 50.0], [0.8, 10.0]]
+    assert [row["parameters"] for row in table(tmp_path)] == ["50.0", "10.0", "20.0"]
+
+
 def test_nothing_finished_is_no_best(tmp_path: Path) -> None:
-    leave(tmp_path, 0, None, None)
-    leave(tmp_path, 1, "completed", "NaN")
-    assert write_tables(tmp_path, JOBS, POINTS, "minimize") is None
-    rows = table(tmp_path)
-    assert [row["state"] for row in rows] == ["running", "completed", "waiting", "waiting"]
+    found = study(tmp_path, ["minimize"])
+    leave(found, None)
+    Tables(found, ["val/x"]).write()
+    assert [row["state"] for row in table(tmp_path)] == ["running"]
     assert not (tmp_path / "optimization_results.yaml").exists()

@@ -1,0 +1,87 @@
+"""What makes a sweep the same sweep: its space, its sampler and pruner, and the config that its trials share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import distribution_to_json
+
+from launcher.errors import ConfigError
+
+from .space import Dimension
+
+FILE = "sweep.json"
+_FREE = ("worker", "action", "name", "tags", "debug")
+"""Keys of a config that say nothing about what a trial computes."""
+
+
+def identity(config: DictConfig, dimensions: Sequence[Dimension], sampler: Any, pruner: Any) -> dict[str, Any]:
+    """The sweep as sweep.json keeps it; `config` is the job's, without the keys that are searched."""
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *_FREE)])
+    base: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
+    plain = dict(_flat(base))
+    spans = {each.key: json.loads(distribution_to_json(each.distribution)) for each in dimensions}
+    return {"space": spans, "sampler": _plain(sampler), "pruner": _plain(pruner), "config": plain}
+
+
+def accept(folder: Path, now: dict[str, Any], changes_wanted: bool) -> None:
+    """Take down the sweep, or see that it is the one that the folder holds. Raises ConfigError with what differs."""
+    path = folder / FILE
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        known = None
+    differing = [] if known is None or known == now else list(_differences(known, now))
+    if differing and not changes_wanted:
+        shown = "\n  ".join(differing[:8]) + (f"\n  and {len(differing) - 8} more" if len(differing) > 8 else "")
+        raise ConfigError(
+            f"{folder} holds another sweep; different are\n  {shown}\n"
+            "another hydra.sweeper.study_name begins a new one, hydra.sweeper.accept_changes=true goes on with this one"
+        )
+    if known is None or differing:
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{FILE}")
+        beside.write_text(json.dumps(now, indent=1, sort_keys=True), encoding="utf-8")
+        beside.replace(path)
+
+
+def _differences(known: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    for part in ("space", "config"):
+        before, after = known.get(part, {}), now[part]
+        for key in dict.fromkeys([*before, *after]):
+            if before.get(key) != after.get(key) or (key in before) != (key in after):
+                yield f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
+    for part in ("sampler", "pruner"):
+        if known.get(part) != now[part]:
+            yield f"hydra.sweeper.{part}: {_shown(known, part)} -> {_shown(now, part)}"
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    """A value in few words; of a distribution its ends or choices."""
+    if key not in values:
+        return "(absent)"
+    value = values[key]
+    if isinstance(value, dict) and "attributes" in value:
+        told = value["attributes"]
+        if "choices" in told:
+            return ",".join(map(str, told["choices"]))
+        name = "log " * bool(told.get("log")) + ("range" if "Int" in value["name"] or told.get("step") else "interval")
+        return f"{name}({told['low']:g},{told['high']:g})"
+    return json.dumps(value)
+
+
+def _flat(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        full = f"{path}{key}"
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{full}.")
+        else:
+            yield full, value
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node

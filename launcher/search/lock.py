@@ -1,0 +1,139 @@
+"""A lock between processes, of one machine or of several that share a folder, and who holds what.
+
+Optuna's own lock of a journal outlives a process that was killed while it held it, and then costs everybody half a
+minute. This one says who holds it, so that whoever waits on the same machine sees at once that nobody does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+from optuna.storages.journal._file import BaseJournalFileLock
+
+GRACE_S = 30.0
+"""After so long a lock of another machine is taken to be left behind."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process: of which machine (and which table of processes there), of which start of it, and when it began."""
+
+    host: str
+    boot: str
+    pid: int
+    started: str
+
+    def gone(self) -> bool | None:
+        """Whether this process has ended; None where that can not be seen from here."""
+        me = myself()
+        if self.host != me.host:
+            return None
+        return self.boot != me.boot or _started(self.pid) != self.started
+
+
+@cache
+def _machine() -> tuple[str, str]:
+    def read(path: str, link: bool = False) -> str:
+        try:
+            return str(Path(path).readlink()) if link else Path(path).read_text(encoding="ascii").strip()
+        except OSError:
+            return ""
+
+    return f"{socket.gethostname()}/{read('/proc/self/ns/pid', link=True)}", read("/proc/sys/kernel/random/boot_id")
+
+
+def _started(pid: int) -> str | None:
+    """When a process of this machine began, in the kernel's ticks (where it has /proc); None where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            return ""
+        return ""
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def myself() -> Holder:
+    """This process."""
+    return _holder(os.getpid())
+
+
+@cache
+def _holder(pid: int) -> Holder:
+    host, boot = _machine()
+    return Holder(host, boot, pid, _started(pid) or "")
+
+
+class HostLock(BaseJournalFileLock):
+    """The right to change what lies beside `path`. Not for two threads of one process.
+
+    On one machine the kernel hands it from process to process (`lockf`) and takes it back from one that dies. Between
+    machines whose file system does not know that, a link holds it, as in Optuna's own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._link = path, path.with_name(path.name + ".held")
+        self._file: int | None = None
+
+    def acquire(self) -> bool:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        with contextlib.suppress(ImportError, OSError):  # no such lock here: the link alone has to do
+            import fcntl
+
+            fcntl.lockf(self._file, fcntl.LOCK_EX)
+        me = myself()
+        seen, since = None, time.monotonic()
+        while True:
+            try:
+                self._link.symlink_to(f"{me.host}|{me.boot}|{me.pid}|{me.started}")
+                return True
+            except FileExistsError:
+                held = self._held()
+            if held != seen:
+                seen, since = held, time.monotonic()
+            if held is not None and (held.gone() or held == me or time.monotonic() - since > GRACE_S):
+                self._break()
+            else:
+                time.sleep(0.002)
+
+    def release(self) -> None:
+        self._link.unlink()
+        assert self._file is not None
+        os.close(self._file)
+        self._file = None
+
+    def _held(self) -> Holder | None:
+        try:
+            host, boot, pid, started = str(self._link.readlink()).split("|")
+        except OSError:
+            return None
+        return Holder(host, boot, int(pid), started)
+
+    def _break(self) -> None:
+        aside = self._link.with_name(f"{self._link.name}-{uuid4().hex}")
+        with contextlib.suppress(OSError):
+            self._link.rename(aside)
+            aside.unlink()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it meanwhile."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()

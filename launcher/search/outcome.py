@@ -1,0 +1,47 @@
+"""What became of a process that ran a fit: its result, or, where it died without one, what its log says."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from launcher.errors import DONE, PREEMPTED
+from launcher.result import read_result, unfinished, write_result
+
+ENDED = ("completed", "stopped", "pruned")
+"""The statuses that need nothing more."""
+LOG = "log.txt"
+_BEGINS = re.compile(r"^(Traceback \(most recent call last\):|Fatal Python error: .*|Timeout \(.*\)!)$", re.MULTILINE)
+
+
+def settle(folder: Path, status: int, config: DictConfig, why: str = "") -> dict[str, Any] | None:
+    """The result of a process that is gone. One that failed without writing it is given one, with its last traceback.
+
+    `status` is the exit status (negative: the signal that killed it); `why` says so where the driver knows better.
+    """
+    result = read_result(folder)
+    if status in (DONE, PREEMPTED) and not why:
+        return result
+    log = folder / LOG
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    if result is None or result["status"] != "failed" or why:
+        words = why or _last_words(text)
+        if status < 0 and not why:
+            words = f"{signal.Signals(-status).name} ended it (its last words: {words})"
+        result = (result or unfinished(config)) | {"status": "failed", "reason": words}
+    found = list(_BEGINS.finditer(text))
+    if found and "traceback" not in result:
+        result["traceback"] = text[found[-1].start() :].rstrip()
+    write_result(folder, result)
+    return result
+
+
+def _last_words(text: str) -> str:
+    """The error in a log, or its last line."""
+    lines = text.splitlines()
+    told = [line.partition("error: ")[2] for line in lines if "error: " in line]
+    return (told or [line for line in lines if line.strip()] or ["it died without a word"])[-1]

@@ -1,0 +1,217 @@
+"""Keeps every slot of a sweep busy: ask ─► submit ─► (ended, in any order) ─► tell, and the next one at once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import DictConfig
+from optuna.trial import TrialState
+
+from launcher.errors import PREEMPTED, ConfigError
+from launcher.folder import CONFIG, in_use, read_config, write_config
+from launcher.result import read_result, unfinished, write_result
+from launcher.signals import Interrupt
+
+from .outcome import ENDED, settle
+from .pool import Pool
+from .study import Claim, Study
+
+LOOK_S = 0.25
+"""How often running trials are looked at when none of them ends."""
+GRACE_S = 20.0
+"""A trial that was asked to leave and has not left after so long is ended."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial of this driver's that is over: what its result.json says, and the values that the study was told."""
+
+    claim: Claim
+    result: dict[str, Any]
+    values: list[float] | None
+
+    @property
+    def good(self) -> bool:
+        return self.result["status"] in ENDED
+
+
+class Listener(Protocol):
+    """Who wants to know how a sweep goes on."""
+
+    def started(self, claim: Claim, slot: int, resumed: bool) -> None: ...
+
+    def ended(self, ended: Ended) -> None: ...
+
+    def left(self, claim: Claim, why: str) -> None:
+        """A trial that ended here without being over: it is resumed by whoever comes next."""
+
+    def looked(self) -> None:
+        """Called again and again."""
+
+
+@dataclass
+class _Running:
+    claim: Claim
+    slot: int
+    config: DictConfig
+    since: float = field(default_factory=time.monotonic)
+    asked: float | None = None  # when it was asked to leave
+    why: str = ""  # it is ended, because
+
+
+class Scheduler:
+    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know."""
+
+    def __init__(
+        self,
+        study: Study,
+        pool: Pool,
+        compose: Callable[[dict[str, Any]], DictConfig],
+        values: Callable[[dict[str, Any]], list[float]],
+        listener: Listener,
+        interrupt: Interrupt,
+        environment: Callable[[Claim, int], dict[str, str]] = lambda claim, slot: {},
+        timeout: float | None = None,
+        trial_timeout: float | None = None,
+    ) -> None:
+        self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
+        self._compose, self._values, self._environment = compose, values, environment
+        self._trial_timeout = trial_timeout
+        self._end = math.inf if timeout is None else time.monotonic() + timeout
+        self._running: dict[int, _Running] = {}
+        self._waiting: list[Claim] = []
+        self._looked_for_dead = -math.inf
+        self._all_given = False
+
+    def run(self) -> None:
+        """Until every trial of the study has ended, a signal or the time limit: then what runs is asked to save and leave."""
+        try:
+            while not self._leaving() or self._running:
+                if not self._leaving():
+                    self._fill()
+                    if self._all_given and not self._running and not self._waiting and not self.study.unfinished():
+                        return
+                self.pool.wait(LOOK_S)
+                for handle in list(self._running):
+                    status = self.pool.poll(handle)
+                    if status is not None:
+                        self._over(self._running.pop(handle), status)
+                self._watch()
+                self.listener.looked()
+        finally:
+            for handle in self._running:
+                self.pool.cancel(handle)
+            for claim in self._waiting:
+                self.study.let_go(claim)
+
+    def _leaving(self) -> bool:
+        return self.interrupt.signal is not None or time.monotonic() > self._end
+
+    def _fill(self) -> None:
+        """Give every free slot a trial: first those that were left unfinished, then new ones."""
+        free = sorted(set(range(self.pool.slots)) - {each.slot for each in self._running.values()})
+        patience = min(2.0, self.study.patience_s / 3)
+        if free and time.monotonic() - self._looked_for_dead > patience:
+            self._looked_for_dead = time.monotonic()
+            mine = {each.claim.number for each in self._running.values()} | {each.number for each in self._waiting}
+            self._waiting += self.study.claim_dead(mine)
+        while free and not self._leaving():
+            claim = self._next()
+            if claim is None:
+                return
+            began = (self._own(claim) / CONFIG).exists()
+            config = self._begun(claim) if began else self._new(claim)
+            if config is not None:
+                self._submit(claim, free.pop(0), config, resume=began)
+
+    def _next(self) -> Claim | None:
+        for claim in self._waiting:
+            if not in_use(self._own(claim)):  # a dead driver's process may take a moment to follow it
+                self._waiting.remove(claim)
+                return claim
+        new = None if self._all_given else self.study.ask()
+        self._all_given = new is None
+        return new
+
+    def _begun(self, claim: Claim) -> DictConfig | None:
+        """The config of a trial that has begun; None where it has ended too, and nobody was told."""
+        result = read_result(self._own(claim))
+        if result is not None and result["status"] in (*ENDED, "failed"):
+            self._tell(claim, result)
+            return None
+        return read_config(self._own(claim))
+
+    def _new(self, claim: Claim) -> DictConfig | None:
+        """The config of a trial that begins now; None where its parameters do not go together."""
+        try:
+            config = self._compose(claim.params)
+        except ConfigError as error:
+            failed = unfinished(self._compose({})) | {"status": "failed", "reason": str(error).partition("\n")[0]}
+            write_result(self._own(claim), failed)
+            self._tell(claim, failed)
+            return None
+        write_config(config, self._own(claim))
+        return config
+
+    def _submit(self, claim: Claim, slot: int, config: DictConfig, resume: bool) -> None:
+        handle = self.pool.submit(self._own(claim), resume, self._environment(claim, slot))
+        self._running[handle] = _Running(claim, slot, config)
+        self.listener.started(claim, slot, resume)
+
+    def _over(self, run: _Running, status: int) -> None:
+        """A trial's process has ended."""
+        left = status == PREEMPTED and not run.why
+        result = None if left else settle(self._own(run.claim), status, run.config, run.why)
+        if left or result is None or result["status"] == "preempted":
+            if self._leaving():
+                self.study.let_go(run.claim)
+            else:  # it was sent a signal of its own
+                self._waiting.append(run.claim)
+            self.listener.left(run.claim, "saved, to be resumed")
+            return
+        self._tell(run.claim, result)
+
+    def _tell(self, claim: Claim, result: dict[str, Any]) -> None:
+        state, values = TrialState.FAIL, None
+        if result["status"] == "pruned":
+            state = TrialState.PRUNED
+        elif result["status"] in ENDED:
+            values = self._values(result)
+            if any(value != value for value in values):
+                values = None
+            else:
+                state = TrialState.COMPLETE
+        if self.study.tell(claim, state, values):
+            self.listener.ended(Ended(claim, result, values))
+        else:
+            self.listener.left(claim, "taken over by another driver")
+
+    def _watch(self) -> None:
+        """Leases, limits of time, and those that do not leave when asked to."""
+        now = time.monotonic()
+        lost = {claim.number for claim in self.study.renew([*self._claims(), *self._waiting])}
+        self._waiting = [claim for claim in self._waiting if claim.number not in lost]
+        for handle, run in self._running.items():
+            late = self._trial_timeout is not None and now - run.since > self._trial_timeout
+            if run.claim.number in lost:
+                self.pool.kill(handle)
+            elif run.asked is not None:
+                if now - run.asked > GRACE_S:
+                    self.pool.kill(handle)
+            elif late:
+                run.asked, run.why = now, f"it took longer than hydra.sweeper.trial_timeout={self._trial_timeout:g} s"
+                self.pool.abort(handle)
+            elif self._leaving():
+                run.asked = now
+                self.pool.cancel(handle)
+
+    def _claims(self) -> Sequence[Claim]:
+        return [each.claim for each in self._running.values()]
+
+    def _own(self, claim: Claim) -> Path:
+        return self.study.folder / str(claim.number)

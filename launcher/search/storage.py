@@ -1,0 +1,69 @@
+"""Where a study is kept: a journal in the sweep's folder, or any storage of Optuna's by its URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from launcher.errors import ConfigError
+
+from .lock import HostLock
+
+JOURNAL = "study.journal"
+DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
+
+
+def open_storage(url: str | None, folder: Path) -> BaseStorage:
+    """The storage of that URL (a journal's is its path); the folder's journal where there is none. Raises ConfigError."""
+    if url is None or url.endswith(".journal"):
+        path = folder / JOURNAL if url is None else Path(url)
+        if not path.absolute().parent.is_dir():
+            raise ConfigError(f"hydra.sweeper.storage={url}: there is no folder {path.parent}")
+        lock = HostLock(path.with_name(path.name + ".lock"))
+        backend = JournalFileBackend(str(path), lock_obj=lock)
+        with lock.held():
+            _cut_torn_line(path)
+        return JournalStorage(backend)
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    shown = without_login(url)
+    try:
+        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        package = DRIVERS.get(url.partition(":")[0].partition("+")[0], str(error.name))
+        raise ConfigError(f"hydra.sweeper.storage={shown}: needs a driver: pip install {package}") from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError(
+            f"hydra.sweeper.storage={shown}: expected a URL such as sqlite:///study.db or postgresql+psycopg://user@host/database, "
+            "or the path of a .journal file"
+        ) from error
+    except SQLAlchemyError as error:
+        raise ConfigError(
+            f"hydra.sweeper.storage={shown}: {str(error.__cause__ or error).strip().splitlines()[0]}"
+        ) from error
+
+
+def without_login(url: str) -> str:
+    """A storage's URL as it may be shown."""
+    scheme, sign, rest = url.partition("://")
+    return f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Take away a last line that was never written to its end: the next one would be appended to it."""
+    with path.open("rb+") as file:
+        size = file.seek(0, 2)
+        start = max(0, size - 1_000_000)
+        file.seek(start)
+        tail = file.read()
+        if tail and not tail.endswith(b"\n"):
+            file.truncate(start + tail.rfind(b"\n") + 1)
+
+
+def trials_of(storage: BaseStorage, study_id: int, *states: Any) -> list[Any]:
+    """The study's trials in those states (all without any), not to be changed."""
+    return storage.get_all_trials(study_id, deepcopy=False, states=states or None)

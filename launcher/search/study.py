@@ -1,0 +1,151 @@
+"""A study that several drivers work on: who gets which trial, and what becomes of it.
+
+    ask    ─► a new trial (number, parameters), leased to this driver
+    claim  ─► a trial whose driver has died, leased to this one with the next fencing number
+    renew  ─► still mine?                    tell ─► finished, if still mine
+
+Each of these is done while the study's lock is held, so that two drivers never ask for the same trial. The
+storage knows numbers, parameters, states and values; the folders `<number>/` know what was run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.pruners import BasePruner, NopPruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from launcher.errors import ConfigError
+
+from . import lease
+from .lock import HostLock
+from .space import Dimension
+from .storage import trials_of
+
+LOCK, CLOCK = ".turn", ".clock"
+OPEN = (TrialState.RUNNING, TrialState.WAITING)
+
+Directions = list[Literal["minimize", "maximize"]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that this driver may run."""
+
+    number: int
+    id: int
+    params: dict[str, Any]
+    lease: lease.Lease
+
+
+class Study:
+    """Optuna's study, shared safely. `n_trials` is the total over all drivers and sessions; None has no end."""
+
+    def __init__(
+        self,
+        storage: BaseStorage,
+        name: str,
+        directions: Directions,
+        folder: Path,
+        dimensions: Sequence[Dimension],
+        sampler_of: Callable[[int], BaseSampler],
+        pruner: BasePruner | None = None,
+        extend: Callable[[optuna.trial.Trial], None] | None = None,
+        n_trials: int | None = None,
+        patience_s: float = 60.0,
+    ) -> None:
+        self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
+        self._sampler_of, self._extend = sampler_of, extend
+        self._turn = HostLock(folder / LOCK)
+        with self._turn.held():
+            self.optuna = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                directions=directions,
+                sampler=sampler_of(0),
+                pruner=pruner or NopPruner(),
+                load_if_exists=True,
+            )
+        self.storage = self.optuna._storage
+        self._id = self.optuna._study_id
+        self._renewed_at = time.monotonic()
+
+    def ask(self) -> Claim | None:
+        """The next trial; None where all have been given out."""
+        with self._turn.held():
+            if self.n_trials is not None and len(self.trials()) >= self.n_trials:
+                return None
+            return self._taken(self.storage.create_new_trial(self._id))
+
+    def claim_dead(self, mine: set[int]) -> list[Claim]:
+        """Every trial that nobody runs any more, taken over by this driver; the numbers in `mine` are its own already."""
+        with self._turn.held():
+            clock = self.folder / CLOCK
+            left = [
+                each._trial_id
+                for each in self.trials(*OPEN)
+                if each.number not in mine and lease.dead(self._own(each.number), clock, self.patience_s)
+            ]
+            return [self._taken(trial_id) for trial_id in left]
+
+    def renew(self, claims: Sequence[Claim]) -> list[Claim]:
+        """Renew the leases where a third of their time is over; returns the trials that somebody else has taken over."""
+        if not claims or time.monotonic() - self._renewed_at < self.patience_s / 3:
+            return []
+        self._renewed_at = time.monotonic()
+        with self._turn.held():
+            return [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
+
+    def tell(self, claim: Claim, state: TrialState, values: list[float] | None = None) -> bool:
+        """How a trial ended; False where it is no longer this driver's to say."""
+        with self._turn.held():
+            if lease.read(self._own(claim.number)) != claim.lease:
+                return False
+            self.optuna.tell(claim.number, values, state, skip_if_finished=True)
+            lease.let_go(self._own(claim.number), claim.lease)
+            return True
+
+    def let_go(self, claim: Claim) -> None:
+        """Leave a trial unfinished, for whoever comes next."""
+        with self._turn.held():
+            lease.let_go(self._own(claim.number), claim.lease)
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """The study's trials in those states (all without any), by number, not to be changed."""
+        return trials_of(self.storage, self._id, *states)
+
+    def unfinished(self) -> int:
+        """How many trials are still to end, on whatever machine."""
+        return len(self.trials(*OPEN))
+
+    def _own(self, number: int) -> Path:
+        return self.folder / str(number)
+
+    def _taken(self, trial_id: int) -> Claim:
+        """The trial, leased, with every parameter it has or is now given. The study's lock is held."""
+        number = self.storage.get_trial_number_from_id(trial_id)
+        taken = lease.take(self._own(number))
+        if (
+            self.storage.get_trial(trial_id).state == TrialState.WAITING
+        ):  # put there by hand, with parameters or without
+            self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        self.optuna.sampler = self._sampler_of(number)
+        trial = optuna.trial.Trial(self.optuna, trial_id)
+        try:
+            for each in self.dimensions:
+                trial._suggest(each.key, each.distribution)
+            if self._extend is not None:
+                self._extend(trial)
+        except ValueError as error:
+            raise ConfigError(
+                f"{self.folder}: trial {number} does not fit into the study: {error}. "
+                "Another hydra.sweeper.study_name begins a new one"
+            ) from error
+        return Claim(number, trial_id, dict(trial.params), taken)
