@@ -208,7 +208,9 @@ def test_a_config_written_for_hydra_optuna_sweeper_runs_unchanged(launch: Launch
     study = tmp_path / "multirun" / "theirs"
     rows = table(study)
     assert [row["state"] for row in rows] == ["completed"] * 3
-    assert all(0.001 <= float(row["optimizer.lr"]) <= 0.01 and row["training.batch_size"] in ("32", "64") for row in rows)
+    assert all(
+        0.001 <= float(row["optimizer.lr"]) <= 0.01 and row["training.batch_size"] in ("32", "64") for row in rows
+    )
     results = yaml.safe_load((study / "optimization_results.yaml").read_text())
     assert (results["name"], set(results["best_params"])) == ("optuna", {"optimizer.lr", "training.batch_size"})
     more = launch(
