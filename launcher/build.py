@@ -36,6 +36,7 @@ from .trust import whitelist
 if TYPE_CHECKING:
     from tasks.base import Task
 
+    from .memory import Memory
     from .parallel.base import Parallel
     from .precision import Precision
     from .trackers.base import Tracker
@@ -213,6 +214,10 @@ def build_run(
     interrupt: Interrupt,
 ) -> Run:
     """The whole of a fit, before its first step: nothing is restored and nothing is written yet."""
+    memory: Memory = instantiate(config.memory)
+    notice = memory.notice(parallel.device)
+    if notice is not None and parallel.is_main:
+        say(notice)
     loaders = build_loaders(config, data, parallel)
     # Where a few batches stand for the data, the run is as long as it would be with all of it.
     plan = build_plan(config, len(data.train) // config.training.batch_size)
@@ -238,7 +243,7 @@ def build_run(
         algorithms=build_algorithms(config),
         interrupt=interrupt,
     )
-    run.parts["main"] = build_part(config, model, run, plan, parallel)
+    run.parts["main"] = build_part(config, model, run, plan, parallel, memory)
     return run
 
 
@@ -249,7 +254,7 @@ def plain_dict(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, parallel: Parallel) -> Part:
+def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, parallel: Parallel, memory: Memory) -> Part:
     """The main part: surgery, frozen models, wrapping, groups, optimizer, scheduler. `run` is what the hooks are shown."""
     for hook in overriding(run.algorithms, "model"):
         model = hook(run, model)
@@ -257,7 +262,7 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
     for hook in overriding(run.algorithms, "frozen"):
         frozen |= hook(run)
     run.frozen = {name: other.to(parallel.device).eval().requires_grad_(False) for name, other in frozen.items()}
-    model = parallel.prepare(model)
+    model = parallel.prepare(memory.prepare(model, parallel.device))
     if config.training.compile:
         model.compile()
     optimizer, options = optimizer_of(config.optimizer)

@@ -14,6 +14,9 @@ from .signatures import Signature, signature, table
 
 Where = Callable[[str], str]
 
+NO_SAVING = "launcher.memory.Memory"
+"""`memory=none`: what goes with a model that has no steps."""
+
 
 def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     """One line a problem. Every node is known to have a signature, and its arguments to be right."""
@@ -63,18 +66,23 @@ def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where
         "needs_task": ("task", task, "offers"),
         "needs_model": ("model", model, "offers"),
     }
-    for group in ALGORITHM_GROUPS:
-        for name, node in (config[group] or {}).items():
-            key = f"{group}=[{name}]"
-            if model.facts.get("estimator") and group != "monitor":
-                yield f"{key}: {_name(config['model']['_target_'])} is fitted in one call; there are no steps that {name} could change"
-                continue
-            facts = signature(node["_target_"]).facts
-            for kind, (other, found, fact) in having.items():
-                for word in sorted(set(facts.get(kind, ())) - set(found.facts.get(fact, ()))):
-                    fit = _entries(other, lambda each, _, word=word, fact=fact: word in each.facts.get(fact, ()))  # type: ignore[misc]  # mypy infers no type for a lambda's default
-                    what, whose = word.replace("_", " "), _name(config[other]["_target_"])
-                    yield f"{key}: {name} needs {what}, and {whose} has none. Of conf/{other} these have: {fit}"
+    asking = [
+        (f"{group}=[{name}]", name, node, group != "monitor")
+        for group in ALGORITHM_GROUPS
+        for name, node in (config[group] or {}).items()
+    ]
+    memory = config["memory"]
+    asking.append((where("memory"), "it", memory, memory["_target_"] != NO_SAVING))
+    for key, name, node, steps in asking:
+        if model.facts.get("estimator") and steps:
+            yield f"{key}: {_name(config['model']['_target_'])} is fitted in one call; there are no steps that {name} could change"
+            continue
+        facts = signature(node["_target_"]).facts
+        for kind, (other, found, fact) in having.items():
+            for word in sorted(set(facts.get(kind, ())) - set(found.facts.get(fact, ()))):
+                fit = _entries(other, lambda each, _, word=word, fact=fact: word in each.facts.get(fact, ()))  # type: ignore[misc]  # mypy infers no type for a lambda's default
+                what, whose = word.replace("_", " "), _name(config[other]["_target_"])
+                yield f"{key}: {name} needs {what}, and {whose} has none. Of conf/{other} these have: {fit}"
 
 
 def _kinds(data: Signature) -> set[str]:

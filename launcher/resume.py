@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ALLOWED = (
     "parallel",
+    "memory",
     "loading",
     "cluster",
     "tracker",

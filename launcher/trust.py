@@ -19,6 +19,7 @@ _ROOMS = (
     "algorithms",
     "data",
     "loops",
+    "memory",
     "monitors",
     "optim",
     "parallel",

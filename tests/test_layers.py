@@ -49,6 +49,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "run",
         "predictions",
         "leaks",
+        "memory",
         "signals",
         "terminal",
     ),

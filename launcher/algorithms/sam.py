@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from launcher.algorithm import Algorithm
 from launcher.data import Batch
+from launcher.functional.batch_norm import statistics_kept
 from launcher.run import Run
 
 
@@ -48,16 +47,3 @@ class SAM(Algorithm):
             closure()
         torch._foreach_copy_(parameters, before)
         run.parallel.step(run)
-
-
-@contextlib.contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Batch norms take the batch's statistics as ever, and their running ones stay."""
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    for module in norms:
-        module.track_running_stats = False
-    try:
-        yield
-    finally:
-        for module in norms:
-            module.track_running_stats = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from launcher.precision import Precision
 from launcher.run import Loss
+
+from .shares import Shares
 
 if TYPE_CHECKING:
     from launcher.data import Batch
@@ -40,6 +42,11 @@ class Parallel:
         """The process group of the ranks with other shares; None is all ranks."""
         self.scaler = precision.scaler(device)
         self._started: tuple[tuple[float, torch.dtype], Tensor] | None = None
+
+    @classmethod
+    def shares(cls, settings: Mapping[str, Any]) -> Shares:
+        """How the memory of a run with these `settings` (the node of conf/parallel) is spread over its ranks."""
+        return Shares()
 
     @property
     def engine(self) -> str | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
 from .batch_norm import synchronise
 from .distributed import Distributed
+from .shares import Shares
 
 
 class DDP(Distributed):
@@ -21,6 +24,11 @@ class DDP(Distributed):
     @property
     def engine(self) -> str | None:
         return "torch DistributedDataParallel" if self.world_size > 1 else None
+
+    @classmethod
+    def shares(cls, settings: Mapping[str, Any]) -> Shares:
+        ranks = int(settings["num_processes"])
+        return Shares(samples=ranks, gradient_copies=1 if ranks > 1 else 0)
 
     def prepare(self, model: nn.Module) -> nn.Module:
         if self.world_size > 1:

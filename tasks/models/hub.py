@@ -94,3 +94,4 @@ def _quiet() -> Iterator[None]:
 
 pretrained.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]
 pretrained.load_tokenizer = load_tokenizer  # type: ignore[attr-defined]  # how a task learns that the model brings its own
+pretrained.offers = frozenset({"blocks"})  # type: ignore[attr-defined]

@@ -57,3 +57,4 @@ def llama(
 
 
 llama.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]  # as a class would state it
+llama.offers = frozenset({"blocks"})  # type: ignore[attr-defined]

@@ -90,7 +90,7 @@ class Transformer(nn.Module):
     `max_length` tokens. Output [batch, num_outputs]. What stands at padding does not change the output.
     """
 
-    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks"})
+    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks", "blocks"})
 
     def __init__(
         self,

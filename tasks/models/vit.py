@@ -22,7 +22,7 @@ class ViT(nn.Module):
     Raises ConfigError where `patch_size` does not divide height and width.
     """
 
-    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks"})
+    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks", "blocks"})
 
     def __init__(
         self,

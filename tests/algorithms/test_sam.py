@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from launcher.algorithms.sam import statistics_kept
+from launcher.functional.batch_norm import statistics_kept
 from launcher.run import Run
 from tests.runs import build, judged, train
 
