@@ -35,7 +35,12 @@ def act(config: DictConfig) -> int:
         raise ConfigError(
             f"run={folder}: that run is made of {len(fits)} fits, each with rows of its own held out; run={folder / fits[0]['name']} is one of them"
         )
-    for key, node in (("parallel", config.parallel), ("loading", config.loading), ("tracker", {})):
+    for key, node in (
+        ("parallel", config.parallel),
+        ("communication", config.communication),
+        ("loading", config.loading),
+        ("tracker", {}),
+    ):
         OmegaConf.update(saved, key, node, merge=False)
     if config.action == "evaluate":
         return _evaluate(saved, folder, console)

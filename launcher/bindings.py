@@ -13,7 +13,7 @@ PROVIDED: dict[str, frozenset[str]] = {
     "task": frozenset({"data", "model", "validation", "seed"}),
     "optimizer": frozenset({"params"}),
     "scheduler": frozenset({"optimizer"}),
-    "parallel": frozenset({"precision"}),
+    "parallel": frozenset({"precision", "communication"}),
 }
 """By group; a model is given the facts that its task `provides`, as far as it has parameters of their names."""
 
@@ -81,6 +81,13 @@ RANGES: dict[str, dict[str, str]] = {
     },
     "procedure": {"confidence": "float(0,1)", "fold": "int[0,inf)", "inner_fold": "int[0,inf)"},
     "parallel": {"num_processes": "int[1,inf)", "timeout_s": "float(0,inf)", "max_restarts": "int[0,inf)"},
+    "communication": {
+        "rank": "int[1,inf)",
+        "start_step": "int[0,inf)",
+        "period": "int[1,inf)",
+        "outer_lr": "float(0,inf)",
+        "momentum": "float[0,1)",
+    },
     "regularization": {
         "smoothing": "float[0,1)",
         "decay": "float(0,1)",

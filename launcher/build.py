@@ -103,7 +103,11 @@ def build_parallel(config: DictConfig) -> Parallel:
     """The strategy, which joins the process group and chooses the device."""
     precision: Precision = instantiate(config.precision)
     settings = {name: value for name, value in plain_dict(config.parallel).items() if name not in CONSUMED["parallel"]}
-    parallel: Parallel = instantiate(OmegaConf.create(settings))(precision)
+    strategy = instantiate(OmegaConf.create(settings))
+    sent = {}
+    if "communication" in inspect.signature(strategy.func).parameters:
+        sent["communication"] = instantiate(config.communication)
+    parallel: Parallel = strategy(precision, **sent)
     return parallel
 
 

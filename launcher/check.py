@@ -27,7 +27,19 @@ from .values import expected, matches
 CONTROLS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 """Words of Hydra's inside a node with a `_target_`."""
 
-ONE = ("task", "model", "data", "validation", "optimizer", "scheduler", "precision", "memory", "parallel", "procedure")
+ONE = (
+    "task",
+    "model",
+    "data",
+    "validation",
+    "optimizer",
+    "scheduler",
+    "precision",
+    "memory",
+    "parallel",
+    "communication",
+    "procedure",
+)
 """Groups that hold one object; the others hold objects by name."""
 
 MANY = ("tracker", "monitor", "stopping", "augment", "regularization")

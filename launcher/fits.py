@@ -25,6 +25,7 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     yield from _parts(config, task, model, where)
     yield from _metrics(config, task, estimator, where)
     yield from _algorithms(config, task, model, where)
+    yield from _communication(config, where)
     yield from _folds(config, where)
     yield from _packages(config, where)
     yield from _action(config, where)
@@ -73,12 +74,16 @@ def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where
     ]
     memory = config["memory"]
     asking.append((where("memory"), "it", memory, memory["_target_"] != NO_SAVING))
+    sent = config["communication"]["_target_"]
+    lacks = set(signature(sent).facts.get("lacks", ()))
     for key, name, node, steps in asking:
         if model.facts.get("estimator") and steps:
             yield f"{key}: {_name(config['model']['_target_'])} is fitted in one call; there are no steps that {name} could change"
             continue
         facts = signature(node["_target_"]).facts
         for kind, (other, found, fact) in having.items():
+            for word in sorted(set(facts.get(kind, ())) & lacks if kind == "needs" else ()):
+                yield f"{key}: {name} needs {word.replace('_', ' ')}, which no rank has with {_name(sent)}; communication=allreduce leaves it to each"
             for word in sorted(set(facts.get(kind, ())) - set(found.facts.get(fact, ()))):
                 fit = _entries(other, lambda each, _, word=word, fact=fact: word in each.facts.get(fact, ()))  # type: ignore[misc]  # mypy infers no type for a lambda's default
                 what, whose = word.replace("_", " "), _name(config[other]["_target_"])
@@ -139,6 +144,14 @@ def _unsure(model: dict[str, Any]) -> bool:
     """Whether an estimator gives no probabilities: as it is made by default, and no option that may change it is set."""
     facts = signature(model["_target_"]).facts
     return facts.get("probabilities") is False and not {"probability", "loss"} & set(model)
+
+
+def _communication(config: dict[str, Any], where: Where) -> Iterator[str]:
+    """Another way of sending than the strategy's own needs a strategy that leaves the way open."""
+    sent, spread = config["communication"]["_target_"], config["parallel"]["_target_"]
+    if _name(sent) != "AllReduce" and "communication" not in signature(spread).parameters:
+        fit = _entries("parallel", lambda each, _: "communication" in each.parameters)
+        yield f"{where('communication')}: {_name(spread)} has nothing that {_name(sent)} could send. Of conf/parallel these have: {fit}"
 
 
 def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ALLOWED = (
     "parallel",
     "memory",
+    "communication",
     "loading",
     "cluster",
     "tracker",

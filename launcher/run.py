@@ -135,7 +135,7 @@ class Run:
         """The model that is evaluated and exported: the one that is trained, unless optimizer or algorithm has another."""
         from .algorithm import overriding
 
-        model = self.parallel.unwrap(self.main.model)
+        model = self.parallel.judged(self.main.model)
         averages = getattr(self.main.optimizer, "averages", None)
         if averages is not None:  # of an optimizer that trains other weights than it finds
             model = with_weights(model, averages())
@@ -154,7 +154,7 @@ class Run:
         return {
             "parts": {
                 name: {
-                    "model": self.parallel.unwrap(part.model).state_dict(),
+                    "model": self.parallel.judged(part.model).state_dict(),
                     "optimizer": part.optimizer.state_dict(),
                     "scheduler": part.scheduler.state_dict(),
                 }
@@ -167,7 +167,9 @@ class Run:
             "metrics": self.metrics,
             "stop": None if self.stop == "preempted" else self.stop,
             "total_steps": self.plan.total_steps,
-            "ranks": self.parallel.gather_states({"rng": rng_state(), "pending": self._pending_state()}),
+            "ranks": self.parallel.gather_states(
+                {"rng": rng_state(), "pending": self._pending_state(), "own": self.parallel.rank_state(self)}
+            ),
             "recorder": self.recorder.state_dict(),
         }
 
@@ -196,6 +198,7 @@ class Run:
         ranks, rank = state["ranks"], self.parallel.rank
         if len(ranks) == self.parallel.world_size:
             self.pending = _steps(ranks[rank]["pending"], self.parallel.device)
+            self.parallel.load_rank_state(self, ranks[rank]["own"])
             set_rng_state(ranks[rank]["rng"])
         else:  # other ranks than there were: the first takes over what all had seen, and dropout draws anew
             share = 1 if rank == 0 else 0

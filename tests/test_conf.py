@@ -61,8 +61,16 @@ def anywhere(hydra: Hydra, group: str, entry: str) -> DictConfig:
     refusals = []
     for data, task in product([None, *(DATA if group == "model" else [])], [entry] if group == "task" else TASKS):
         beside = [f"data={data}", *open_keys("data", data)] if data else []
+        spread = ["parallel=ddp"] if group == "communication" else []
         folds = ["validation=kfold"] if (group, entry) == ("procedure", "cross_validation") else []
-        words = [chosen, *open_keys(group, entry), *beside, *folds, *([f"task={task}"] if group != "task" else [])]
+        words = [
+            chosen,
+            *open_keys(group, entry),
+            *beside,
+            *spread,
+            *folds,
+            *([f"task={task}"] if group != "task" else []),
+        ]
         try:
             return checked(hydra, *words)
         except ConfigError as error:

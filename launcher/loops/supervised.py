@@ -235,5 +235,7 @@ class Supervised:
             run.parallel.barrier()
 
     def _end(self, run: Run) -> dict[str, float]:
+        if run.stop != "preempted":
+            run.parallel.finish(run.main.model)
         run.checkpoints.wait()
         return run.best.metrics or run.metrics

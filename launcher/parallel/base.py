@@ -68,6 +68,13 @@ class Parallel:
         """The model as the task made it."""
         return model
 
+    def judged(self, model: nn.Module) -> nn.Module:
+        """The model that is evaluated, as the task made it. Every rank comes here."""
+        return self.unwrap(model)
+
+    def finish(self, model: nn.Module) -> None:
+        """The last step is taken: what ranks have apart is brought together. Every rank comes here."""
+
     def place(self, batch: Batch) -> Batch:
         """A batch on this rank's device."""
         if self.device.type == "cpu":
@@ -108,12 +115,16 @@ class Parallel:
             total = part if total is None else total + part
             weight = loss.weight if index == 0 else weight + loss.weight
         assert total is not None
-        whole = self.sum(weight)
+        whole = self.whole(weight)
         if isinstance(whole, Tensor):  # a step in which nothing counts moves nothing
             torch._foreach_mul_(self.gradients(run), torch.where(whole > 0, divisor * self.num_data_ranks / whole, 0.0))
         elif whole != divisor * self.num_data_ranks:
             torch._foreach_mul_(self.gradients(run), divisor * self.num_data_ranks / whole)
         return total, weight
+
+    def whole(self, weight: Any) -> Any:
+        """The weight that the step's gradient is the mean over, from this rank's."""
+        return self.sum(weight)
 
     def _share(self, total: Tensor, divisor: float) -> Tensor:
         """1 / divisor as the gradient that backward starts from: the loss need not be divided, in either direction."""
@@ -212,6 +223,13 @@ class Parallel:
     def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
         """Each rank's state, in the order of ranks, on the main rank (elsewhere: whatever is cheap)."""
         return [state]
+
+    def rank_state(self, run: Run) -> dict[str, Any]:
+        """What this rank alone has, and needs to go on bit for bit."""
+        return {}
+
+    def load_rank_state(self, run: Run, state: dict[str, Any]) -> None:
+        """Take up what `rank_state` returned, after all that ranks share; only where there are as many as there were."""
 
     def barrier(self) -> None:
         """Returns when every rank has come here."""

@@ -1,0 +1,1 @@
+"""What the ranks of data parallel send each other: one file a way."""

@@ -1,0 +1,13 @@
+"""The plain average of the gradients."""
+
+from __future__ import annotations
+
+from .base import Communication
+
+
+class AllReduce(Communication):
+    """The mean of the gradients over the ranks, in their own type. DDP does it by itself unless it is measured."""
+
+    def measure(self) -> None:
+        super().measure()
+        self.hook()
