@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from .algorithm import Algorithm, overriding
-from .bindings import ALGORITHM_GROUPS, CONSUMED
+from .bindings import ALGORITHM_GROUPS, CONSUMED, PROVIDED
 from .checkpoint import Checkpoints
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
 from .errors import ConfigError
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from .memory import Memory
     from .parallel.base import Parallel
-    from .precision import Precision
     from .trackers.base import Tracker
 
 
@@ -101,13 +100,10 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
 
 def build_parallel(config: DictConfig) -> Parallel:
     """The strategy, which joins the process group and chooses the device."""
-    precision: Precision = instantiate(config.precision)
     settings = {name: value for name, value in plain_dict(config.parallel).items() if name not in CONSUMED["parallel"]}
     strategy = instantiate(OmegaConf.create(settings))
-    sent = {}
-    if "communication" in inspect.signature(strategy.func).parameters:
-        sent["communication"] = instantiate(config.communication)
-    parallel: Parallel = strategy(precision, **sent)
+    given = [name for name in PROVIDED["parallel"] if name in inspect.signature(strategy.func).parameters]
+    parallel: Parallel = strategy(**{name: instantiate(config[name]) for name in given})
     return parallel
 
 

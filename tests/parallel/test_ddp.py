@@ -147,9 +147,9 @@ from launcher.folder import write_config
 write_config(config, folder)
 pool = LocalPool()
 handle = pool.submit(folder)
-while pool.poll(handle) is None:
+while (status := pool.poll(handle)) is None:
     pool.wait(1)
-print("pool:", pool.poll(handle))
+print("pool:", status)
 """
 
 
