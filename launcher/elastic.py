@@ -193,6 +193,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
     from .console import Console
     from .folder import read_config
     from .search.pool import leave_with_the_driver
+    from .search.trial import reporter
     from .signals import Interrupt, listening
     from .worker import work
 
@@ -205,7 +206,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
     _leave_with_the_others(path / ".errors", rank)
     try:
         with listening(interrupt, lambda text: None, impatient=False):  # the driver has said it
-            work(read_config(path), path, resume, console, interrupt)
+            work(read_config(path), path, resume, console, interrupt, reporter())
     except BaseException as error:
         told = isinstance(error, LauncherError)
         status = error.exit_status if isinstance(error, LauncherError) else FAILED

@@ -70,9 +70,10 @@ def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, 
 
         result = run_workers(config, folder, resume, console, interrupt)
     else:
+        from .search.trial import reporter
         from .worker import work
 
-        result = work(config, folder, resume, console, interrupt)
+        result = work(config, folder, resume, console, interrupt, reporter())
     _write_page(folder, console)
     console.summary(result, folder)
     return exit_status(result)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from .trackers.base import Recorder
 
 
+LEAVES = ("preempted", "paused")
+"""The reasons to stop of a run that comes back: nothing is concluded, only saved."""
+
+
 @dataclass(frozen=True)
 class Loss:
     """A loss as a sum and the weight it is divided by: samples, or the tokens that count.
@@ -119,8 +123,8 @@ class Run:
     stop: str | None = None
     """Why the fit ends before its length; None while it goes on."""
     interrupt: Interrupt = field(default_factory=Interrupt)
-    report: Callable[[int, float], bool] = lambda step, value: False
-    """A trial's verdict on an evaluation: True ends it as pruned."""
+    report: Callable[[int, float], int] = lambda step, value: 0
+    """A trial's verdict on an evaluation: 0 goes on, 1 ends it as pruned, 2 pauses it at a rung."""
 
     @property
     def main(self) -> Part:
@@ -165,7 +169,7 @@ class Run:
             "progress": {"step": self.progress.step, "tokens": self.progress.tokens, "wall_s": self.progress.elapsed()},
             "best": vars(self.best),
             "metrics": self.metrics,
-            "stop": None if self.stop == "preempted" else self.stop,
+            "stop": None if self.stop in LEAVES else self.stop,
             "total_steps": self.plan.total_steps,
             "ranks": self.parallel.gather_states(
                 {"rng": rng_state(), "pending": self._pending_state(), "own": self.parallel.rank_state(self)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from .result import (
     unfinished,
     write_result,
 )
-from .run import Best, Run
+from .run import LEAVES, Best, Run
 from .seeds import derive, seed_everything
 from .signals import Interrupt
 from .trackers.base import Recorder
@@ -46,8 +47,15 @@ if TYPE_CHECKING:
     from .parallel.base import Parallel
 
 
-def work(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> dict[str, Any]:
-    """Run the fit that `config` describes in `folder`; returns what stands in result.json.
+def work(
+    config: DictConfig,
+    folder: Path,
+    resume: bool,
+    console: Console,
+    interrupt: Interrupt,
+    report: Callable[[Run], Callable[[int, float], int]] | None = None,
+) -> dict[str, Any]:
+    """Run the fit that `config` describes in `folder`; returns what stands in result.json. `report` makes a trial's `run.report`.
 
     Raises ConfigError for what only the data and the model can show to be wrong, before anything is written;
     TrainingError, or what a task's own code raised, once the fit has begun, after result.json says so.
@@ -64,7 +72,7 @@ def work(config: DictConfig, folder: Path, resume: bool, console: Console, inter
         model = task.model()
         seed_everything(config.seed, parallel.data_rank, config.deterministic)
         if isinstance(model, nn.Module):
-            return _fit_module(config, folder, resume, console, interrupt, task, data, model, parallel)
+            return _fit_module(config, folder, resume, console, interrupt, task, data, model, parallel, report)
         return _fit_estimator(config, folder, console, interrupt, task, data, model)
     except ConfigError:
         raise
@@ -93,8 +101,11 @@ def _fit_module(
     data: Datasets,
     model: nn.Module,
     parallel: Parallel,
+    report: Callable[[Run], Callable[[int, float], int]] | None,
 ) -> dict[str, Any]:
     run = build_run(config, folder, task, data, model, parallel, console.warning, interrupt)
+    if report is not None and parallel.is_main:
+        run.report = report(run)
     plan, recorder = run.plan, run.recorder
     state = run.checkpoints.load_last() if resume else None
     if state is not None:
@@ -128,7 +139,7 @@ def _fit_module(
         console.start(run)
         Supervised(console).fit(run)
         session = time.monotonic() - started
-        if run.stop != "preempted" and parallel.is_main:
+        if run.stop not in LEAVES and parallel.is_main:
             best = _best_or_last(run, console)
             for hook in overriding(run.algorithms, "fit_end"):
                 hook(run)
@@ -185,7 +196,13 @@ def _judged_best(run: Run) -> nn.Module:
 def _state_of(run: Run) -> dict[str, Any]:
     """What a run can say of itself at any time: where it stands and how good it was at its best."""
     name, direction = run.objective
-    status = {None: "completed", "max_time": "completed", "preempted": "preempted", "pruned": "pruned"}
+    status = {
+        None: "completed",
+        "max_time": "completed",
+        "preempted": "preempted",
+        "pruned": "pruned",
+        "paused": "pruned",
+    }
     return {
         "status": status.get(run.stop, "stopped"),
         "reason": run.stop or run.plan.counted_by,

@@ -11,6 +11,7 @@ import torch
 from launcher.algorithm import overriding
 from launcher.errors import TrainingError
 from launcher.figures import number
+from launcher.run import LEAVES
 
 from .deadline import Deadline
 from .evaluate import evaluate
@@ -128,11 +129,11 @@ class Supervised:
         improved = self._evaluate(run, step) if judged else False
         if judged and deadline is not None:
             deadline.evaluated(time.monotonic() - before)
-        if run.stop not in (None, "preempted") and run.pending:
+        if run.stop not in (None, *LEAVES) and run.pending:
             self._log(run)  # ended by what was just evaluated: the losses since the last line are told too
         if last or improved or run.stop or self._checkpoint_due(run, step):
             self._check_weights(run, step)
-            self.save(run, wait=run.stop == "preempted")
+            self.save(run, wait=run.stop in LEAVES)
             if deadline is not None:
                 deadline.saved()
         if deadline is not None:
@@ -218,8 +219,9 @@ class Supervised:
             self._record(run, {"lr": cut[1]})
         for hook in overriding(run.algorithms, "eval_end"):
             hook(run, metrics)  # also when the run leaves now: a resume does not come to this evaluation again
-        if run.parallel.max(float(run.report(step, value))) > 0:
-            run.stop = "pruned"
+        verdict = run.parallel.max(float(run.report(step, value)))  # rank 0's: every rank hears it here
+        if verdict and run.stop is None:
+            run.stop = "pruned" if verdict == 1 else "paused"
         return improved
 
     def _record(self, run: Run, values: dict[str, float]) -> None:

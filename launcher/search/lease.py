@@ -39,9 +39,7 @@ def take(folder: Path) -> Lease:
     before = read(folder)
     lease = Lease(myself(), 1 if before is None else before.fence + 1)
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"{FILE}-{os.getpid()}"
-    beside.write_text(json.dumps(asdict(lease)), encoding="utf-8")
-    beside.replace(folder / FILE)
+    _write(folder, lease)
     return lease
 
 
@@ -56,17 +54,22 @@ def renew(folder: Path, lease: Lease) -> bool:
 def let_go(folder: Path, lease: Lease) -> None:
     """Give the trial back: whoever comes next may have it at once. The study's lock is held."""
     if read(folder) == lease:
-        nobody = Lease(Holder(lease.holder.host, "", 0, ""), lease.fence)
-        (folder / FILE).write_text(json.dumps(asdict(nobody)), encoding="utf-8")
+        _write(folder, Lease(Holder("", "", 0, ""), lease.fence))
 
 
 def dead(folder: Path, clock: Path, patience_s: float) -> bool:
     """Whether nobody runs the trial. Times are those of the file system that holds both, never of two machines' clocks."""
     lease = read(folder)
-    if lease is None:
+    if lease is None or lease.holder.pid == 0:
         return True
     gone = lease.holder.gone()
     if gone is not None:
         return gone
     clock.touch()
     return clock.stat().st_mtime - (folder / FILE).stat().st_mtime > patience_s
+
+
+def _write(folder: Path, lease: Lease) -> None:
+    beside = folder / f"{FILE}-{os.getpid()}"
+    beside.write_text(json.dumps(asdict(lease)), encoding="utf-8")
+    beside.replace(folder / FILE)

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import PREEMPTED, ConfigError
 from launcher.folder import CONFIG, in_use, read_config, write_config
-from launcher.result import read_result, unfinished, write_result
+from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
 from .outcome import ENDED, settle
 from .pool import Pool
-from .study import Claim, Study
+from .study import PAUSED, Claim, Study
 
 LOOK_S = 0.25
 """How often running trials are looked at when none of them ends."""
@@ -76,12 +76,13 @@ class Scheduler:
         listener: Listener,
         interrupt: Interrupt,
         environment: Callable[[Claim, int], dict[str, str]] = lambda claim, slot: {},
+        promote: Callable[[Sequence[FrozenTrial], set[int]], int | None] | None = None,
         timeout: float | None = None,
         trial_timeout: float | None = None,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
         self._compose, self._values, self._environment = compose, values, environment
-        self._trial_timeout = trial_timeout
+        self._promote, self._trial_timeout = promote, trial_timeout
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._running: dict[int, _Running] = {}
         self._waiting: list[Claim] = []
@@ -95,6 +96,7 @@ class Scheduler:
                 if not self._leaving():
                     self._fill()
                     if self._all_given and not self._running and not self._waiting and not self.study.unfinished():
+                        self._conclude()
                         return
                 self.pool.wait(LOOK_S)
                 for handle in list(self._running):
@@ -134,6 +136,11 @@ class Scheduler:
             if not in_use(self._own(claim)):  # a dead driver's process may take a moment to follow it
                 self._waiting.remove(claim)
                 return claim
+        if self._promote is not None:
+            promoted = self.study.claim_paused(self._promote)
+            if promoted is not None:
+                (self._own(promoted) / RESULT).unlink()
+                return promoted
         new = None if self._all_given else self.study.ask()
         self._all_given = new is None
         return new
@@ -174,6 +181,10 @@ class Scheduler:
                 self._waiting.append(run.claim)
             self.listener.left(run.claim, "saved, to be resumed")
             return
+        if result["reason"] == PAUSED and self._promote is not None:
+            self.study.let_go(run.claim)
+            self.listener.left(run.claim, f"paused at step {result['steps']}")
+            return
         self._tell(run.claim, result)
 
     def _tell(self, claim: Claim, result: dict[str, Any]) -> None:
@@ -190,6 +201,13 @@ class Scheduler:
             self.listener.ended(Ended(claim, result, values))
         else:
             self.listener.left(claim, "taken over by another driver")
+
+    def _conclude(self) -> None:
+        """No trial runs and none is promoted any more: those that are paused have ended where they are."""
+        while (claim := self.study.claim_paused(lambda trials, paused: min(paused))) is not None:
+            result = (read_result(self._own(claim)) or {}) | {"reason": "pruned"}
+            write_result(self._own(claim), result)
+            self._tell(claim, result)
 
     def _watch(self) -> None:
         """Leases, limits of time, and those that do not leave when asked to."""

@@ -23,6 +23,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
+from launcher.result import read_result
 
 from . import lease
 from .lock import HostLock
@@ -30,6 +31,7 @@ from .space import Dimension
 from .storage import trials_of
 
 LOCK, CLOCK = ".turn", ".clock"
+PAUSED = "paused"
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 Directions = list[Literal["minimize", "maximize"]]
@@ -87,13 +89,23 @@ class Study:
     def claim_dead(self, mine: set[int]) -> list[Claim]:
         """Every trial that nobody runs any more, taken over by this driver; the numbers in `mine` are its own already."""
         with self._turn.held():
-            clock = self.folder / CLOCK
             left = [
                 each._trial_id
                 for each in self.trials(*OPEN)
-                if each.number not in mine and lease.dead(self._own(each.number), clock, self.patience_s)
+                if each.number not in mine and not paused(self._own(each.number)) and self._free(each.number)
             ]
             return [self._taken(trial_id) for trial_id in left]
+
+    def claim_paused(self, pick: Callable[[Sequence[FrozenTrial], set[int]], int | None]) -> Claim | None:
+        """The paused trial that `pick` chooses of (all trials, the numbers of those that are paused), taken over."""
+        with self._turn.held():
+            still = {
+                each.number: each._trial_id
+                for each in self.trials(*OPEN)
+                if paused(self._own(each.number)) and self._free(each.number)
+            }
+            number = pick(self.trials(), set(still)) if still else None
+            return None if number is None else self._taken(still[number])
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renew the leases where a third of their time is over; returns the trials that somebody else has taken over."""
@@ -122,8 +134,11 @@ class Study:
         return trials_of(self.storage, self._id, *states)
 
     def unfinished(self) -> int:
-        """How many trials are still to end, on whatever machine."""
-        return len(self.trials(*OPEN))
+        """How many trials are still to end, on whatever machine; those that are paused wait for nobody."""
+        return sum(not paused(self._own(trial.number)) for trial in self.trials(*OPEN))
+
+    def _free(self, number: int) -> bool:
+        return lease.dead(self._own(number), self.folder / CLOCK, self.patience_s)
 
     def _own(self, number: int) -> Path:
         return self.folder / str(number)
@@ -149,3 +164,9 @@ class Study:
                 "Another hydra.sweeper.study_name begins a new one"
             ) from error
         return Claim(number, trial_id, dict(trial.params), taken)
+
+
+def paused(folder: Path) -> bool:
+    """Whether a trial waits at a rung: its process has saved it and left."""
+    result = read_result(folder)
+    return result is not None and result.get("reason") == PAUSED

@@ -12,7 +12,7 @@ import json
 import logging
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, open_dict
+from optuna.trial import FrozenTrial
 
 from launcher import compose
 from launcher.check import check
@@ -35,13 +36,14 @@ from launcher.seeds import derive
 from launcher.signals import Interrupt, listening
 from launcher.trust import whitelist
 
-from . import identity, space
+from . import identity, pruning, space
 from .pool import LocalPool
 from .progress import Progress
 from .samplers import is_grid, sampler_of
 from .scheduler import Scheduler
 from .storage import open_storage
-from .study import Directions, Study
+from .study import Claim, Directions, Study
+from .trial import VARIABLE
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -61,6 +63,7 @@ class LauncherSweeper(Sweeper):
         custom_search_space: str | None = None,
         params: dict[str, Any] | None = None,
         metrics: list[str] | None = None,
+        pruner: DictConfig | None = None,
         timeout: Any = None,
         trial_timeout: Any = None,
         accept_changes: bool = False,
@@ -95,13 +98,15 @@ class LauncherSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
         self._objectives()
-        pool = LocalPool(slots=self.n_jobs)
+        preload = () if self.config.hydra.sweeper.pruner is None else ("optuna", "launcher.search.pruning")
+        pool = LocalPool(slots=self.n_jobs, preload=preload)
         words = [f"{key}={value}" for key, value in self.params.items()] + arguments
         parsed = self._parsed(words)
         self._fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         random.seed(derive(self.config.seed, "shuffle"))  # of shuffle(range(…)), alike in every session
         self._dimensions = [space.dimension(each) for each in parsed if each.is_sweep_override()]
         sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
+        self._pruning = self._read_pruning()
         if is_grid(self.sampler):
             size = space.grid_size(self._dimensions)
             self.n_trials = min(size, self.n_trials or size)
@@ -110,7 +115,8 @@ class LauncherSweeper(Sweeper):
         pool.warm_up()
         self._check_corners()
         folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(words))
-        now = identity.identity(self.config, self._dimensions, self.sampler, None)
+        plain_pruner = None if self._pruning is None else self._pruning.plain()
+        now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner)
         identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
@@ -122,6 +128,7 @@ class LauncherSweeper(Sweeper):
                 folder,
                 self._dimensions,
                 sampler,
+                None if self._pruning is None else self._pruning.pruner(),
                 extend=self._extend(),
                 n_trials=self.n_trials,
                 patience_s=self.lease,
@@ -139,6 +146,8 @@ class LauncherSweeper(Sweeper):
                 self._values,
                 progress,
                 interrupt,
+                self._environment(study),
+                self._promotion(),
                 timeout=self.timeout,
                 trial_timeout=self.trial_timeout,
             )
@@ -149,6 +158,29 @@ class LauncherSweeper(Sweeper):
         if interrupt.signal is not None:
             return PREEMPTED
         return FAILED if progress.failed > self.max_failure_rate * max(1, progress.finished) else DONE
+
+    def _read_pruning(self) -> pruning.Pruning | None:
+        found = pruning.read(self.config)
+        if found is not None and len(self.metrics) > 1:
+            raise ConfigError("hydra.sweeper.pruner: trials are pruned by one objective; there are several")
+        if found is not None and (self.config.num_seeds > 1 or "fold" in self.config.procedure):
+            raise ConfigError("hydra.sweeper.pruner: a trial that is made of several fits has no single curve to judge")
+        return found
+
+    def _environment(self, study: Study) -> Callable[[Claim, int], dict[str, str]]:
+        """What a trial's processes have to know: of a sweep with a pruner, where to report."""
+        if self._pruning is None:
+            return lambda claim, slot: {}
+        facts = {"storage": self.storage, "folder": str(study.folder), "study": study.folder.name}
+        facts |= self._pruning.plain()
+        return lambda claim, slot: {VARIABLE: json.dumps(facts | {"trial": claim.id})}
+
+    def _promotion(self) -> Callable[[Sequence[FrozenTrial], set[int]], int | None] | None:
+        found = self._pruning
+        if found is None or not found.rungs:
+            return None
+        factor, maximize = found.node["reduction_factor"], self.directions[0] == "maximize"
+        return lambda trials, paused: pruning.promotable(trials, paused, found.rungs, factor, maximize)
 
     def _objectives(self) -> None:
         """What is searched for, and that its direction is the run's own."""

@@ -1,0 +1,121 @@
+"""Which trials go on: Optuna's pruners, told in epochs or steps, and successive halving by promotion.
+
+    stop     at a rung a trial ends unless it is among the best 1/η that have come to that rung so far (ASHA as Optuna
+             has it: the first to come always go on)
+    promote  at a rung every trial pauses, with a checkpoint, and leaves its slot; one that is among the best 1/η
+             of its rung is promoted when a slot is free: it goes on from the checkpoint, bit for bit
+
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), algorithm 2; Li et al., "Hyperband" (2018).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial
+
+from launcher.errors import ConfigError
+
+MODULES = ("optuna.pruners.*",)
+LENGTHS = ("min_resource", "max_resource", "n_warmup_steps", "interval_steps")
+_LENGTH = re.compile(r"(\d+)\s*(epochs?|steps?)?")
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A pruner's node with its lengths as whole numbers of one unit, and whether trials pause at its rungs."""
+
+    node: dict[str, Any]
+    unit: str  # "epochs" or "steps"
+    rungs: tuple[int, ...] = ()
+    """Where trials pause, in that unit; none where they are stopped instead."""
+
+    def pruner(self) -> BasePruner:
+        made: BasePruner = instantiate(self.node, _execution_whitelist_=MODULES, _convert_="all")
+        return made
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read(config: DictConfig) -> Pruning | None:
+    """The pruning that `hydra.sweeper.pruner` asks for; None without one. Raises ConfigError."""
+    node = config.hydra.sweeper.get("pruner")
+    if node is None:
+        return None
+    own: Any = OmegaConf.to_container(node, resolve=True)
+    if "_target_" not in own:
+        raise ConfigError("hydra.sweeper.pruner: hydra/sweeper/pruner=halving (or another of its options) chooses one")
+    promote = bool(own.pop("promote", False))
+    units = set()
+    for key in LENGTHS:
+        if isinstance(own.get(key), str) and own[key] != "auto":
+            found = _LENGTH.fullmatch(own[key].strip())
+            if found is None or not int(found[1]):
+                raise ConfigError(
+                    f"hydra.sweeper.pruner.{key}={own[key]}: expected steps, as 300, or epochs, as 1epoch"
+                )
+            own[key] = int(found[1])
+            units.add("epochs" if (found[2] or "").startswith("epoch") else "steps")
+        elif isinstance(own.get(key), int) and own[key]:
+            units.add("steps")
+    if len(units) > 1:
+        raise ConfigError("hydra.sweeper.pruner: its lengths are either all in steps or all in epochs")
+    unit = units.pop() if units else "epochs"
+    length = config.training.max_epochs if unit == "epochs" else config.training.max_steps
+    if "max_resource" in own and own["max_resource"] == "auto" and length is not None:
+        own["max_resource"] = int(length)
+    made = Pruning(own, unit, _rungs(own, unit, length) if promote else ())
+    try:
+        made.pruner()
+    except Exception as error:
+        raise ConfigError(f"hydra.sweeper.pruner: {str(error.__cause__ or error).partition(chr(10))[0]}") from error
+    return made
+
+
+def _rungs(node: dict[str, Any], unit: str, length: float | None) -> tuple[int, ...]:
+    if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node.get("min_resource"), int):
+        raise ConfigError("hydra.sweeper.pruner.promote=true goes with halving, and with a min_resource of its own")
+    if length is None:
+        raise ConfigError(
+            f"hydra.sweeper.pruner.promote=true: how long is a whole trial? training.max_{unit} says so in the pruner's unit"
+        )
+    return tuple(rungs_of(node["min_resource"], node["reduction_factor"], length))
+
+
+def rungs_of(min_resource: int, reduction_factor: int, length: float) -> list[int]:
+    """min_resource · η^k below the whole length."""
+    found = [min_resource]
+    while found[-1] * reduction_factor < length:
+        found.append(found[-1] * reduction_factor)
+    return [rung for rung in found if rung < length]
+
+
+def at_rung(trial: FrozenTrial, rung: int) -> float | None:
+    """What a trial reported when it came to a rung; None where it has not come so far."""
+    steps = [step for step in trial.intermediate_values if step >= rung]
+    return trial.intermediate_values[min(steps)] if steps else None
+
+
+def promotable(
+    trials: Sequence[FrozenTrial], paused: set[int], rungs: Sequence[int], reduction_factor: int, maximize: bool
+) -> int | None:
+    """The paused trial to go on with: of the highest rung that has one among its best 1/η, the best."""
+    sign = -1 if maximize else 1
+    for index in reversed(range(len(rungs))):
+        come = [(at_rung(trial, rungs[index]), trial) for trial in trials]
+        judged = sorted(
+            ((sign * value, trial.number, trial) for value, trial in come if value is not None and value == value),
+            key=lambda entry: entry[:2],
+        )
+        for _, number, trial in judged[: len(judged) // reduction_factor]:
+            beyond = index + 1 < len(rungs) and at_rung(trial, rungs[index + 1]) is not None
+            if number in paused and not beyond:
+                return number
+    return None

@@ -1,0 +1,118 @@
+"""Trials that are stopped or paused at the rungs of successive halving, by the real command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.conftest import Launch
+from tests.fits import curve
+from tests.harness import Warm
+
+EPOCH = 44  # steps: 1437 rows, 32 a step
+WORDS = (
+    "-m", "search=halving", "model=mlp", "tracker=[]", "training.max_epochs=9", "training.log_every=10",
+    "optimizer.lr=tag(log,interval(1e-4,1e-1))", "hydra.sweeper.n_trials=9", "hydra.sweeper.n_jobs=2",
+)  # fmt: skip
+
+
+def table(study: Path) -> list[dict[str, str]]:
+    with (study / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def promoted(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep whose trials pause at the rungs."""
+    cwd = tmp_path_factory.mktemp("promoted")
+    outcome = warm(*WORDS, "hydra.sweeper.pruner.promote=true", "hydra.sweeper.study_name=p", cwd=cwd)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    return cwd / "multirun" / "p"
+
+
+def test_running_trials_are_stopped_at_the_rungs(launch: Launch, tmp_path: Path) -> None:
+    outcome = launch(*WORDS, "hydra.sweeper.study_name=s")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    study = tmp_path / "multirun" / "s"
+    rows = table(study)
+    assert {row["state"] for row in rows} == {"completed", "pruned"}
+    for row in rows:
+        own = study / row["number"]
+        if row["state"] == "pruned":
+            assert int(row["steps"]) in (EPOCH, 3 * EPOCH)
+            assert result(own)["status"] == "pruned"
+            assert (own / "checkpoints" / "last").resolve().name == f"step-{row['steps']}"
+        else:
+            assert int(row["steps"]) == 9 * EPOCH
+
+
+def test_by_promotion_less_than_half_is_spent(promoted: Path) -> None:
+    rows = table(promoted)
+    spent = [int(row["steps"]) // EPOCH for row in rows]
+    assert sum(spent) < 0.45 * 9 * 9
+    assert 9 in spent, "one at least came to the end"
+    assert all(epochs in (1, 3, 9) for epochs in spent)
+    assert {row["state"] for row in rows} == {"completed", "pruned"}
+    best = max((row for row in rows if row["state"] == "completed"), key=lambda row: float(row["value"]))
+    assert result(promoted / best["number"])["status"] == "completed"
+
+
+def test_a_promoted_trial_is_what_it_would_have_been_alone(promoted: Path, launch: Launch, tmp_path: Path) -> None:
+    """Weights, every logged loss and rate: the schedule has known the whole length from the first step on."""
+    row = next(row for row in table(promoted) if row["state"] == "completed")
+    alone = launch(
+        "model=mlp", "tracker=[]", "training.max_epochs=9", "training.log_every=10",
+        f"optimizer.lr={row['optimizer.lr']}", "hydra.run.dir=alone",
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    own = promoted / row["number"]
+    for name in ("train/loss", "val/accuracy", "lr"):
+        assert curve(own, name) == curve(tmp_path / "alone", name)
+    mine, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (own, tmp_path / "alone"))
+    assert all((mine[name] == theirs[name]).all() for name in theirs)
+
+
+def test_both_ranks_of_a_trial_hear_the_verdict(launch: Launch, tmp_path: Path) -> None:
+    words = [word for word in WORDS if not word.startswith(("hydra.sweeper.n_", "optimizer.lr", "training.max_epochs"))]
+    outcome = launch(
+        *words, "optimizer.lr=1e-2,1e-5", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=1", "parallel=ddp",
+        "parallel.num_processes=2", "training.max_epochs=2", "hydra.sweeper.study_name=d",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    good, bad = (result(tmp_path / "multirun" / "d" / str(number)) for number in range(2))
+    assert (good["status"], good["steps"], good["world_size"]) == ("completed", 2 * EPOCH, 2)
+    assert (bad["status"], bad["steps"], bad["world_size"]) == ("pruned", EPOCH, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("hydra.sweeper.pruner.min_resource=1month",), "expected steps, as 300, or epochs, as 1epoch"),
+        (("num_seeds=3",), "a trial that is made of several fits has no single curve to judge"),
+        (
+            ("hydra.sweeper.metrics=[val/accuracy,parameters]", "hydra.sweeper.direction=[maximize,minimize]"),
+            "trials are pruned by one objective",
+        ),
+        (
+            ("hydra.sweeper.pruner.promote=true", "hydra.sweeper.pruner.min_resource=100"),
+            "training.max_steps says so in the pruner's unit",
+        ),
+    ],
+)
+def test_what_can_not_be_pruned_is_refused(
+    launch: Launch, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    outcome = launch(*WORDS, *words)
+    assert outcome.returncode == 2
+    assert message in outcome.stderr
+    assert not (tmp_path / "multirun").exists()

@@ -1,0 +1,115 @@
+"""A driver of a sweep whose trials only count: what the scheduler does with real drivers that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from launcher.result import write_result
+from launcher.search import space
+from launcher.search.samplers import GridSampler, RandomSampler
+from launcher.search.scheduler import Ended, Scheduler
+from launcher.search.storage import open_storage
+from launcher.search.study import Claim, Study
+from launcher.signals import Interrupt
+
+STEPS = 5
+WORDS = ("x=interval(-1,1)", "y=choice(1,2,3,4)")
+GRID = ("x=range(10)", "y=choice(1,2,3,4)")
+
+
+@dataclass
+class CountingPool:
+    """Each trial takes a step at each look, which its folder remembers, and ends with a value of its parameters."""
+
+    slots: int = 1
+    sleep_s: float = 0.002
+    _running: dict[int, Path] = field(default_factory=dict)
+    _next: int = 0
+
+    def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int:
+        self._next += 1
+        self._running[self._next] = folder
+        return self._next
+
+    def poll(self, handle: int) -> int | None:
+        folder = self._running[handle]
+        if steps(folder) < STEPS:
+            return None
+        values: Any = OmegaConf.load(folder / "config.yaml")
+        write_result(
+            folder, {"status": "completed", "reason": "", "objective": {"name": "f", "value": values.x * values.y}}
+        )
+        del self._running[handle]
+        return 0
+
+    def cancel(self, handle: int) -> None: ...
+
+    def abort(self, handle: int) -> None: ...
+
+    def kill(self, handle: int) -> None:
+        self._running.pop(handle)
+
+    def wait(self, timeout: float) -> None:
+        time.sleep(self.sleep_s)
+        for folder in self._running.values():
+            if steps(folder) < STEPS:
+                with (folder / "steps").open("a", encoding="utf-8") as file:
+                    file.write(f"{os.getpid()}\n")
+
+
+def steps(folder: Path) -> int:
+    """How many steps a trial has taken, over all its lives."""
+    path = folder / "steps"
+    return len(path.read_text(encoding="utf-8").split()) if path.exists() else 0
+
+
+class Silent:
+    """Hears of everything and says nothing."""
+
+    def started(self, claim: Claim, slot: int, resumed: bool) -> None: ...
+
+    def ended(self, ended: Ended) -> None: ...
+
+    def left(self, claim: Claim, why: str) -> None: ...
+
+    def looked(self) -> None: ...
+
+
+def open_study(folder: Path, kind: str, n_trials: int, storage: str | None = None) -> Study:
+    """The study that every driver opens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = GRID if kind == "grid" else WORDS
+    dimensions = [space.dimension(each) for each in OverridesParser.create().parse_overrides(list(words))]
+    sampler = GridSampler(dimensions) if kind == "grid" else RandomSampler(7)
+    return Study(
+        open_storage(storage, folder), "s", ["minimize"], folder, dimensions, lambda _: sampler, n_trials=n_trials
+    )
+
+
+def compose(params: dict[str, Any]) -> DictConfig:
+    return OmegaConf.create(params)
+
+
+def drive(
+    folder: str, kind: str, n_trials: int, slots: int, storage: str | None = None, sleep_s: float = 0.002
+) -> None:
+    """Run the study to its end; then say in a file of its own that it came there."""
+    study = open_study(Path(folder), kind, n_trials, storage)
+    Scheduler(
+        study,
+        CountingPool(slots, sleep_s),
+        compose,
+        lambda result: [result["objective"]["value"]],
+        Silent(),
+        Interrupt(),
+    ).run()
+    (Path(folder) / f"done-{os.getpid()}").write_text(json.dumps(n_trials), encoding="utf-8")

@@ -1,0 +1,155 @@
+"""A study under drivers that are killed: no trial is lost, none is run twice, and what comes out is the same."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from launcher.search import lease
+from launcher.search.lock import HostLock, myself
+from launcher.search.storage import open_storage, without_login
+from tests.search.driver import STEPS, drive, open_study, steps
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def context() -> Any:
+    multiprocessing.set_forkserver_preload(["tests.search.driver"])
+    return multiprocessing.get_context("forkserver")
+
+
+def outcome(folder: Path, kind: str) -> list[tuple[int, dict[str, Any], list[float] | None, str]]:
+    return [
+        (trial.number, trial.params, trial.values, trial.state.name) for trial in open_study(folder, kind, N).trials()
+    ]
+
+
+@pytest.mark.parametrize(("kind", "slots"), [("random", 3), ("grid", 1)])
+def test_killed_at_twenty_instants(tmp_path: Path, context: Any, kind: str, slots: int) -> None:
+    drive(str(tmp_path / "whole"), kind, N, slots=2)
+    folder = tmp_path / "killed"
+    rng = random.Random(kind)
+    kills = 0
+    while kills < 20:
+        process = context.Process(target=drive, args=(str(folder), kind, N, slots, None, 0.01))
+        process.start()
+        while not (folder / "study.journal").exists() and process.is_alive():
+            time.sleep(0.001)
+        process.join(rng.uniform(0.0, 0.12))
+        if process.exitcode is not None:
+            assert process.exitcode == 0
+            break
+        process.kill()
+        process.join()
+        kills += 1
+    assert kills >= 10, "most of the instants lay inside of the sweep"
+    drive(str(folder), kind, N, slots)
+    assert outcome(folder, kind) == outcome(tmp_path / "whole", kind)
+    assert [state for *_, state in outcome(folder, kind)] == ["COMPLETE"] * N
+    assert [steps(folder / str(number)) for number in range(N)] == [STEPS] * N, "every step was taken once"
+    fences = [json.loads((folder / str(number) / lease.FILE).read_text())["fence"] for number in range(N)]
+    assert max(fences) > 1, "some trial changed hands"
+
+
+def test_two_drivers_share_a_study_and_one_survives_the_other(tmp_path: Path, context: Any) -> None:
+    folder = tmp_path / "shared"
+    both = [context.Process(target=drive, args=(str(folder), "random", N, 2, None, 0.01)) for _ in range(2)]
+    for process in both:
+        process.start()
+    deadline = time.monotonic() + 60
+    while not ((folder / "study.journal").exists() and len({
+        pid for path in folder.glob("*/steps") for pid in path.read_text().split()
+    }) == 2):  # fmt: skip
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    both[0].kill()
+    both[1].join(60)
+    assert both[1].exitcode == 0
+    both[0].join()
+    drive(str(tmp_path / "whole"), "random", N, 2)
+    assert outcome(folder, "random") == outcome(tmp_path / "whole", "random")
+    assert [steps(folder / str(number)) for number in range(N)] == [STEPS] * N
+
+
+def test_n_trials_is_the_total(tmp_path: Path) -> None:
+    drive(str(tmp_path), "random", 3, 1)
+    first = outcome(tmp_path, "random")
+    drive(str(tmp_path), "random", 5, 1)
+    assert len(outcome(tmp_path, "random")) == 5
+    assert outcome(tmp_path, "random")[:3] == first
+
+
+def test_who_has_lost_a_trial_has_no_say(tmp_path: Path) -> None:
+    study = open_study(tmp_path, "random", 3)
+    mine = study.ask()
+    assert mine is not None
+    assert study.claim_dead(set()) == [], "its holder lives"
+    (tmp_path / "0" / lease.FILE).write_text(
+        json.dumps({"holder": vars(replace(myself(), pid=2**22 + 1)), "fence": mine.lease.fence})
+    )
+    (theirs,) = study.claim_dead(set())
+    assert (theirs.number, theirs.params, theirs.lease.fence) == (0, mine.params, 2)
+    assert not study.tell(mine, TrialState.COMPLETE, [1.0])
+    study.patience_s = 0.0
+    assert study.renew([mine, theirs]) == [mine]
+    assert study.tell(theirs, TrialState.COMPLETE, [2.0])
+    assert study.trials()[0].values == [2.0]
+
+
+def test_a_driver_of_another_machine_is_dead_when_it_is_silent(tmp_path: Path) -> None:
+    study = open_study(tmp_path, "random", 3)
+    claim = study.ask()
+    assert claim is not None
+    own = tmp_path / "0" / lease.FILE
+    own.write_text(json.dumps({"holder": vars(replace(myself(), host="elsewhere")), "fence": 1}))
+    assert study.claim_dead(set()) == []
+    os.utime(own, (time.time() - 61, time.time() - 61))
+    assert [each.lease.fence for each in study.claim_dead(set())] == [2]
+
+
+def test_a_line_that_was_cut_short_is_taken_away(tmp_path: Path) -> None:
+    drive(str(tmp_path), "random", 3, 1)
+    before = outcome(tmp_path, "random")
+    journal = tmp_path / "study.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"wor')
+    drive(str(tmp_path), "random", 4, 1)
+    assert outcome(tmp_path, "random")[:3] == before
+    assert journal.read_bytes().startswith(whole)
+
+
+def test_a_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
+    gone = replace(myself(), pid=2**22 + 1)
+    (tmp_path / "l.held").symlink_to(f"{gone.host}|{gone.boot}|{gone.pid}|{gone.started}")
+    with HostLock(tmp_path / "l").held():
+        assert (tmp_path / "l.held").is_symlink()
+    assert not (tmp_path / "l.held").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["random", "grid"])
+def test_sqlite(tmp_path: Path, kind: str) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    drive(str(tmp_path / "a"), kind, 6, 2, url)
+    drive(str(tmp_path / "b"), kind, 6, 1)
+    study = open_study(tmp_path / "a", kind, 6, url)
+    assert [(trial.params, trial.values) for trial in study.trials()] == [
+        (trial.params, trial.values) for trial in open_study(tmp_path / "b", kind, 6).trials()
+    ]
+    assert not (tmp_path / "a" / "study.journal").exists()
+
+
+def test_a_login_is_not_shown(tmp_path: Path) -> None:
+    assert without_login("postgresql+psycopg://me:word@host/db") == "postgresql+psycopg://host/db"
+    with pytest.raises(Exception, match=r"needs a driver|expected a URL") as refused:
+        open_storage("postgresql+nothing://me:word@host/db", tmp_path)
+    assert "word" not in str(refused.value)
