@@ -93,6 +93,8 @@ def run_in_pool(folder: Path, resume: bool) -> int:
         with locked(folder), listening(interrupt, console.message, impatient=False):
             return _place_run(config, folder, resume, console, interrupt, slots=torch.get_num_threads())
     except LauncherError as error:
+        if error.__cause__ is not None:  # what it was, for the log
+            traceback.print_exc()
         console.warning(f"error: {error}")
         return error.exit_status
     except Exception:

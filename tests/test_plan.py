@@ -108,6 +108,6 @@ def test_several_fits_are_counted(launch: Launch) -> None:
 
 
 def test_a_sweep_does_nothing_but_train(launch: Launch) -> None:
-    outcome = launch("-m", "action=plan", "seed=1,2")
+    outcome = launch("-m", "action=lr_find", "seed=1,2")
     assert outcome.returncode == 2
     assert "-m starts trainings" in outcome.stderr

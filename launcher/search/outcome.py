@@ -15,6 +15,7 @@ from launcher.result import read_result, unfinished, write_result
 ENDED = ("completed", "stopped", "pruned")
 """The statuses that need nothing more."""
 LOG = "log.txt"
+_LED = ("direct cause of the following exception:", "another exception occurred:")
 _BEGINS = re.compile(r"^(Traceback \(most recent call last\):|Fatal Python error: .*|Timeout \(.*\)!)$", re.MULTILINE)
 
 
@@ -33,11 +34,19 @@ def settle(folder: Path, status: int, config: DictConfig, why: str = "") -> dict
         if status < 0 and not why:
             words = f"{signal.Signals(-status).name} ended it (its last words: {words})"
         result = (result or unfinished(config)) | {"status": "failed", "reason": words}
-    found = list(_BEGINS.finditer(text))
-    if found and "traceback" not in result:
-        result["traceback"] = text[found[-1].start() :].rstrip()
+    traceback = _last_traceback(text)
+    if traceback and "traceback" not in result:
+        result["traceback"] = traceback
     write_result(folder, result)
     return result
+
+
+def _last_traceback(text: str) -> str:
+    """The last traceback in a log, with those of the errors that led to it; "" without one."""
+    begins = [found.start() for found in _BEGINS.finditer(text)]
+    while len(begins) > 1 and text[: begins[-1]].rstrip().endswith(_LED):
+        begins.pop()
+    return text[begins[-1] :].rstrip() if begins else ""
 
 
 def _last_words(text: str) -> str:

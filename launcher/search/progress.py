@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from launcher.console import Console
 
 from . import space
+from .keep import Keeper
 from .scheduler import Ended
 from .study import Claim, Study
 from .table import Tables, best_of
@@ -17,9 +18,9 @@ from .table import Tables, best_of
 class Progress:
     """Tells of each trial as it ends, and keeps trials.csv and optimization_results.yaml up to date."""
 
-    def __init__(self, study: Study, console: Console, metrics: Sequence[str], slots: int) -> None:
+    def __init__(self, study: Study, console: Console, metrics: Sequence[str], slots: int, keeper: Keeper) -> None:
         self._study, self._console, self._metrics = study, console, metrics
-        self._tables = Tables(study, metrics)
+        self._tables, self._keeper = Tables(study, metrics), keeper
         self.finished, self.failed = self._counted()
         self._here = 0
         total = f"{study.n_trials} trials" if study.n_trials is not None else "trials"
@@ -36,6 +37,7 @@ class Progress:
         total = "" if self._study.n_trials is None else f"/{self._study.n_trials}"
         point = " ".join(space.overrides(ended.claim.params))
         self._console.message(f"{self.finished}{total}  trial {ended.claim.number}: {self._words(ended)}  ({point})")
+        self._keeper.ended(ended.claim.number, str(ended.result["status"]))
         self._tables.write()
 
     def left(self, claim: Claim, why: str) -> None:

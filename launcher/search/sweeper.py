@@ -6,7 +6,6 @@ a sweep goes on: finished trials stand, begun ones resume in their folders, the 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
@@ -15,7 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from hydra.core.global_hydra import GlobalHydra
@@ -23,20 +22,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, ListConfig, open_dict
+from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial
 
 from launcher import compose
 from launcher.check import check
 from launcher.console import Console
-from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, did_you_mean
-from launcher.folder import locked
-from launcher.schema import duration
+from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
+from launcher.folder import in_use, locked
 from launcher.seeds import derive
 from launcher.signals import Interrupt, listening
-from launcher.trust import whitelist
 
-from . import identity, pruning, space
+from . import devices, identity, plan, pruning, space
+from .arguments import directions_of, extension, seconds
+from .keep import Keeper
 from .pool import LocalPool
 from .progress import Progress
 from .samplers import is_grid, sampler_of
@@ -66,12 +65,17 @@ class LauncherSweeper(Sweeper):
         pruner: DictConfig | None = None,
         timeout: Any = None,
         trial_timeout: Any = None,
+        devices_per_trial: int | None = None,
+        trials_per_device: int = 1,
+        keep_trials: int | None = 5,
         accept_changes: bool = False,
         lease: Any = 60,
     ) -> None:
         for key, value, right in (
             ("n_trials", n_trials, n_trials is None or n_trials >= 1),
             ("n_jobs", n_jobs, n_jobs is None or n_jobs >= 1),
+            ("trials_per_device", trials_per_device, trials_per_device >= 1),
+            ("keep_trials", keep_trials, keep_trials is None or keep_trials >= 1),
         ):
             if not right:
                 raise ConfigError(f"hydra.sweeper.{key}={value}: expected at least 1")
@@ -80,16 +84,14 @@ class LauncherSweeper(Sweeper):
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
         self.sampler, self.storage, self.study_name, self.n_trials = sampler, storage, study_name, n_trials
-        self.n_jobs, self.max_failure_rate, self.custom_search_space = (
-            n_jobs or 1,
-            max_failure_rate,
-            custom_search_space,
-        )
+        self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
+        self.max_failure_rate, self.keep_trials = max_failure_rate, keep_trials
+        self.custom_search_space = custom_search_space
         self.params, self.accept_changes = dict(params or {}), accept_changes
         self.metrics = list(metrics or [])
-        self.directions: Directions = _directions(direction)
-        self.timeout, self.trial_timeout = _seconds("timeout", timeout), _seconds("trial_timeout", trial_timeout)
-        self.lease = _seconds("lease", lease) or 60.0
+        self.directions: Directions = directions_of(direction)
+        self.timeout, self.trial_timeout = seconds("timeout", timeout), seconds("trial_timeout", trial_timeout)
+        self.lease = seconds("lease", lease) or 60.0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -98,8 +100,14 @@ class LauncherSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
         self._objectives()
-        preload = () if self.config.hydra.sweeper.pruner is None else ("optuna", "launcher.search.pruning")
-        pool = LocalPool(slots=self.n_jobs, preload=preload)
+        there = devices.visible()
+        ranks = self.config.parallel.num_processes
+        per_trial = self.devices_per_trial
+        if per_trial is None:
+            per_trial = ranks if isinstance(ranks, int) else len(there)
+        self._slots = devices.slots(there, self.n_jobs, per_trial, self.trials_per_device)
+        preload = () if self.config.hydra.sweeper.get("pruner") is None else ("optuna", "launcher.search.pruning")
+        pool = LocalPool(slots=len(self._slots), preload=preload)
         words = [f"{key}={value}" for key, value in self.params.items()] + arguments
         parsed = self._parsed(words)
         self._fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
@@ -112,14 +120,20 @@ class LauncherSweeper(Sweeper):
             self.n_trials = min(size, self.n_trials or size)
         elif self.n_trials is None and self.timeout is None:
             raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
+        folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(words))
+        if self.config.action == "plan":
+            self._check_corners()
+            self._show_plan(folder)
+            return DONE
         pool.warm_up()
         self._check_corners()
-        folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(words))
         plain_pruner = None if self._pruning is None else self._pruning.plain()
         now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner)
         identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
+        if not self.config.worker and in_use(folder):
+            raise ConfigError(f"{folder}: another driver runs this sweep; worker=true joins it")
         with nullcontext() if self.config.worker else locked(folder):
             study = Study(
                 open_storage(self.storage, folder),
@@ -129,7 +143,7 @@ class LauncherSweeper(Sweeper):
                 self._dimensions,
                 sampler,
                 None if self._pruning is None else self._pruning.pruner(),
-                extend=self._extend(),
+                extend=extension(self.custom_search_space, self.config),
                 n_trials=self.n_trials,
                 patience_s=self.lease,
             )
@@ -137,7 +151,7 @@ class LauncherSweeper(Sweeper):
 
     def _run(self, study: Study, pool: LocalPool, console: Console) -> int:
         interrupt = Interrupt()
-        progress = Progress(study, console, self.metrics, self.n_jobs)
+        progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
         with listening(interrupt, console.message, impatient=True):
             scheduler = Scheduler(
                 study,
@@ -168,12 +182,14 @@ class LauncherSweeper(Sweeper):
         return found
 
     def _environment(self, study: Study) -> Callable[[Claim, int], dict[str, str]]:
-        """What a trial's processes have to know: of a sweep with a pruner, where to report."""
+        """What a trial's processes have to know: their devices and, of a sweep with a pruner, where to report."""
         if self._pruning is None:
-            return lambda claim, slot: {}
+            return lambda claim, slot: devices.environment(self._slots[slot])
         facts = {"storage": self.storage, "folder": str(study.folder), "study": study.folder.name}
         facts |= self._pruning.plain()
-        return lambda claim, slot: {VARIABLE: json.dumps(facts | {"trial": claim.id})}
+        return lambda claim, slot: (
+            devices.environment(self._slots[slot]) | {VARIABLE: json.dumps(facts | {"trial": claim.id})}
+        )
 
     def _promotion(self) -> Callable[[Sequence[FrozenTrial], set[int]], int | None] | None:
         found = self._pruning
@@ -181,6 +197,12 @@ class LauncherSweeper(Sweeper):
             return None
         factor, maximize = found.node["reduction_factor"], self.directions[0] == "maximize"
         return lambda trials, paused: pruning.promotable(trials, paused, found.rungs, factor, maximize)
+
+    def _show_plan(self, folder: Path) -> None:
+        training, unit = self.config.training, "epochs" if self._pruning is None else self._pruning.unit
+        length = training.max_epochs if unit == "epochs" else training.max_steps
+        sampler = str(self.sampler._target_)
+        plan.show(Console(), folder, sampler, self._dimensions, self.n_trials, len(self._slots), self._pruning, length)
 
     def _objectives(self) -> None:
         """What is searched for, and that its direction is the run's own."""
@@ -236,42 +258,8 @@ class LauncherSweeper(Sweeper):
             composed.config.worker = False
         return composed.config
 
-    def _extend(self) -> Any:
-        """The caller of `custom_search_space`, which takes the config and Optuna's trial."""
-        if self.custom_search_space is None:
-            return None
-        from hydra.utils import instantiate
-
-        node = {"_target_": self.custom_search_space, "_partial_": True}
-        try:
-            found = instantiate(node, _execution_whitelist_=whitelist())
-        except Exception as error:
-            raise ConfigError(
-                f"hydra.sweeper.custom_search_space={self.custom_search_space}: {str(error).partition(chr(10))[0]}. "
-                f"You allow it with LAUNCHER_TRUST={self.custom_search_space}"
-            ) from error
-        return functools.partial(found, self.config)
-
     def _default_name(self, words: Sequence[str]) -> str:
         task = str(self.config.task._target_).rpartition(".")[2]
         own = sorted(word for word in words if word.partition("=")[0].lstrip("+") not in ("worker", "action"))
         told = json.dumps([str(self.sampler._target_), own])
         return f"{task}-{hashlib.blake2b(told.encode(), digest_size=3).hexdigest()}"
-
-
-def _directions(direction: Any) -> Directions:
-    """Names, or the enumeration's members, one or several."""
-    several = list(direction) if isinstance(direction, list | tuple | ListConfig) else [direction]
-    names = [str(getattr(each, "name", each)) for each in several]
-    for name in names:
-        if name not in ("minimize", "maximize"):
-            near = did_you_mean(name, ["minimize", "maximize"])
-            raise ConfigError(f"hydra.sweeper.direction={name}: expected minimize or maximize.{near}")
-    return cast(Directions, names)
-
-
-def _seconds(key: str, value: Any) -> float | None:
-    try:
-        return duration(value)
-    except ValueError as error:
-        raise ConfigError(f"hydra.sweeper.{key}={value}: {error}") from error

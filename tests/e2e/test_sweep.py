@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.conftest import Launch
+from tests.failing import TRUST
 from tests.fits import curve
 
 SHORT = ("-m", "model=mlp", "tracker=[]", "training.max_epochs=1")
@@ -233,3 +234,83 @@ def test_two_objectives_leave_a_front(launch: Launch, tmp_path: Path) -> None:
     assert float(small["parameters"]) < float(large["parameters"])
     front = yaml.safe_load((tmp_path / "multirun" / "front" / "optimization_results.yaml").read_text())["solutions"]
     assert {"params": {"model.width": 8}, "values": [float(small["val/accuracy"]), float(small["parameters"])]} in front
+
+
+def test_each_trial_fails_alone_and_says_why(launch: Launch, tmp_path: Path) -> None:
+    outcome = launch(
+        *SHORT, "task._target_=tests.failing.Fails", "+task.how=hangs,raises,crashes,overflows,fine",
+        "hydra.sweeper.trial_timeout=20", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=bad", env=TRUST,
+    )  # fmt: skip
+    assert outcome.returncode == 1, outcome.stdout + outcome.stderr
+    study = tmp_path / "multirun" / "bad"
+    assert [row["state"] for row in table(study)] == ["failed"] * 4 + ["completed"]
+    hangs, raises, crashes, overflows = (json.loads((study / str(n) / "result.json").read_text()) for n in range(4))
+    assert hangs["reason"] == "it took longer than hydra.sweeper.trial_timeout=20 s"
+    assert raises["reason"] == "ValueError: the third digit is one too many"
+    assert crashes["reason"].startswith("SIGSEGV ended it")
+    assert "out of memory at step 5" in overflows["reason"]
+    for result, where in ((hangs, "hangs"), (raises, "raises"), (crashes, "crashes"), (overflows, "overflows")):
+        assert f"in {where}" in result["traceback"], result["traceback"]
+    again = launch(
+        *SHORT, "task._target_=tests.failing.Fails", "+task.how=hangs,raises,crashes,overflows,fine",
+        "hydra.sweeper.max_failure_rate=0.8", "hydra.sweeper.study_name=bad", env=TRUST,
+    )  # fmt: skip
+    assert again.returncode == 0, "what failed stands as failed"
+    assert "5 of them done already" in again.stdout
+
+
+def test_a_plan_starts_nothing(launch: Launch, tmp_path: Path) -> None:
+    words = ["-m", "action=plan", "model=mlp", "training.max_epochs=9"]
+    grid = launch(*words, "optimizer.lr=1e-3,1e-2", "seed=range(3)", "hydra.sweeper.n_jobs=2").stdout
+    assert "6 points" in grid
+    assert "trial 5: optimizer.lr=0.01 seed=2" in grid
+    halving = launch(*words, "search=halving", "optimizer.lr=interval(1e-4,1e-1)").stdout
+    assert "27 to 1, 9 to 3, 3 to 9 epochs" in halving
+    assert "about 63 of 243 epochs (26%)" in halving
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_only_the_best_keep_their_weights(launch: Launch, tmp_path: Path) -> None:
+    outcome = launch(
+        *SHORT, "optimizer.lr=1e-5,1e-4,1e-3,1e-2", "hydra.sweeper.keep_trials=2", "hydra.sweeper.study_name=k"
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    study = tmp_path / "multirun" / "k"
+    best = sorted(table(study), key=lambda row: -float(row["value"]))[:2]
+    kept = {row["number"] for row in best}
+    assert {path.parent.name for path in study.glob("*/checkpoints")} == kept
+    assert {path.parent.name for path in study.glob("*/model")} == kept
+    for number in kept:
+        assert {path.name for path in (study / number / "checkpoints").iterdir()} >= {"last", "best"}
+    assert len(list(study.glob("*/metrics.jsonl"))) == 4
+
+
+def test_another_driver_joins(launch: Launch, tmp_path: Path) -> None:
+    words = [*SHORT, "seed=range(8)", "hydra.sweeper.study_name=joined"]
+    first = launch.start(*words)
+    study = tmp_path / "multirun" / "joined"
+    deadline = time.monotonic() + 120
+    while not (study / "0" / "config.yaml").exists():
+        assert time.monotonic() < deadline, first.stdout.read_text() + first.stderr.read_text()
+        time.sleep(0.02)
+    refused = launch(*words)
+    assert refused.returncode == 2
+    assert "worker=true joins it" in refused.stderr
+    second = launch(*words, "worker=true")
+    done = first.wait()
+    assert (done.returncode, second.returncode) == (0, 0), second.stderr
+    ran = [[line for line in outcome.stdout.splitlines() if ": completed" in line] for outcome in (done, second)]
+    assert len(ran[0]) + len(ran[1]) == 8
+    assert ran[0]
+    assert ran[1]
+    assert [row["state"] for row in table(study)] == ["completed"] * 8
+
+
+def test_a_time_limit_ends_a_sweep_that_goes_on_later(launch: Launch, tmp_path: Path) -> None:
+    words = [*SHORT, "search=random", "optimizer.lr=interval(0.001,0.01)", "hydra.sweeper.study_name=timed"]
+    words = [word for word in words if not word.startswith("training.max_epochs")]
+    long = [*words, "training.max_epochs=400", "hydra.sweeper.n_trials=2"]
+    outcome = launch(*long, "hydra.sweeper.timeout=12")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "saved, to be resumed" in outcome.stdout
+    assert {row["state"] for row in table(tmp_path / "multirun" / "timed")} == {"preempted"}

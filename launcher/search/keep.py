@@ -1,0 +1,63 @@
+"""What of a sweep stays on the disk: `best` and `last` of the best trials, `last` of those that were stopped."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from .study import Study
+
+
+class Keeper:
+    """After each trial: the `num` best complete ones keep their best and last checkpoint and the exported model, a pruned
+    one its last checkpoint, all others what they wrote beside. None keeps everything, and so does more than one objective.
+    """
+
+    def __init__(self, study: Study, num: int | None) -> None:
+        self._study = study
+        self._num = num if len(study.optuna.directions) == 1 else None
+        self._kept: set[int] = set()
+        self._sign = -1 if study.optuna.directions[0].name == "MAXIMIZE" else 1
+        if self._num is not None:
+            self._kept = self._best()
+
+    def ended(self, number: int, status: str) -> None:
+        """A trial has ended: take away what nobody will ask for."""
+        if self._num is None:
+            return
+        own = self._study.folder / str(number)
+        if status == "pruned":
+            _thin(own, ("last",))
+        elif status in ("completed", "stopped"):
+            _thin(own, ("last", "best"))
+            best = self._best()
+            for gone in {*self._kept, number} - best:
+                _strip(self._study.folder / str(gone))
+            self._kept = best
+
+    def _best(self) -> set[int]:
+        complete = [trial for trial in self._study.trials(TrialState.COMPLETE) if trial.values]
+        best = heapq.nsmallest(self._num or 0, complete, key=lambda trial: (self._sign * trial.values[0], trial.number))
+        return {trial.number for trial in best}
+
+
+def _thin(own: Path, names: tuple[str, ...]) -> None:
+    """Of each folder of checkpoints only those that are linked under these names."""
+    for checkpoints in own.rglob("checkpoints"):
+        wanted = {(checkpoints / name).resolve() for name in names}
+        for each in checkpoints.iterdir():
+            if each.is_symlink():
+                if each.name not in names and each.resolve() not in wanted:
+                    each.unlink()
+            elif each.is_dir() and each.resolve() not in wanted:
+                shutil.rmtree(each, ignore_errors=True)
+
+
+def _strip(own: Path) -> None:
+    """No checkpoint and no model."""
+    for name in ("checkpoints", "model"):
+        for each in list(own.rglob(name)):
+            shutil.rmtree(each, ignore_errors=True)

@@ -1,0 +1,102 @@
+"""`-m action=plan`: what a sweep would do; nothing is started and no folder is made."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from launcher.console import Console
+from launcher.figures import count, number, span, things
+
+from . import space
+from .pruning import Pruning, rungs_of
+from .space import Dimension
+
+SHOWN = 20
+"""So many points of a grid are listed."""
+
+
+def show(
+    console: Console,
+    folder: Path,
+    sampler: str,
+    dimensions: Sequence[Dimension],
+    n_trials: int | None,
+    slots: int,
+    pruning: Pruning | None,
+    length: float | None,
+) -> None:
+    """Print the plan; `length` is a whole trial's in the pruner's unit, or in epochs without a pruner."""
+    facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
+    facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions)
+    sizes = [len(each.values) if each.values is not None else None for each in dimensions]
+    known = [size for size in sizes if size is not None]
+    facts["size"] = "without end" if len(known) < len(sizes) else things(_product(known), "point")
+    facts["trials"] = "as many as the time allows" if n_trials is None else count(n_trials)
+    facts["at a time"] = count(slots)
+    if pruning is not None and n_trials is not None and length is not None:
+        facts |= _rungs(pruning, n_trials, length)
+    facts["time"] = _time(folder, n_trials, slots)
+    console.header(facts)
+    if sampler.endswith("GridSampler"):
+        points = itertools.product(*(each.values or () for each in dimensions))
+        for index, point in enumerate(itertools.islice(points, min(SHOWN, n_trials or SHOWN))):
+            words = space.overrides({each.key: value for each, value in zip(dimensions, point, strict=True)})
+            console.message(f"trial {index}: {' '.join(words)}")
+        if n_trials is not None and n_trials > SHOWN:
+            console.message(f"and {count(n_trials - SHOWN)} more")
+
+
+def _product(sizes: Sequence[int]) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total
+
+
+def _span(each: Dimension) -> str:
+    if each.values is not None and len(each.values) <= 8:
+        return ", ".join(map(str, each.values))
+    low, high = each.corners()[0], each.corners()[-1]
+    shown = f"{number(low)} to {number(high)}" if isinstance(low, int | float) else f"{low} to {high}"
+    by = ", by the logarithm" if getattr(each.distribution, "log", False) else ""
+    return f"{shown}{by}" + (f", {len(each.values)} values" if each.values is not None else "")
+
+
+def _rungs(pruning: Pruning, n_trials: int, length: float) -> dict[str, str]:
+    """Of successive halving: how many trials come to each rung, and what that costs beside whole trials."""
+    node = pruning.node
+    if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node["min_resource"], int):
+        return {"pruner": node["_target_"].rpartition(".")[2]}
+    rate = node["min_resource"] * node["reduction_factor"] ** node.get("min_early_stopping_rate", 0)
+    ends = [*rungs_of(rate, node["reduction_factor"], length), length]
+    come, before, spent, told = n_trials, 0.0, 0.0, []
+    for end in ends:
+        told.append(f"{count(come)} to {end:g}")
+        spent += come * (end - before)
+        before, come = end, max(1, come // node["reduction_factor"])
+    whole = n_trials * length
+    return {
+        "rungs": f"{', '.join(told)} {pruning.unit}",
+        "cost": f"about {count(round(spent))} of {count(round(whole))} {pruning.unit} ({spent / whole:.0%})",
+    }
+
+
+def _time(folder: Path, n_trials: int | None, slots: int) -> str:
+    """From the trials of the same study that have ended; unknown before there is one."""
+    try:
+        with (folder / "trials.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError:
+        rows = []
+    took = [
+        float(row["wall_s"]) for row in rows if row["wall_s"] and row["state"] in ("completed", "stopped", "pruned")
+    ]
+    if not took or n_trials is None:
+        return "not known before a trial has ended"
+    left = max(0, n_trials - len(took))
+    return f"about {span(fmean(took) * -(-left // slots))} for the {things(left, 'trial')} left"

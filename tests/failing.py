@@ -1,0 +1,43 @@
+"""Digits, in trials that end badly, each in its own way; LAUNCHER_TRUST has to allow `tests.failing.*`."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from launcher.data import Batch
+from launcher.tasks.image_classification import ImageClassification
+
+TRUST = {"LAUNCHER_TRUST": "tests.failing.*"}
+
+
+class Fails(ImageClassification):
+    """The fifth training step goes wrong as `how` says; "fine" does not."""
+
+    def __init__(self, *args: Any, how: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.how, self.batches = how, 0
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        self.batches += model.training
+        if self.batches == 5:
+            getattr(self, self.how)()
+        return super().forward(model, batch)
+
+    def fine(self) -> None: ...
+
+    def raises(self) -> None:
+        raise ValueError("the third digit is one too many")
+
+    def crashes(self) -> None:
+        ctypes.string_at(0)
+
+    def overflows(self) -> None:
+        torch.empty(1 << 60)
+
+    def hangs(self) -> None:
+        time.sleep(10_000)
