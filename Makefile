@@ -24,7 +24,7 @@ help: ## list these targets
 run: $(VENV)/.installed ## train the default experiment: real handwritten digits
 	@$(PY) -m launcher $(ARGS)
 
-test: $(VENV)/.installed ## run every test that needs neither a GPU nor the network
+test: $(VENV)/.tested ## run every test that needs neither a GPU nor the network
 	@$(PY) -m pytest -n $(or $(WORKERS),auto) --dist worksteal $(ARGS)
 
 sweep: $(VENV)/.installed ## train once for each of three learning rates, and compare
@@ -62,9 +62,10 @@ lock: ## write requirements.lock anew, from the ranges in pyproject.toml (Python
 	@.venv-lock/bin/python -m pip install -q -e '.[dev]'
 	@$(call freeze,requirements.lock,Everything that is needed to run and to check the checkout)
 	@.venv-lock/bin/python -m pip install -q -e '.[bench]'
-	@$(call freeze,requirements-bench.lock,What benchmarks/ needs beyond requirements.lock)
-	@grep -v '^#' requirements.lock | grep -vxFf - requirements-bench.lock > requirements-bench.tmp
-	@mv requirements-bench.tmp requirements-bench.lock
+	@$(call freeze_beyond,requirements-bench.lock,What benchmarks/ needs beyond requirements.lock)
+	@.venv-lock/bin/python -m pip install -q -r requirements.lock
+	@.venv-lock/bin/python -m pip install -q -e '.[test]'
+	@$(call freeze_beyond,requirements-test.lock,What the tests need beyond requirements.lock)
 	@rm -rf .venv-lock
 
 clean: ## remove .venv, caches and build outputs; runs stay
@@ -76,6 +77,10 @@ define freeze
 { echo "# $(2): exact versions, for Python 3.11 and newer. Written by \`make lock\`."; \
   .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude-editable | \
   grep -v -E '^(nvidia-|cuda-|triton==)' | sed -e 's/^\(torch==[0-9.]*\).*/\1/'; } > $(1)
+endef
+
+define freeze_beyond
+$(call freeze,$(1),$(2)); grep -v '^#' requirements.lock | grep -vxFf - $(1) > $(1).tmp; mv $(1).tmp $(1)
 endef
 
 # --- the environment: a stamp for each part, so that a second `make run` installs nothing -----------------------
@@ -125,6 +130,11 @@ $(VENV)/.installed: $(VENV)/.torch-$(TORCH) requirements.lock pyproject.toml
 	@echo "Installing the rest of requirements.lock, about 0.25 GB to download"
 	@$(PIP) install -qq -r requirements.lock
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed requirements-test.lock
+	@echo "Installing requirements-test.lock, about 70 MB to download"
+	@$(PIP) install -qq -r requirements-test.lock
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed requirements-bench.lock

@@ -31,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     # processor from the very thread that is waited for (steps were seen to take 20 times as long). They can sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
+        from .provenance import remember
+
+        remember(words)
         return run(words)
     except LauncherError as error:
         if wants_traceback(words) and not str(error).startswith(

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from .console import Console
 from .errors import DONE, ConfigError
 from .folder import locked, read_config
-from .result import provenance, read_result
+from .provenance import provenance
+from .result import read_result
 from .signals import Interrupt
 
 if TYPE_CHECKING:

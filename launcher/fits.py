@@ -189,11 +189,13 @@ def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
     """What an entry needs installed, by its class's own word."""
     from importlib.util import find_spec
 
-    for name, node in (config["tracker"] or {}).items():
-        needed = signature(node["_target_"]).facts.get("packages", {})
-        missing = [package for module, package in needed.items() if find_spec(module) is None]
-        if missing:
-            yield f"tracker={name} needs {' and '.join(missing)}, which is not installed: pip install {' '.join(missing)}, or leave it out with tracker=[]"
+    for group in ("tracker", "monitor", "stopping"):
+        for name, node in (config[group] or {}).items():
+            facts = signature(node["_target_"]).facts
+            missing = [package for module, package in facts.get("packages", {}).items() if find_spec(module) is None]
+            if missing:
+                wanted = f"'training-launcher[{facts['extra']}]'" if facts.get("extra") else " ".join(missing)
+                yield f"{group}={name} needs {' and '.join(missing)}, which is not installed: pip install {wanted}, or leave it out with {group}=[]"
     for group in ("task", "model", "data", "optimizer"):
         target = config[group]["_target_"]
         needed = signature(target).facts.get("packages", {})

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from .errors import ConfigError
 
 CONFIG, LOCK = "config.yaml", ".lock"
+_SWEEPS = ("sweep.json", "study.journal", "trials.csv")
 _BESIDE = ".config.yaml"
 _BEGUN = (_BESIDE, ".result.json", ".model", ".step-*", ".last", ".best")
 
@@ -71,6 +72,12 @@ def write_config(config: DictConfig, folder: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(folder / CONFIG)
+
+
+def group_of(folder: Path) -> str | None:
+    """The name of the sweep, or of the run of several fits, that a run's folder is part of; None where it stands alone."""
+    parent = folder.absolute().parent
+    return parent.name if any((parent / name).exists() for name in (CONFIG, *_SWEEPS)) else None
 
 
 def read_config(folder: Path) -> DictConfig:

@@ -23,9 +23,9 @@ from .console import Console
 from .errors import DONE, ConfigError, TrainingError
 from .figures import number
 from .folder import make_folder, remove_folder, write_config
+from .provenance import provenance
 from .report.curves import Series
 from .report.picture import picture
-from .result import provenance
 from .run import Run, rng_state, set_rng_state
 from .seeds import derive, seed_everything
 from .signals import Interrupt

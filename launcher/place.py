@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from .console import Console
 from .errors import FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
 from .folder import CONFIG, locked, make_folder, read_config, remove_folder, remove_leftovers, write_config
-from .result import RESULT, disk_full, provenance, unfinished, write_result
+from .provenance import provenance
+from .result import RESULT, disk_full, unfinished, write_result
 from .signals import Interrupt, listening
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, 
         from .worker import work
 
         result = work(config, folder, resume, console, interrupt, reporter())
-    _write_page(folder, console)
     console.summary(result, folder)
     return exit_status(result)
 
@@ -177,7 +177,9 @@ def _place_fits(
     procedure = _procedure(config)
     combined = procedure.combine(fits, results) | procedure.gather(folder, fits) | {"seed": config.seed} | provenance()
     write_result(folder, combined)
-    _write_page(folder, console)
+    from .ending import write_page
+
+    write_page(folder, console)
     console.summary(combined, folder)
     return 0
 
@@ -189,13 +191,3 @@ def _modules(config: DictConfig) -> tuple[str, ...]:
     if str(config.model._target_).startswith("sklearn."):
         found |= {"pandas", "skops.io", *(f"sklearn.{name}" for name in ("compose", "impute", "metrics", "pipeline"))}
     return tuple(sorted(found))
-
-
-def _write_page(folder: Path, console: Console) -> None:
-    """report.html; a run does not fail for its page."""
-    from .report.run import write
-
-    try:
-        write(folder)
-    except Exception as error:
-        console.warning(f"report.html could not be written: {error}")

@@ -9,32 +9,17 @@ import math
 import os
 import platform
 import re
-import subprocess
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from . import __version__
 from .errors import LauncherError, TrainingError, WorkerLost
+from .provenance import provenance
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from .run import Run
-
-PACKAGES = (
-    "torch",
-    "accelerate",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "scikit-learn",
-    "torchmetrics",
-    "transformers",
-    "datasets",
-)
-
 
 RESULT = "result.json"
 
@@ -83,28 +68,6 @@ def _each(value: Any, change: Callable[[Any], Any]) -> Any:
 
 def _spell(value: Any) -> Any:
     return spelled(float(value)) if isinstance(value, SupportsFloat) and not isinstance(value, int) else value
-
-
-def provenance() -> dict[str, Any]:
-    """The versions that computed it and the commit of the folder it was started in."""
-    versions = {"python": platform.python_version(), "launcher": __version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {"versions": versions, "git": _git()}
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit and cleanliness of the current folder's repository; None outside one."""
-    try:
-        command = ["git", "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    commit = next((line.split()[-1] for line in found if line.startswith("# branch.oid")), None)
-    return {"commit": commit, "dirty": any(not line.startswith("#") for line in found)}
 
 
 def unfinished(config: DictConfig) -> dict[str, Any]:

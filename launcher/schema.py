@@ -95,6 +95,7 @@ class Config:
     format: int = FORMAT
     name: str | None = None
     tags: list[str] = field(default_factory=list)
+    notes: str | None = None  # for the page and the trackers
     seed: int = field(default=0, metadata={"ge": 0})
     num_seeds: int = field(default=1, metadata={"ge": 1})
     action: str = field(default="train", metadata={"choices": ACTIONS})

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -17,23 +16,20 @@ from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
 from .checkpoint import TornCheckpoint, load_weights
 from .console import Console
-from .data import EvalBatches
+from .ending import close, look_closer
 from .errors import ConfigError, TrainingError
 from .export import write_model
+from .folder import group_of
 from .leaks import repeated
 from .loops.estimator import fit_estimator
-from .loops.evaluate import predict
 from .loops.supervised import Supervised
-from .predictions import FILE, write_predictions
+from .provenance import Provenance
 from .result import (
     RESULT,
     explain,
     out_of_memory,
-    peak_memory_bytes,
-    provenance,
     record_failure,
     unfinished,
-    write_result,
 )
 from .run import LEAVES, Best, Run
 from .seeds import derive, seed_everything
@@ -62,6 +58,7 @@ def work(
     """
     torch.autograd.set_detect_anomaly(config.debug.detect_anomaly)
     parallel = build_parallel(config)
+    provenance = Provenance() if parallel.is_main else None
     try:
         task = build_task(config)
         data = task.datasets()
@@ -72,8 +69,10 @@ def work(
         model = task.model()
         seed_everything(config.seed, parallel.data_rank, config.deterministic)
         if isinstance(model, nn.Module):
-            return _fit_module(config, folder, resume, console, interrupt, task, data, model, parallel, report)
-        return _fit_estimator(config, folder, console, interrupt, task, data, model)
+            return _fit_module(
+                config, folder, resume, console, interrupt, task, data, model, parallel, provenance, report
+            )
+        return _fit_estimator(config, folder, console, interrupt, task, data, model, provenance)
     except ConfigError:
         raise
     except Exception as error:
@@ -101,6 +100,7 @@ def _fit_module(
     data: Datasets,
     model: nn.Module,
     parallel: Parallel,
+    provenance: Provenance | None,
     report: Callable[[Run], Callable[[int, float], int]] | None,
 ) -> dict[str, Any]:
     run = build_run(config, folder, task, data, model, parallel, console.warning, interrupt)
@@ -132,7 +132,8 @@ def _fit_module(
     console.header(header)
     if parallel.is_main:
         (folder / RESULT).unlink(missing_ok=True)  # of an earlier session; from now on it would tell a lie
-    recorder.start(plain_dict(config), header)
+    if parallel.is_main:
+        recorder.start(plain_dict(config), _told(header, folder, provenance, data))
     first, first_tokens, started = run.progress.step, run.progress.tokens, time.monotonic()
     run.progress.started = started
     try:
@@ -143,15 +144,14 @@ def _fit_module(
             best = _best_or_last(run, console)
             for hook in overriding(run.algorithms, "fit_end"):
                 hook(run)
-            if config.training.predictions and data.val is not None:
-                held_out = EvalBatches(data.val, batch_size=max(256, config.training.batch_size))
-                _write_predictions(folder, data, predict(task, best, held_out, parallel))
+            look_closer(config, folder, task, best, data, parallel, recorder)
             write_model(task, best, folder)
     except Exception as error:
         told = explain(error, run)
         if parallel.is_main:
             with contextlib.suppress(OSError, TrainingError):  # the disk that failed the run may fail this too
-                _close(config, folder, recorder, _state_of(run) | counts | {"status": "failed", "reason": str(told)})
+                failed = _state_of(run) | counts | {"status": "failed", "reason": str(told)}
+                close(config, folder, recorder, failed, console)
         if told is error:
             raise
         raise told from error
@@ -163,7 +163,7 @@ def _fit_module(
         rates["tokens_per_s"] = (run.progress.tokens - first_tokens) / session
     result = _state_of(run) | counts | rates
     if parallel.is_main:
-        result = _close(config, folder, recorder, result)
+        result = close(config, folder, recorder, result, console)
     parallel.barrier()
     return result
 
@@ -228,6 +228,7 @@ def _fit_estimator(
     task: Task,
     data: Datasets,
     estimator: Any,
+    provenance: Provenance | None,
 ) -> dict[str, Any]:
     started = time.monotonic()
     name = config.objective.metric
@@ -236,18 +237,17 @@ def _fit_estimator(
     header |= {"device": "cpu", "ranks": 1}
     console.header(header)
     (folder / RESULT).unlink(missing_ok=True)
-    recorder.start(plain_dict(config), header)
+    recorder.start(plain_dict(config), _told(header, folder, provenance, data))
     metrics = fit_estimator(task, estimator, data, interrupt)
     if metrics is None:
         ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}
-        return _close(config, folder, recorder, unfinished(config) | ended)
+        return close(config, folder, recorder, unfinished(config) | ended, console)
     if name not in metrics:
         raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
     wall = time.monotonic() - started
     recorder.log(1, metrics, epoch=1.0, time_s=wall)
     console.evaluation(1, 1.0, {key: value for key, value in metrics.items() if key.startswith("val/")}, True)
-    if config.training.predictions and data.val is not None:
-        _write_predictions(folder, data, task.predict(estimator, data.val))
+    look_closer(config, folder, task, estimator, data, None, recorder)
     write_model(task, estimator, folder)
     result = _sizes(data) | {
         "status": "completed",
@@ -264,7 +264,7 @@ def _fit_estimator(
         "parameters": None,
         "trainable_parameters": None,
     }
-    return _close(config, folder, recorder, result)
+    return close(config, folder, recorder, result, console)
 
 
 def _header(config: DictConfig, folder: Path, task: Task, data: Datasets, model: str) -> dict[str, Any]:
@@ -283,15 +283,7 @@ def _sizes(data: Datasets) -> dict[str, Any]:
     return {"train_samples": len(data.train), "val_samples": 0 if data.val is None else len(data.val)}
 
 
-def _write_predictions(folder: Path, data: Datasets, columns: dict[str, np.ndarray]) -> None:
-    """predictions.csv, where samples are rows and the task says what is predicted of them."""
-    if columns and data.val_rows is not None:
-        write_predictions(folder / FILE, columns, data.val_rows, data.facts.get("classes"))
-
-
-def _close(config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any]) -> dict[str, Any]:
-    """Complete the result, write it, and tell the trackers."""
-    result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance()
-    write_result(folder, result)
-    recorder.close(result)
-    return result
+def _told(header: dict[str, Any], folder: Path, provenance: Provenance | None, data: Datasets) -> dict[str, Any]:
+    """What the trackers are told of a run: its header, what it is part of, and where it comes from."""
+    assert provenance is not None
+    return header | {"group": group_of(folder), "provenance": provenance.write(folder, data)}

@@ -90,6 +90,16 @@ class Task(ABC):
         sample is no row of the data."""
         return {}
 
+    def shown(self, batch: Batch) -> list[np.ndarray | str]:
+        """Each sample of a batch as a person sees it: a picture (uint8, [height, width] or [height, width, 3]) or a text.
+        Empty where there is neither."""
+        return []
+
+    def continued(self, model: nn.Module, batch: Batch, num_tokens: int) -> list[tuple[str, str]]:
+        """For a language model: the beginning of each text of a batch, and the `num_tokens` that the model finds likeliest
+        after it. Empty for every other."""
+        return []
+
     def num_classes(self) -> int:
         """How many classes a sample may be of, for a task that offers "classes"."""
         raise NotImplementedError(f"{type(self).__name__} has no classes")

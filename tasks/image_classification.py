@@ -97,6 +97,13 @@ class ImageClassification(Task):
     def predictions(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         return class_predictions(output, batch["labels"])
 
+    def shown(self, batch: Batch) -> list[np.ndarray | str]:
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        images = batch["images"].cpu() * std + mean
+        low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+        pixels = ((images - low) / (high - low).clamp_min(1e-6) * 255).round().byte().numpy()
+        return [each[0] if len(each) != 3 else each.transpose(1, 2, 0) for each in pixels]
+
     def num_classes(self) -> int:
         return len(self.classes)
 

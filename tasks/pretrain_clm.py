@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -170,6 +171,19 @@ class PretrainCLM(Task):
             "perplexity": math.exp(loss) if loss < 700 else math.inf,
             "bits_per_byte": loss / math.log(2) * self.tokens_per_byte,
         }
+
+    @torch.no_grad()
+    def continued(self, model: nn.Module, batch: Batch, num_tokens: int) -> list[tuple[str, str]]:
+        given = batch["input_ids"][:, : max(1, self.sequence_length // 2)].to(next(model.parameters()).device)
+        training = model.training
+        model.eval()
+        ids = given
+        for _ in range(num_tokens):
+            best = self.forward(model, {"input_ids": ids[:, -self.sequence_length :]})[:, -1].argmax(-1)
+            ids = torch.cat([ids, best[:, None]], dim=1)
+        model.train(training)
+        texts = zip(given.tolist(), ids[:, given.shape[1] :].tolist(), strict=True)
+        return [(self.vocabulary.decode(before), self.vocabulary.decode(after)) for before, after in texts]
 
     def tokens(self, batch: Batch) -> int | None:
         return batch["labels"].numel()

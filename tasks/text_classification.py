@@ -118,6 +118,10 @@ class TextClassification(Task):
     def predictions(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         return class_predictions(output, batch["labels"])
 
+    def shown(self, batch: Batch) -> list[np.ndarray | str]:
+        both = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
+        return [self.vocabulary.decode(ids[:length]) for ids, length in both]
+
     def num_classes(self) -> int:
         return len(self.classes)
 

@@ -30,6 +30,10 @@ class Vocabulary(ABC):
         """The ids of each text, the first `max_length` where one is longer."""
 
     @abstractmethod
+    def decode(self, ids: list[int]) -> str:
+        """The text of token ids, specials left out."""
+
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write it so that `transformers.AutoTokenizer.from_pretrained(folder)` reads it."""
 
@@ -50,6 +54,9 @@ class Trained(Vocabulary):
         return [
             encoding.ids[:max_length] for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ]
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids))
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,6 +83,9 @@ class Pretrained(Vocabulary):
         cut = {"truncation": True, "max_length": max_length} if max_length else {}  # keeps the special tokens
         ids: list[list[int]] = self.tokenizer(texts, verbose=False, **cut)["input_ids"]
         return ids
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def save(self, folder: Path) -> None:
         self.tokenizer.save_pretrained(folder)

@@ -29,12 +29,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "plan",
         "procedures",
         "rates",
-        "report",
         "resume",
         "search",
     ),
     ("worker",),
-    ("build",),
+    ("ending",),
+    ("build", "report"),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (
         "algorithm",
@@ -48,6 +48,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "result",
         "run",
         "predictions",
+        "provenance",
+        "evidence",
         "leaks",
         "memory",
         "signals",
@@ -58,6 +60,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "bindings",
         "errors",
         "figures",
+        "flat",
         "resolvers",
         "schema",
         "seeds",
@@ -69,7 +72,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ),
     ("launcher",),  # the package itself: where things lie
 )
-PEERS = ROWS[4]
+PEERS = ROWS[5]
 """Rooms that never import each other: what they share lies below, and only `build` and `worker` see several."""
 
 HEAVY = {

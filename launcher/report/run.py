@@ -11,6 +11,7 @@ from typing import Any
 
 from launcher.errors import ConfigError
 from launcher.figures import count, number, rate, size, span, things
+from launcher.flat import flat
 from launcher.trackers.jsonl import FILE, decode
 from launcher.wording import COMMAND, SPEEDS, commands, override, relative
 
@@ -261,10 +262,7 @@ def _details(config: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
         yield folded("Versions", table((), ran))
 
 
-def _flat(node: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """A nested config as (dotted key, value as YAML has it)."""
-    if isinstance(node, dict) and node:
-        for key, value in node.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    elif prefix:
-        yield prefix, node if isinstance(node, str) else json.dumps(node, default=str)
+    for key, value in flat(config):
+        yield key, value if isinstance(value, str) else json.dumps(value, default=str)

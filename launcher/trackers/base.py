@@ -32,20 +32,25 @@ class Tracker(ABC):
     name: ClassVar[str]
     packages: ClassVar[dict[str, str]] = {}
     """The modules it imports, each with what `pip install` calls it."""
+    extra: ClassVar[str | None] = None
+    """The extra of this package that installs them; None where `pip install` takes their own names."""
     close_timeout_s: ClassVar[float] = 60
     """How long the end of a run waits for what is still to be sent."""
 
     def __init__(self) -> None:
         self.check()
+        self.left: str | None = None
+        """What is still to be done by hand after the run, for its last words: values that wait on the disk, say."""
 
     @classmethod
     def check(cls) -> None:
         """Raises ConfigError where a package is missing, and says how to install it. Imports nothing."""
         missing = [package for module, package in cls.packages.items() if importlib.util.find_spec(module) is None]
         if missing:
+            wanted = f"'training-launcher[{cls.extra}]'" if cls.extra else " ".join(missing)
             raise ConfigError(
                 f"tracker={cls.name} needs {' and '.join(missing)}, which this Python does not have: "
-                f"pip install {' '.join(missing)}, or leave it out with tracker=[]"
+                f"pip install {wanted}, or leave it out with tracker=[]"
             )
 
     @abstractmethod
@@ -54,7 +59,8 @@ class Tracker(ABC):
     ) -> None:
         """Begin, or take up again.
 
-        `config` is the resolved config, nested; `facts` are the run's: device, parameters, …; `folder` is the run's.
+        `config` is the resolved config, nested; `facts` are the run's: device, parameters, where its code and its data
+        come from, and `group`, the sweep or the procedure that it is part of, or None; `folder` is the run's.
         `resume_step` is None for a fresh run. Otherwise forget what was logged at that step and later: it comes again.
         """
 
@@ -67,6 +73,17 @@ class Tracker(ABC):
 
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:  # noqa: B027  # not every tracker has pictures
         """Keep a picture: uint8, shape [height, width, 3]. A tracker without pictures passes over it."""
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:  # noqa: B027  # not every tracker has tables
+        """Keep a table of plain values. A tracker without tables passes over it."""
+
+    def artifact(self, name: str, path: Path) -> None:  # noqa: B027  # not every tracker keeps files
+        """Keep a file, or a folder with all that is in it: `model`, `report`, `config`. It stays as it is until `close`."""
+
+    def transient(self, error: Exception) -> bool:
+        """Whether what failed may do so only for now, as when nobody answers: it is then tried again, and what comes
+        after it waits. The method that raised is called again with the same arguments."""
+        return False
 
     def close(self, result: dict[str, Any], step: int) -> None:  # noqa: B027  # not every tracker has an end
         """The fit is over; `result` is what result.json will say. Return when nothing is left to be sent."""
@@ -101,6 +118,11 @@ class Recorder:
         self._begun = False
 
     @property
+    def step(self) -> int:
+        """The step of the last line."""
+        return self._step
+
+    @property
     def failures(self) -> dict[str, str]:
         """The trackers that were switched off, each with the reason."""
         return {lane.tracker.name: lane.failure for lane in self._lanes if lane.failure is not None}
@@ -125,11 +147,23 @@ class Recorder:
 
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:
         """Hand a picture to the trackers: uint8, shape [height, width, 3]."""
+        self._hand_over("image", name, pixels, step)
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        """Hand a table of plain values to the trackers."""
+        self._hand_over("table", name, columns, rows, step)
+
+    def artifact(self, name: str, path: Path) -> None:
+        """Hand a file or a folder to the trackers; what is not there is left out."""
+        if path.exists():
+            self._hand_over("artifact", name, path)
+
+    def _hand_over(self, method: str, *arguments: Any) -> None:
         if not self.is_main:
             return
         self._begin()
         for lane in self._lanes:
-            lane.put("image", name, pixels, step)
+            lane.put(method, *arguments)
 
     def state_dict(self) -> dict[str, Any]:
         """The length of metrics.jsonl in bytes, and the last step that each tracker has taken in."""
@@ -169,6 +203,9 @@ class Recorder:
         self._lines = None
         for name, reason in self.failures.items():
             self.warn(f"tracker {name} does not hold the whole run ({reason}); {self.path} does")
+        for lane in self._lanes:
+            if lane.tracker.left is not None:
+                self.warn(f"tracker {lane.tracker.name}: {lane.tracker.left}")
 
     def _open(self) -> Lines:
         if self._lines is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,14 @@ INTERVAL_S = 1.0
 """The thread works off a second's calls at once. Woken for each, it would take the interpreter from the loop as often:
 0.9 ms a line in place of 0.15 (TensorBoard, four values, two cores)."""
 
+RETRY_S, LONGEST_S = 1.0, 30.0
+"""How long the thread waits before it tries again what nobody answered: the first time, and at most."""
+GRACE_S = 5.0
+"""How long the end of a run waits for a tracker that could not be reached when it came."""
+LONGEST_REASON = 160
+_IMPORTING = threading.Lock()
+"""Two of these packages imported at once were seen to find modules of each other that are not yet whole."""
+
 Call = tuple[str, tuple[Any, ...]]
 """A tracker's method and its arguments."""
 
@@ -28,6 +38,7 @@ class Lane:
         self.taken: int | None = None
         """The step of the last `log` that the tracker has flushed."""
         self.failure: str | None = None
+        self._unreached: str | None = None  # why the call that is being tried again has failed so far
         self._unflushed: int | None = None  # the step of the last `log` since the last flush
         self._warn = warn
         self._calls: deque[Call] = deque()
@@ -53,30 +64,62 @@ class Lane:
 
     def join(self) -> None:
         """Return when the tracker is closed, or has failed, or has had its time."""
-        self._thread.join(self.tracker.close_timeout_s)
+        limit = self.tracker.close_timeout_s
+        self._thread.join(min(limit, GRACE_S))
+        if self._thread.is_alive() and self._unreached is None:
+            self._thread.join(max(0.0, limit - GRACE_S))
         if self._thread.is_alive() and self.failure is None:
-            self._fail(f"not done {self.tracker.close_timeout_s:g} s after the end of the run")
+            self._fail(self._unreached or f"not done {limit:g} s after the end of the run")
 
     def _work(self) -> None:
         method = "start"
         try:
+            with _IMPORTING:
+                for module in self.tracker.packages:
+                    importlib.import_module(module)
             while method != "close" and self.failure is None:
                 self._closing.wait(INTERVAL_S)
                 for _ in range(len(self._calls)):
-                    method, arguments = self._calls.popleft()
+                    method, arguments = self._calls[0]
                     if method == "close":
                         self._flush()
-                    getattr(self.tracker, method)(*arguments)
+                    self._insist(method, *arguments)
+                    if self.failure is not None:
+                        return
+                    self._calls.popleft()
                     if method == "log":
                         self._unflushed = arguments[1]
                 if method != "close":
                     self._flush()
         except BaseException as error:  # also SystemExit: no library may end the run from here
-            self._fail(f"{type(error).__name__} in {method}: {str(error).strip() or 'no message'}")
+            self._fail(_reason(error, method))
+
+    def _insist(self, method: str, *arguments: Any) -> None:
+        """Call a method of the tracker until it is answered; what else goes wrong is raised."""
+        pause = RETRY_S
+        while self.failure is None:
+            try:
+                getattr(self.tracker, method)(*arguments)
+            except Exception as error:
+                if not self.tracker.transient(error):
+                    raise
+                if self._unreached is None:
+                    self._warn(
+                        f"tracker {self.tracker.name} can not be reached; what is logged waits, and is tried again"
+                    )
+                self._unreached = _reason(error, method)
+                if self._closing.wait(pause):
+                    time.sleep(RETRY_S)
+                pause = min(2 * pause, LONGEST_S)
+            else:
+                self._unreached = None
+                return
 
     def _flush(self) -> None:
         if self._unflushed is not None:
-            self.tracker.flush()
+            self._insist("flush")
+            if self.failure is not None:
+                return
             self.taken, self._unflushed = self._unflushed, None
 
     def _fail(self, reason: str) -> None:
@@ -85,3 +128,9 @@ class Lane:
         self.failure = reason
         self._calls.clear()
         self._warn(f"tracker {self.tracker.name} is switched off: {reason}")
+
+
+def _reason(error: BaseException, method: str) -> str:
+    """What went wrong, in one line of a length that a person reads."""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__} in {method}: {text if len(text) <= LONGEST_REASON else text[:LONGEST_REASON] + '…'}"

@@ -52,6 +52,11 @@ class TensorBoard(Tracker):
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:
         self._tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC")
 
+    def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        lines = [columns, ["---"] * len(columns), *rows]
+        text = "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+        self._tracker.log({name: text}, step=step)  # TensorBoard shows Markdown
+
     def close(self, result: dict[str, Any], step: int) -> None:
         self._text("result", result, step)
         self._tracker.finish()

@@ -1,0 +1,98 @@
+"""What is left to do when a fit is over: what the best weights say of the held-out samples, the result, the page, the trackers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from . import evidence, provenance
+from .data import EvalBatches
+from .folder import CONFIG
+from .loops.evaluate import predict
+from .predictions import FILE as PREDICTIONS
+from .predictions import write_predictions
+from .report import run as page
+from .result import RESULT, peak_memory_bytes, write_result
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tasks.base import Task
+
+    from .console import Console
+    from .data import Datasets
+    from .parallel.base import Parallel
+    from .trackers.base import Recorder
+
+
+def look_closer(
+    config: DictConfig,
+    folder: Path,
+    task: Task,
+    model: Any,
+    data: Datasets,
+    parallel: Parallel | None,
+    recorder: Recorder,
+) -> None:
+    """predictions.csv where it is asked for, and evidence.json, with what the trackers show of it. `parallel` places the
+    batches of a torch model; an estimator has none."""
+    if data.val is None:
+        return
+    whole = bool(config.training.predictions)
+    columns: dict[str, np.ndarray] = {}
+    if parallel is None:
+        columns = task.predict(model, data.val) if whole or data.facts.get("classes") else {}
+    elif whole or data.facts.get("classes"):
+        limit = None if whole else evidence.LIMIT
+        held_out = EvalBatches(data.val, batch_size=max(256, config.training.batch_size), limit=limit)
+        columns = predict(task, model, held_out, parallel)
+    if whole and columns and data.val_rows is not None:
+        write_predictions(folder / PREDICTIONS, columns, data.val_rows, data.facts.get("classes"))
+    found = evidence.gather(task, data, model, {name: column[: evidence.LIMIT] for name, column in columns.items()})
+    evidence.write(folder, found)
+    _show(recorder, found)
+
+
+def _show(recorder: Recorder, found: dict[str, Any]) -> None:
+    """The pictures and the tables of the trackers."""
+    step = recorder.step
+    if "confusion" in found:
+        recorder.image("confusion", evidence.heat(found["confusion"]), step)
+        lines = zip(found["classes"], found["confusion"], strict=True)
+        recorder.table("confusion", ["label", *found["classes"]], [[name, *counts] for name, counts in lines], step)
+    if found.get("worst"):
+        columns = ["sample", "label", "prediction", "p_label", "p_prediction"]
+        recorder.table("worst", columns, [[entry[key] for key in columns] for entry in found["worst"]], step)
+    if found.get("texts"):
+        recorder.table("texts", ["given", "made"], [[each["given"], each["made"]] for each in found["texts"]], step)
+
+
+def close(
+    config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any], console: Console
+) -> dict[str, Any]:
+    """Complete the result, write it and the page, and bring the trackers to their end."""
+    result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance.provenance()
+    write_result(folder, result)
+    write_page(folder, console)
+    if result["status"] != "preempted":
+        for name, file in (
+            ("config", CONFIG),
+            ("result", RESULT),
+            ("provenance", provenance.FILE),
+            ("provenance", provenance.PATCH),
+            ("report", page.NAME),
+            ("model", "model"),
+        ):
+            recorder.artifact(name, folder / file)
+    recorder.close(result)
+    return result
+
+
+def write_page(folder: Path, console: Console) -> None:
+    """report.html; a run does not fail for its page."""
+    try:
+        page.write(folder)
+    except Exception as error:
+        console.warning(f"report.html could not be written: {error}")

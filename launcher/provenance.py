@@ -1,0 +1,163 @@
+"""Where a run comes from: its command, code, packages, machine and data, in provenance.json and changes.patch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import threading
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .data import Datasets, Samples
+
+FILE, PATCH = "provenance.json", "changes.patch"
+COMMAND = "LAUNCHER_COMMAND"
+"""The environment variable that hands the person's command line down to the processes that work for it."""
+PACKAGES = (
+    "torch",
+    "accelerate",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "scikit-learn",
+    "torchmetrics",
+    "transformers",
+    "datasets",
+)
+"""The versions that stand in every result; provenance.json has those of all packages."""
+LARGEST_PATCH = 4 << 20
+HASHED_BYTES = 16 << 20
+"""Samples in memory up to this size are hashed whole; of more, and of those that are decoded, `SAMPLED` of them."""
+SAMPLED = 16
+
+_VARIABLES = (
+    "CUDA_", "NVIDIA_VISIBLE", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH_", "PYTORCH_", "PYTHONHASHSEED", "SLURM_JOB_ID",
+    "SLURM_ARRAY", "SLURM_NNODES", "SLURM_JOB_PARTITION", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "LAUNCHER_TRUST",
+    "CONDA_DEFAULT_ENV", "VIRTUAL_ENV",
+)  # fmt: skip
+
+
+def remember(words: list[str]) -> None:
+    """Keep the command line for `provenance.json`, unless this process already works for another command."""
+    os.environ.setdefault(COMMAND, shlex.join(["python", "-m", "launcher", *words]))
+
+
+def provenance() -> dict[str, Any]:
+    """The versions that computed it and the commit of the folder it was started in."""
+    versions = {"python": platform.python_version(), "launcher": __version__}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"versions": versions, "git": git_state()}
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit and cleanliness of the current folder's repository; None outside one."""
+    found = _git("status", "--porcelain=v2", "--branch", "--untracked-files=no")
+    if found is None:
+        return None
+    lines = found.decode(errors="replace").splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid")), None)
+    return {"commit": commit, "dirty": any(not line.startswith("#") for line in lines)}
+
+
+def _git(*words: str) -> bytes | None:
+    try:
+        return subprocess.run(["git", *words], capture_output=True, timeout=5, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+class Provenance:
+    """Gathers what is to be known in a thread, while the run is built: git and a hundred packages take their time."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Any] = {}
+        self._patch: bytes | None = None
+        self._thread = threading.Thread(target=self._gather, name="provenance", daemon=True)
+        self._thread.start()
+
+    def write(self, folder: Path, data: Datasets) -> dict[str, Any]:
+        """Write both files and return what stands in the first; a resumed run's earlier sessions stay in it.
+
+        `data` is told apart by `fingerprint`.
+        """
+        self._thread.join()
+        session = self._found | {"data": fingerprint(data)}
+        earlier = read(folder)
+        before = [] if earlier is None else [*earlier.pop("before", []), earlier]
+        path = folder / FILE
+        beside = folder / f".{FILE}"
+        beside.write_text(json.dumps(session | {"before": before}, indent=2) + "\n", encoding="utf-8")
+        beside.replace(path)
+        if self._patch:
+            (folder / PATCH).write_bytes(self._patch)
+        return session
+
+    def _gather(self) -> None:
+        state = git_state()
+        if state is not None and state["dirty"]:
+            patch = _git("diff", "HEAD", "--no-color", "--no-ext-diff") or b""
+            self._patch = patch if len(patch) <= LARGEST_PATCH else None
+        packages = {found.metadata["Name"]: found.version for found in distributions()}
+        self._found = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
+            "git": state,
+            "host": platform.node(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(_VARIABLES)},
+            "packages": dict(sorted((str(name), number) for name, number in packages.items())),
+        }
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What stands in a run's provenance.json; None where there is none."""
+    try:
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def fingerprint(data: Datasets) -> dict[str, Any]:
+    """The number of samples of each split and a hash of what is in them: alike for the same data, rows and order.
+
+    A split in memory of up to 16 MB is hashed whole, else 16 samples spread evenly stand for it.
+    """
+    return {
+        name: {"samples": len(samples), "hash": _hashed(samples)}
+        for name, samples in (("train", data.train), ("val", data.val))
+        if samples is not None
+    }
+
+
+def _hashed(samples: Samples) -> str | None:
+    import numpy as np
+    import torch
+
+    digest = hashlib.blake2b(digest_size=8)
+    if not hasattr(samples, "fetch"):  # a table of scikit-learn's tasks
+        return None
+    length = len(samples)
+    small = samples.in_memory and getattr(samples, "bytes_per_sample", HASHED_BYTES) * length <= HASHED_BYTES
+    indices = torch.arange(length) if small else torch.linspace(0, length - 1, min(SAMPLED, length)).round().long()
+    for name, column in sorted(samples.fetch(indices).items()):
+        digest.update(f"{name} {column.dtype} {tuple(column.shape)}".encode())
+        plain = column.cpu()
+        digest.update(np.ascontiguousarray(plain.float().numpy() if plain.dtype == torch.bfloat16 else plain.numpy()).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,114 @@
+"""ClearML: a server, or an archive under <run>/clearml for a later import."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from launcher.flat import flat
+
+from .base import Tracker
+from .identity import read_id, write_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    from clearml import Logger, Task
+
+
+class ClearML(Tracker):
+    """Values over the optimizer's steps, the splits of a metric in one plot; the config flat as hyperparameters and whole.
+
+    By ClearML's own calls: Accelerate's tracker would put `train/loss` and `val/loss` into two plots. The task's hooks
+    into frameworks, arguments and output streams are left off: what there is to know, the launcher says. A resume goes on
+    under the same id. Offline, each session of a run leaves an archive of its own; the last words say how they are imported.
+    """
+
+    name = "clearml"
+    packages: ClassVar[dict[str, str]] = {"clearml": "clearml"}
+    extra = "clearml"
+
+    _task: Task
+    _logger: Logger
+
+    def __init__(
+        self,
+        project: str = "launcher",
+        mode: Literal["online", "offline"] = "online",
+        artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
+    ) -> None:
+        super().__init__()
+        self.project, self.mode, self.artifacts = project, mode, tuple(artifacts)
+
+    def start(
+        self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
+    ) -> None:
+        known = read_id(folder, self.name)
+        # It would fork a process to send from, and that out of one with threads: the end of a run was seen to hang.
+        os.environ.setdefault("CLEARML__sdk__development__report_use_subprocess", "false")
+        if self.mode == "offline":
+            os.environ["CLEARML_CACHE_DIR"] = str((folder / "clearml").absolute())
+        from clearml import Task
+
+        Task.set_offline(self.mode == "offline")
+        group = facts.get("group")
+        self._task = Task.init(
+            project_name=f"{self.project}/{group}" if group else self.project,
+            task_name=name,
+            tags=[str(tag) for tag in config.get("tags") or []],
+            reuse_last_task_id=False,
+            continue_last_task=known if known and self.mode == "online" else False,
+            auto_connect_arg_parser=False,
+            auto_connect_frameworks=False,
+            auto_resource_monitoring=False,
+            auto_connect_streams=False,
+        )
+        if self.mode == "online":
+            self._task.set_initial_iteration(0)  # a resumed run counts its steps on by itself
+        write_id(folder, self.name, known or str(self._task.id))
+        if config.get("notes"):
+            self._task.set_comment(str(config["notes"]))
+        self._task.connect(
+            {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat(config)}, name="config"
+        )
+        self._task.connect_configuration(config, name="config")
+        self._task.connect_configuration(json.loads(json.dumps(facts, default=str)), name="run")
+        self._logger = self._task.get_logger()
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            self._logger.report_scalar(*_plot(name), value, step)
+
+    def flush(self) -> None:
+        self._logger.flush()
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self._logger.report_image(*_plot(name), step, image=pixels)
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        self._logger.report_table(*_plot(name), step, table_plot=[columns, *rows])
+
+    def artifact(self, name: str, path: Path) -> None:
+        if name in self.artifacts:
+            self._task.upload_artifact(name, str(path), wait_on_upload=True)
+
+    def close(self, result: dict[str, Any], step: int) -> None:
+        status = str(result.get("status"))
+        self._task.add_tags([status])
+        self._task.connect_configuration(json.loads(json.dumps(result, default=float)), name="result")
+        if self.mode == "online" and status == "failed":
+            self._task.mark_failed(status_message=str(result.get("reason")), force=True)
+        elif self.mode == "online" and status in ("pruned", "preempted"):
+            self._task.mark_stopped(force=True, status_message=status)
+        self._task.close()
+        if self.mode == "offline":
+            archive = f"{self._task.get_offline_mode_folder()}.zip"
+            self.left = f"the run lies on the disk: clearml-task --import-offline-session {archive}"
+
+
+def _plot(name: str) -> tuple[str, str]:
+    """The plot and the line in it: `train/loss` and `val/loss` are two lines of `loss`."""
+    split, _, rest = name.partition("/")
+    return (rest, split) if split in ("train", "val", "test") and rest else (name, name)

@@ -1,0 +1,158 @@
+"""MLflow: a tracking server, or a database on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from launcher.flat import flat
+
+from .base import Tracker
+from .identity import read_id, write_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+METRICS, PARAMS, LONGEST = 1000, 100, 500
+"""What one request may hold, and the characters of a parameter that older servers take."""
+STATUS = {"failed": "FAILED", "pruned": "KILLED", "preempted": "KILLED"}
+"""MLflow's own words for how a run ended; every other end is FINISHED. The tag `status` has ours."""
+
+
+class MLflow(Tracker):
+    """Values by their names in metrics.jsonl over the optimizer's steps; the config flat as parameters, and whole as a file.
+
+    By MLflow's client and not by Accelerate's tracker, which sends a request for every line and keeps the run in a global
+    of the process: here a second's lines are one request. `tracking_uri` is that of a server or of a database
+    (`sqlite:///runs.db`); without one MLFLOW_TRACKING_URI says, else it is mlflow.db in the current folder. A login comes
+    from MLflow's own environment variables. A server that does not answer is asked again until the run ends.
+
+    A resume goes on in the same run. MLflow can not forget a value, so that the steps that it has are passed over.
+    """
+
+    name = "mlflow"
+    packages: ClassVar[dict[str, str]] = {"mlflow": "mlflow-skinny", "sqlalchemy": "sqlalchemy"}
+    extra = "mlflow"
+
+    _client: MlflowClient
+
+    def __init__(
+        self,
+        tracking_uri: str | None = None,
+        experiment: str = "launcher",
+        artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
+    ) -> None:
+        super().__init__()
+        self.tracking_uri, self.experiment, self.artifacts = tracking_uri, experiment, tuple(artifacts)
+        self._waiting: list[Metric] = []
+        self._held: dict[str, set[int]] | None = None  # of a resumed run: the steps that it has, by metric
+        self._id: str | None = None
+
+    def start(
+        self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
+    ) -> None:
+        # The lane tries again by itself: one request that nobody answers should not take minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        import mlflow
+        from mlflow import MlflowClient
+        from mlflow.entities import Param, RunTag
+
+        uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
+        mlflow.set_tracking_uri(uri)  # what fetches and stores artifacts asks for it
+        self._client = MlflowClient(uri)
+        tags = self._tags(config, facts)
+        self._id = read_id(folder, self.name)
+        if self._id is None:
+            found = self._client.get_experiment_by_name(self.experiment)
+            experiment = self._client.create_experiment(self.experiment) if found is None else found.experiment_id
+            self._id = self._client.create_run(experiment, run_name=name, tags=tags).info.run_id
+            write_id(folder, self.name, self._id)
+        else:
+            self._held = {}
+            self._client.update_run(self._id, status="RUNNING")
+            self._client.log_batch(self._id, tags=[RunTag(key, value) for key, value in tags.items()])
+        known = self._client.get_run(self._id).data.params
+        # A parameter is written once and for all: what a resume has changed stands in the config, and in its file.
+        params = [Param(key, _text(value)) for key, value in flat(config) if key not in known]
+        for begin in range(0, len(params), PARAMS):
+            self._client.log_batch(self._id, params=params[begin : begin + PARAMS])
+        self._client.log_dict(self._id, json.loads(json.dumps(facts, default=str)), "run.json")
+
+    @staticmethod
+    def _tags(config: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
+        tags = {f"tag.{tag}": "true" for tag in config.get("tags") or []}
+        tags["status"] = "running"
+        if config.get("notes"):
+            tags["mlflow.note.content"] = str(config["notes"])
+        if facts.get("group"):
+            tags["group"] = str(facts["group"])
+        return tags
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for name, value in values.items():
+            if self._held is not None and step in self._steps(name):
+                continue
+            self._waiting.append(Metric(name, value, now, step))
+
+    def _steps(self, name: str) -> set[int]:
+        """The steps of a metric that the run had when it was resumed."""
+        assert self._held is not None
+        assert self._id is not None
+        if name not in self._held:
+            self._held[name] = {metric.step for metric in self._client.get_metric_history(self._id, name)}
+        return self._held[name]
+
+    def flush(self) -> None:
+        assert self._id is not None
+        while self._waiting:
+            self._client.log_batch(self._id, metrics=self._waiting[:METRICS])
+            del self._waiting[:METRICS]
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        assert self._id is not None
+        self._client.log_image(self._id, pixels, f"images/{name}-{step}.png")
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        assert self._id is not None
+        self._client.log_dict(self._id, {"columns": columns, "data": rows}, f"tables/{name}-{step}.json")
+
+    def artifact(self, name: str, path: Path) -> None:
+        assert self._id is not None
+        if name not in self.artifacts:
+            return
+        if path.is_dir():
+            self._client.log_artifacts(self._id, str(path), name)
+        else:
+            self._client.log_artifact(self._id, str(path))
+
+    def transient(self, error: Exception) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        chain: BaseException | None = error
+        while chain is not None:
+            if isinstance(chain, ConnectionError | TimeoutError) or type(chain).__module__.startswith("requests."):
+                return True
+            chain = chain.__cause__ or chain.__context__
+        return isinstance(error, MlflowException) and error.get_http_status_code() in (429, 502, 503, 504)
+
+    def close(self, result: dict[str, Any], step: int) -> None:
+        assert self._id is not None
+        status = str(result.get("status"))
+        self._client.set_tag(self._id, "status", status)
+        self._client.set_tag(self._id, "reason", _text(result.get("reason")))
+        self._client.set_terminated(self._id, STATUS.get(status, "FINISHED"))
+
+
+def _text(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

@@ -1,0 +1,119 @@
+"""Weights & Biases, through Accelerate's tracker: online, or files under <run>/wandb for `wandb sync`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .base import Tracker
+from .identity import new_id, read_id, write_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    from accelerate.tracking import WandBTracker
+
+
+class Wandb(Tracker):
+    """Values by their names in metrics.jsonl over the optimizer's steps; config, facts and result beside them.
+
+    W&B writes everything to <run>/wandb first and sends it from there. Where it can not be reached at the start, or
+    knows no key, the run is kept there alone and the last words say which command sends it. A resume goes on under the
+    same id; W&B passes over the steps that it has, which are those that come again.
+
+    Trials of a sweep, and fits of a procedure, have its name as `group`; how a run ended is its `status` and a tag.
+    """
+
+    name = "wandb"
+    packages: ClassVar[dict[str, str]] = {"wandb": "wandb"}
+    extra = "wandb"
+
+    _tracker: WandBTracker
+
+    def __init__(
+        self,
+        project: str = "launcher",
+        entity: str | None = None,
+        mode: Literal["online", "offline"] = "online",
+        artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
+    ) -> None:
+        super().__init__()
+        self.project, self.entity, self.mode, self.artifacts = project, entity, mode, tuple(artifacts)
+
+    def start(
+        self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
+    ) -> None:
+        import wandb
+
+        self._id = read_id(folder, self.name) or new_id()
+        write_id(folder, self.name, self._id)
+        settings: dict[str, Any] = {
+            "id": self._id,
+            "entity": self.entity,
+            "name": name,
+            "group": facts.get("group"),
+            "tags": list(config.get("tags") or []),
+            "notes": config.get("notes"),
+            "dir": folder,
+            "resume": "allow",
+        }
+        try:
+            self._init(self.mode, settings)
+        except Exception as error:
+            if self.mode == "offline" or not type(error).__module__.startswith("wandb"):
+                raise
+            wandb.teardown()  # else the id is still in use
+            self._init("offline", settings)
+            self.left = f"could not be reached ({str(error).strip().splitlines()[0]}). "
+        if self._tracker.run.offline:
+            self.left = f"{self.left or ''}The run lies on the disk: wandb sync {Path(self._tracker.run.dir).parent}"
+        self._tracker.run.config.update({**config, "launcher": _plain(facts)}, allow_val_change=True)
+
+    def _init(self, mode: str, settings: dict[str, Any]) -> None:
+        import wandb
+        from accelerate import PartialState
+        from accelerate.tracking import WandBTracker
+
+        if not PartialState._shared_state:
+            PartialState(cpu=True)  # Accelerate's logger asks for one
+        quiet = wandb.Settings(console="off", silent=True, x_disable_stats=True, save_code=False, init_timeout=30)
+        self._tracker = WandBTracker(self.project, mode=mode, settings=quiet, **settings)
+        self._tracker.start()
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self._tracker.log(values, step=step)
+
+    def image(self, name: str, pixels: np.ndarray, step: int) -> None:
+        self._tracker.log_images({name: [pixels]}, step=step)
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
+        self._tracker.log_table(name, columns=columns, data=rows, step=step)
+
+    def artifact(self, name: str, path: Path) -> None:
+        if name not in self.artifacts:
+            return
+        import wandb
+
+        kept = wandb.Artifact(re.sub(r"[^\w.-]", "-", f"{name}-{self._id}"), type=name)
+        if path.is_dir():
+            kept.add_dir(str(path))
+        else:
+            kept.add_file(str(path))
+        self._tracker.run.log_artifact(kept)
+
+    def close(self, result: dict[str, Any], step: int) -> None:
+        run, status = self._tracker.run, str(result.get("status"))
+        run.summary.update({"status": status, "result": _plain(result)})
+        if status != "completed":
+            run.tags = (*(run.tags or ()), status)
+        run.finish(exit_code=int(status == "failed"))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON holds: a path, say, becomes its text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

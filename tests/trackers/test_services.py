@@ -1,0 +1,241 @@
+"""Four services at once over a run that is preempted and resumed, each read back with what it brings for that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from launcher.trackers.jsonl import FILE, read
+from tests.harness import Outcome, Warm, environment
+
+SERVICES = (
+    "tracker=[wandb,mlflow,clearml,neptune]",
+    "tracker.wandb.mode=offline",
+    "tracker.clearml.mode=offline",
+    "model=mlp",
+    "tags=[first,second]",
+    "notes=what it is for",
+)
+
+
+class Kept(NamedTuple):
+    """A run of two sessions in a sweep's folder, and what its commands said."""
+
+    folder: Path
+    said: list[Outcome]
+
+    @property
+    def lines(self) -> dict[str, dict[int, float]]:
+        """metrics.jsonl: by name and step."""
+        found: dict[str, dict[int, float]] = {}
+        for record in read(self.folder / FILE):
+            for name, value in record.items():
+                if name not in ("step", "epoch", "time_s"):
+                    found.setdefault(name, {})[record["step"]] = value
+        return found
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return dict(yaml.safe_load((self.folder / "config.yaml").read_text()))
+
+
+@pytest.fixture(scope="module")
+def kept(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    cwd = tmp_path_factory.mktemp("services")
+    study = cwd / "study"
+    study.mkdir()
+    (study / "trials.csv").touch()
+    database = f"tracker.mlflow.tracking_uri=sqlite:///{cwd / 'runs.db'}"
+    first = warm(*SERVICES, database, "training.max_epochs=1", "hydra.run.dir=study/3", cwd=cwd)
+    second = warm("resume=study/3", "training.max_epochs=2", cwd=cwd)
+    return Kept(study / "3", [first, second])
+
+
+def by_hand(script: str, *words: str | Path) -> Any:
+    """What a reader prints as JSON, in a process of its own: libraries warn, and change what is global."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, *map(str, words)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_all_go_with_the_run_to_its_end(kept: Kept) -> None:
+    for outcome in kept.said:
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        assert "does not hold the whole run" not in outcome.stderr + outcome.stdout
+    assert sorted(path.stem for path in (kept.folder / "trackers").glob("*.json")) == [
+        "clearml",
+        "mlflow",
+        "neptune",
+        "wandb",
+    ]
+
+
+def test_weights_and_biases_hold_config_values_picture_and_files_under_one_id(kept: Kept) -> None:
+    """Read with `wandb leet inspect`."""
+    identity = json.loads((kept.folder / "trackers" / "wandb.json").read_text())["id"]
+    sessions = sorted(kept.folder.glob(f"wandb/offline-run-*/run-{identity}.wandb"))
+    assert len(sessions) == 2
+    values: dict[str, dict[int, float]] = {}
+    artifacts: set[str] = set()
+    status = None
+    for session in sessions:
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", str(session), "--json"]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        (run,) = [record["run"] for record in records if record["type"] == "run"]
+        assert run["run_id"] == identity
+        assert (run["run_group"], run["notes"]) == ("study", "what it is for")
+        assert run["tags"] == ["first", "second"]
+        assert run["resume"]
+        for record in records:
+            if record["type"] == "history":
+                item = record["history"]["item"]
+                for name in kept.lines:
+                    if name in item:
+                        values.setdefault(name, {})[int(record["history"]["step"]["num"])] = item[name]
+            elif record["type"] == "artifact":
+                artifacts.add(record["artifact"]["type"])
+            elif record["type"] == "summary":
+                status = record["summary"].get("update", {}).get("status", status)
+            elif record["type"] == "exit":
+                assert record["exit"].get("exit_code", 0) == 0
+    assert values == {name: pytest.approx(steps, rel=1e-12) for name, steps in kept.lines.items()}
+    assert {"config", "result", "provenance", "report", "model"} <= artifacts
+    assert status == "completed"
+    assert list(sessions[-1].parent.glob("files/media/images/confusion*.png"))
+    assert list(sessions[-1].parent.glob("files/media/table/worst*.table.json"))
+
+
+MLFLOW = """
+import json, sys
+from mlflow import MlflowClient
+client = MlflowClient("sqlite:///" + sys.argv[1])
+(run,) = client.search_runs([client.get_experiment_by_name("launcher").experiment_id])
+names = lambda path: sorted(file.path for file in client.list_artifacts(run.info.run_id, path))
+print(json.dumps({
+    "id": run.info.run_id, "status": run.info.status, "tags": run.data.tags, "params": run.data.params,
+    "metrics": {name: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name)] for name in run.data.metrics},
+    "files": names(None), "model": names("model"), "images": names("images"),
+}))
+"""
+
+
+def test_mlflow_holds_each_step_once_in_one_run(kept: Kept) -> None:
+    """Read with MlflowClient."""
+    found = by_hand(MLFLOW, kept.folder.parent.parent / "runs.db")
+    assert found["id"] == json.loads((kept.folder / "trackers" / "mlflow.json").read_text())["id"]
+    assert {name: sorted(map(tuple, values)) for name, values in found["metrics"].items()} == {
+        name: sorted(steps.items()) for name, steps in kept.lines.items()
+    }
+    assert found["status"] == "FINISHED"
+    assert found["tags"]["status"] == "completed"
+    assert found["tags"]["group"] == "study"
+    assert found["tags"]["tag.first"] == "true"
+    assert found["tags"]["mlflow.note.content"] == "what it is for"
+    assert float(found["params"]["optimizer.lr"]) == kept.config["optimizer"]["lr"]
+    assert found["params"]["model._target_"] == kept.config["model"]["_target_"]
+    assert {"config.yaml", "result.json", "provenance.json", "report.html", "model", "images"} <= set(found["files"])
+    assert "model/model.safetensors" in found["model"]
+    assert found["images"] == ["images/confusion-44.png", "images/confusion-88.png"]
+
+
+def test_clearml_keeps_an_archive_for_each_session(kept: Kept) -> None:
+    """Read as `Task.import_offline_session` does: the archive's JSON lines."""
+    archives = sorted(kept.folder.glob("clearml/offline/*.zip"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(archives) == 2
+    values: dict[str, dict[int, float]] = {}
+    for archive in archives:
+        with zipfile.ZipFile(archive) as opened:
+            events = [event for line in opened.read("metrics.jsonl").splitlines() for event in json.loads(line)]
+            task = json.loads(opened.read("task.json"))
+            assert any(name.endswith("model.safetensors") or "model" in name for name in opened.namelist())
+        for event in events:
+            if event["type"] == "training_stats_scalar":
+                one = event["metric"] == event["variant"]
+                name = event["metric"] if one else f"{event['variant']}/{event['metric']}"
+                values.setdefault(name, {})[event["iter"]] = event["value"]
+        assert {"training_debug_image", "plot"} <= {event["type"] for event in events}
+    assert values == {name: pytest.approx(steps, rel=1e-6) for name, steps in kept.lines.items()}
+    assert task["comment"] == "what it is for"
+    assert {"first", "second", "completed"} <= set(task["tags"])
+    assert task["hyperparams"]["config"]["optimizer.lr"]["value"] == str(kept.config["optimizer"]["lr"])
+    assert {each["key"] for each in task["execution"]["artifacts"]} >= {"config", "result", "report", "model"}
+
+
+def test_neptunes_client_keeps_a_log_for_each_session(kept: Kept) -> None:
+    """Read from the client's own files: its service is gone."""
+    logs = sorted(kept.folder.glob("neptune/offline/*/data-1.log"), key=lambda path: path.stat().st_mtime_ns)
+    assert len(logs) == 2
+    identity = json.loads((kept.folder / "trackers" / "neptune.json").read_text())["id"]
+    values: dict[str, dict[int, float]] = {}
+    for log in logs:
+        said = [json.loads(line)["obj"] for line in log.read_text().splitlines()]
+        by_path = {"/".join(each["path"]): each for each in said if each["type"] != "LogFloats"}
+        for each in said:
+            if each["type"] == "LogFloats":
+                steps = values.setdefault("/".join(each["path"]), {})
+                steps.update({int(point["step"]): point["value"] for point in each["values"]})
+        assert by_path["sys/custom_run_id"]["value"] == identity
+        assert by_path["config/optimizer/lr"]["value"] == kept.config["optimizer"]["lr"]
+        assert by_path["sys/failed"]["value"] is False
+        assert {"artifacts/model", "artifacts/report", "images/confusion", "tables/worst"} <= set(by_path)
+    assert values == kept.lines
+    for outcome in kept.said:
+        assert "hosted service closed on 5 March 2026" in outcome.stdout + outcome.stderr
+
+
+ENDS = """
+import sys; from pathlib import Path
+from launcher.trackers.base import Recorder; from launcher.trackers.mlflow import MLflow
+from launcher.trackers.wandb import Wandb
+for status in ("pruned", "failed"):
+    folder = Path(sys.argv[1]) / status
+    folder.mkdir()
+    trackers = [MLflow(f"sqlite:///{sys.argv[1]}/runs.db"), Wandb(mode="offline")]
+    recorder = Recorder(folder, trackers)
+    recorder.start({"name": status, "tags": ["mine"]}, {"group": "study"})
+    recorder.log(7, {"loss": 0.5}, 0.0, 0.0)
+    recorder.close({"status": status, "reason": status})
+    assert not recorder.failures, recorder.failures
+from mlflow import MlflowClient
+client = MlflowClient(f"sqlite:///{sys.argv[1]}/runs.db")
+import json
+runs = client.search_runs([client.get_experiment_by_name("launcher").experiment_id])
+print(json.dumps({run.info.run_name: [run.info.status, run.data.tags["status"], run.data.tags["group"]] for run in runs}))
+"""
+
+
+def test_pruned_and_failed_trials_are_marked(tmp_path: Path) -> None:
+    assert by_hand(ENDS, tmp_path) == {"pruned": ["KILLED", "pruned", "study"], "failed": ["FAILED", "failed", "study"]}
+    for status, code in (("pruned", 0), ("failed", 1)):
+        (session,) = (tmp_path / status).glob("wandb/offline-run-*/run-*.wandb")
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", str(session), "--json"]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [each["exit"].get("exit_code", 0) for each in records if each["type"] == "exit"] == [code]
+        tags = [each["run"]["tags"] for each in records if each["type"] == "run"]
+        assert tags[-1] == ["mine", status]
+
+
+def test_a_server_that_nobody_runs_stops_nothing_and_is_told(warm: Warm, tmp_path: Path) -> None:
+    words = ("tracker=[mlflow]", "tracker.mlflow.tracking_uri=http://127.0.0.1:9", "model=mlp", "training.max_epochs=1")
+    done = warm(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert "tracker mlflow can not be reached; what is logged waits, and is tried again" in said
+    assert "tracker mlflow does not hold the whole run (MlflowException in start: " in said
+    assert done.folder is not None
+    assert len(read(done.folder / FILE)) > 0
+    assert json.loads((done.folder / "result.json").read_text())["status"] == "completed"
