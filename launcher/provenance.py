@@ -159,5 +159,7 @@ def _hashed(samples: Samples) -> str | None:
     for name, column in sorted(samples.fetch(indices).items()):
         digest.update(f"{name} {column.dtype} {tuple(column.shape)}".encode())
         plain = column.cpu()
-        digest.update(np.ascontiguousarray(plain.float().numpy() if plain.dtype == torch.bfloat16 else plain.numpy()).tobytes())
+        digest.update(
+            np.ascontiguousarray(plain.float().numpy() if plain.dtype == torch.bfloat16 else plain.numpy()).tobytes()
+        )
     return digest.hexdigest()

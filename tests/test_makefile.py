@@ -19,7 +19,13 @@ STAMPS = (".made", ".torch-default", ".installed")
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder with what the Makefile reads, and no `.venv`."""
-    for name in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-bench.lock", "requirements-test.lock"):
+    for name in (
+        "Makefile",
+        "pyproject.toml",
+        "requirements.lock",
+        "requirements-bench.lock",
+        "requirements-test.lock",
+    ):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
