@@ -48,6 +48,8 @@ def test_the_folder_is_the_run(ran: tuple[Outcome, Path]) -> None:
     shown = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert shown == {
         "config.yaml",
+        "evidence.json",
+        "provenance.json",
         "metrics.jsonl",
         "result.json",
         "checkpoints",
