@@ -40,14 +40,15 @@ class ClearML(Tracker):
         artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
     ) -> None:
         super().__init__()
+        # It would fork a process to send from, and that out of one with threads: the end of a run was seen to hang.
+        # Read when the package is imported.
+        os.environ.setdefault("CLEARML__sdk__development__report_use_subprocess", "false")
         self.project, self.mode, self.artifacts = project, mode, tuple(artifacts)
 
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
     ) -> None:
         known = read_id(folder, self.name)
-        # It would fork a process to send from, and that out of one with threads: the end of a run was seen to hang.
-        os.environ.setdefault("CLEARML__sdk__development__report_use_subprocess", "false")
         if self.mode == "offline":
             os.environ["CLEARML_CACHE_DIR"] = str((folder / "clearml").absolute())
         from clearml import Task
