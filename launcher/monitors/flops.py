@@ -1,0 +1,72 @@
+"""Floating-point operations, and what share of the device's they are."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from launcher.algorithm import Monitor
+from launcher.data import Batch
+from launcher.functional.flops import counter, known_peak, measured_peak
+from launcher.run import Run
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
+
+
+class Flops(Monitor):
+    """Logs `flops/step_gflop`, `flops/tflops` (a second, over all ranks), and `flops/mfu`, the share of the devices' peak
+    (Chowdhery et al., 2022, "PaLM", appendix B; here every counted operation of the forward and backward pass, also those of
+    recomputation, so that it is what they call hardware utilisation where activations are recomputed).
+
+    Products of matrices, convolutions and attention are counted in the first step of a session, by torch's counter, and
+    nothing after it. `peak_tflops` is the peak of one device; without it the maker's number for the device and precision,
+    else, and on a CPU, what a product of matrices reaches when the run starts. A compiled model is not counted.
+    """
+
+    def __init__(self, peak_tflops: float | None = None) -> None:
+        self.peak_tflops = peak_tflops
+        self._counter: FlopCounterMode | None = None
+        self._step_flops: float | None = None
+        self._peak = 0.0
+        self._before: float | None = None  # when the step before ended, where nothing came between
+        self._seconds, self._num = 0.0, 0
+
+    def fit_start(self, run: Run) -> None:
+        device, dtype = run.parallel.device, run.parallel.precision.dtype
+        if self.peak_tflops is not None:
+            self._peak = self.peak_tflops * 1e12
+        else:
+            self._peak = known_peak(device, dtype) or measured_peak(device, dtype)
+
+    def batch(self, run: Run, batch: Batch) -> Batch:
+        if self._step_flops is None and self._counter is None and not run.settings.compile:
+            self._counter = counter()
+            self._counter.__enter__()
+        return batch
+
+    def gradients(self, run: Run) -> None:
+        if self._counter is not None:
+            self._counter.__exit__(None, None, None)
+            self._step_flops = float(self._counter.get_total_flops()) * run.parallel.world_size
+            self._counter = None
+
+    def after_step(self, run: Run) -> None:
+        now = time.perf_counter()
+        if self._before is not None:
+            self._seconds += now - self._before
+            self._num += 1
+        plan, step = run.plan, run.progress.step + 1
+        intervals = (plan.log_every, plan.eval_every, plan.checkpoint_every)
+        self._before = None if any(every and step % every == 0 for every in intervals) else now
+
+    def log(self, run: Run) -> dict[str, float]:
+        if self._step_flops is None or not self._num:
+            return {}
+        speed = self._step_flops * self._num / self._seconds
+        self._seconds, self._num = 0.0, 0
+        return {
+            "flops/step_gflop": self._step_flops / 1e9,
+            "flops/tflops": speed / 1e12,
+            "flops/mfu": speed / (self._peak * run.parallel.world_size),
+        }
