@@ -80,7 +80,14 @@ RANGES: dict[str, dict[str, str]] = {
         "test_size": "float(0,inf)",
     },
     "procedure": {"confidence": "float(0,1)", "fold": "int[0,inf)", "inner_fold": "int[0,inf)"},
-    "parallel": {"num_processes": "int[1,inf)", "timeout_s": "float(0,inf)", "max_restarts": "int[0,inf)"},
+    "parallel": {
+        "num_processes": "int[1,inf)",
+        "timeout_s": "float(0,inf)",
+        "max_restarts": "int[0,inf)",
+        "shard_size": "int[1,inf)",
+        "replicate_size": "int[1,inf)",
+        "tensor_size": "int[1,inf)",
+    },
     "communication": {
         "rank": "int[1,inf)",
         "start_step": "int[0,inf)",

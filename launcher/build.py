@@ -136,13 +136,13 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
         val = train
     workers = config.loading.num_workers
     on_gpu = parallel.device.type == "cuda"
+    share = {"rank": parallel.data_rank, "world_size": parallel.num_data_ranks}
     batches = Batches(
         _near(train, parallel),
         batch_size=settings.batch_size,
         accumulate=settings.accumulate,
         seed=config.seed,
-        rank=parallel.data_rank,
-        world_size=parallel.num_data_ranks,
+        **share,
         num_workers=choose_workers(train, parallel.world_size) if workers is None else workers,
         pin_memory=on_gpu if config.loading.pin_memory is None else config.loading.pin_memory,
         prefetch=config.loading.prefetch,
@@ -151,13 +151,7 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
     limit = size if debug.one_batch else None
     held_out = None
     if val is not None:
-        held_out = EvalBatches(
-            _near(val, parallel),
-            batch_size=size,
-            rank=parallel.data_rank,
-            world_size=parallel.num_data_ranks,
-            limit=limit,
-        )
+        held_out = EvalBatches(_near(val, parallel), batch_size=size, limit=limit, **share)
     return Loaders(batches, held_out)
 
 
@@ -228,6 +222,7 @@ def build_run(
             f"objective.metric={metric}: the task holds nothing out that it could be taken from; "
             "objective.metric=train/loss objective.direction=minimize does without, and keeps the last weights"
         )
+    full = config.training.checkpoint_format == "full"
     run = Run(
         task=task,
         parts={},
@@ -239,7 +234,9 @@ def build_run(
         seed=config.seed,
         folder=folder,
         recorder=recorder,
-        checkpoints=Checkpoints(folder / "checkpoints", config.training.keep_checkpoints, recorder.sync, say),
+        checkpoints=Checkpoints(
+            folder / "checkpoints", config.training.keep_checkpoints, recorder.sync, say, parallel.writer, full
+        ),
         algorithms=build_algorithms(config),
         interrupt=interrupt,
     )
@@ -272,7 +269,7 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
         groups = hook(run, groups)
     if not any(group["params"] for group in groups):
         raise ConfigError("the model has no parameter to train")
-    built = guard(optimizer(groups), scaled=parallel.scaler is not None)
+    built = parallel.build_optimizer(lambda given: guard(optimizer(given), parallel.scaler is not None), groups)
     return Part(model, built, build_scheduler(config.scheduler, built, plan))
 
 

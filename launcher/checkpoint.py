@@ -3,6 +3,7 @@
     checkpoints/step-100/manifest.json       format, step, every file's size and checksum, the tree of plain values
                          model.safetensors   the main model's weights, by their own names
                          state.safetensors   moments, generators, everything else that is a tensor
+                         rank-0.safetensors  what is split over ranks: the pieces of one, where it is not saved whole
     checkpoints/last -> step-100             checkpoints/best -> step-80
 
 Saving has two halves. The loop waits only for the first: tensors are copied into staging buffers that are kept
@@ -12,13 +13,11 @@ renames it; so a folder named step-<n> is whole, or the disk itself lost it, whi
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import json
-import os
 import shutil
 import threading
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,16 +25,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import ConfigError, TrainingError
-from .packing import checksum, pack, read_tensors, unpack, write_tensors
+from .errors import TrainingError
+from .manifest import MANIFEST, TornCheckpoint, sync, verified, write_manifest
+from .packing import pack, read_pieces, read_tensors, unpack, write_tensors
 from .schema import FORMAT
+from .shards import Piece, Pieces, collect, file_of, publish, whole
 
 _WEIGHTS = "parts/main/model/"
-_MANIFEST, _MODEL, _STATE = "manifest.json", "model.safetensors", "state.safetensors"
-
-
-class TornCheckpoint(Exception):
-    """A checkpoint that is missing files, cut short or changed; the message says which file."""
+_MODEL, _STATE = "model.safetensors", "state.safetensors"
 
 
 class Checkpoints:
@@ -43,6 +40,10 @@ class Checkpoints:
 
     `keep` newest ones stay, and the best. `before_commit` is called in the writing thread before the rename: what a
     checkpoint refers to (the offset in metrics.jsonl) must be on the disk before it is. `say` gets messages for people.
+
+    Where the state has pieces, all ranks take part (`writer`: which one this is, of how many): each writes its own
+    beside, and rank 0 commits once all have (within `limit_s`), with `full` after it has put them together. No tensor
+    is sent from rank to rank for it.
     """
 
     def __init__(
@@ -51,9 +52,13 @@ class Checkpoints:
         keep: int,
         before_commit: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = print,
+        writer: tuple[int, int] = (0, 1),
+        full: bool = False,
+        limit_s: float = 600.0,
     ) -> None:
         self.folder = folder
         self.keep = keep
+        (self.rank, self.num_ranks), self.full, self.limit_s = writer, full, limit_s
         self.blocked_s = 0.0  # how long saving held the loop up
         self.written_s = 0.0  # how long writing took
         self.saved_at = time.monotonic()  # the last one of this process, or its start
@@ -66,6 +71,23 @@ class Checkpoints:
 
     # -- saving
 
+    def begin(self, step: int) -> None:
+        """Make the folder that several ranks will write into, before they exchange their states."""
+        self.wait()
+        if self.rank == 0:
+            try:
+                self._make(self._beside(step))
+            except OSError as error:
+                self._failure = error
+                self.raise_failure()
+
+    def _make(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+
+    def _beside(self, step: int) -> Path:
+        return self.folder / f".step-{step}"
+
     def save(self, step: int, state: dict[str, Any], best_step: int | None, wait: bool = False) -> None:
         """Keep `state` as step-<step>; returns when it is copied, or with `wait` when it is on the disk.
 
@@ -74,11 +96,21 @@ class Checkpoints:
         started = time.perf_counter()
         self.wait()
         self.saved_at = time.monotonic()
-        tree, tensors = pack(state)
-        staged = {name: self._stage(name, tensor) for name, tensor in tensors.items()}
-        if any(tensor.is_cuda for tensor in tensors.values()):
+        tree, packed = pack(state)
+        pieces = {name: piece for name, piece in packed.items() if isinstance(piece, Piece)}
+        tensors = {name: tensor for name, tensor in packed.items() if isinstance(tensor, Tensor) and self.rank == 0}
+        held = {name: piece.tensor for name, piece in pieces.items() if piece.tensor is not None}
+        staged = {name: self._stage(name, tensor) for name, tensor in (tensors | held).items()}
+        if any(tensor.is_cuda for tensor in (tensors | held).values()):
             torch.cuda.synchronize()
-        self._thread = threading.Thread(target=self._write, args=(step, tree, staged, best_step), name="checkpoint")
+        ours = {name: (list(pieces[name].offset), staged.pop(name)) for name in held}
+        shapes = {name: list(piece.shape) for name, piece in pieces.items()}
+        write, args = (
+            (self._write, (step, tree, staged, ours, shapes, best_step))
+            if self.rank == 0
+            else (self._write_part, (step, ours))
+        )
+        self._thread = threading.Thread(target=write, args=args, name="checkpoint")
         self._thread.start()
         self.blocked_s += time.perf_counter() - started
         if wait:
@@ -119,25 +151,71 @@ class Checkpoints:
             self._staging[name] = buffer
         return buffer.copy_(tensor, non_blocking=tensor.is_cuda)
 
-    def _write(self, step: int, tree: Any, tensors: dict[str, Tensor], best_step: int | None) -> None:
-        started = time.perf_counter()
-        beside = self.folder / f".step-{step}"
+    def _write_part(self, step: int, ours: dict[str, Any]) -> None:
+        """What a rank other than the first writes: its pieces, and word of them."""
+        beside = self._beside(step)
         try:
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir(parents=True)
+            publish(beside, self.rank, self._write_pieces(beside, ours))
+        except BaseException as failure:
+            self._failure = failure
+            told = {
+                "failure": getattr(failure, "strerror", None) or str(failure),
+                "errno": getattr(failure, "errno", 0),
+            }
+            with contextlib.suppress(OSError):
+                publish(beside, self.rank, told)
+
+    def _write_pieces(self, beside: Path, ours: dict[str, Any]) -> dict[str, Any]:
+        name = file_of(self.rank)
+        written = write_tensors({path: tensor for path, (_, tensor) in ours.items()}, beside / name)
+        return {"name": name, "file": written, "offsets": {path: offset for path, (offset, _) in ours.items()}}
+
+    def _write(
+        self,
+        step: int,
+        tree: Any,
+        tensors: dict[str, Tensor | Pieces],
+        ours: dict[str, Any],
+        shapes: dict[str, list[int]],
+        best_step: int | None,
+    ) -> None:
+        started = time.perf_counter()
+        beside = self._beside(step)
+        try:
+            if self.num_ranks == 1:
+                self._make(beside)
+            content: dict[str, Any] = {"format": FORMAT, "step": step, "files": {}, "tree": tree}
+            if shapes:
+                records = [self._write_pieces(beside, ours), *collect(beside, self.num_ranks, self.limit_s)]
+                content["files"] = {record["name"]: record["file"] for record in records}
+                content["pieces"] = {
+                    path: {
+                        "shape": shape,
+                        "parts": [[each["name"], each["offsets"][path]] for each in records if path in each["offsets"]],
+                    }
+                    for path, shape in shapes.items()
+                }
+            if shapes and self.full:
+                tensors = {**tensors, **read_pieces(beside, content.pop("pieces"))}
+                for name in content["files"]:
+                    (beside / name).unlink()  # what is mapped stays readable until it is let go
+                content["files"] = {}
             weights = {
                 name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)
             }
             others = {name: tensor for name, tensor in tensors.items() if not name.startswith(_WEIGHTS)}
-            files = {_MODEL: write_tensors(weights, beside / _MODEL), _STATE: write_tensors(others, beside / _STATE)}
-            _write_manifest(beside / _MANIFEST, {"format": FORMAT, "step": step, "files": files, "tree": tree})
-            _sync(beside)
+            content["files"] |= {
+                _MODEL: write_tensors(weights, beside / _MODEL),
+                _STATE: write_tensors(others, beside / _STATE),
+            }
+            write_manifest(beside / MANIFEST, content)
+            sync(beside)
             self._before_commit()
             self._commit(beside, step)
             self._link("last", step)
             if best_step is not None and (self.folder / f"step-{best_step}").is_dir():
                 self._link("best", best_step)
-            _sync(self.folder)
+            sync(self.folder)
             self._prune(best_step)
         except BaseException as failure:  # handed to the loop, which is where people can be told
             self._failure = failure
@@ -195,68 +273,27 @@ class Checkpoints:
         return None
 
     def load(self, step: int) -> dict[str, Any]:
-        """The state saved at `step`. Raises TornCheckpoint, and ConfigError for another format."""
+        """The state saved at `step`; what ranks had pieces of is `Pieces`.
+
+        Raises TornCheckpoint, and ConfigError for another format.
+        """
         folder = self.folder / f"step-{step}"
-        manifest = _verified(folder)
-        tensors = read_tensors(folder / _STATE)
-        tensors.update({_WEIGHTS + name: tensor for name, tensor in read_tensors(folder / _MODEL).items()})
+        manifest = verified(folder)
+        mapped = self.num_ranks > 1  # each rank copies its own part out of it
+        tensors: dict[str, Tensor | Pieces] = {**read_tensors(folder / _STATE, mapped)}
+        tensors.update({_WEIGHTS + name: each for name, each in read_tensors(folder / _MODEL, mapped).items()})
+        tensors.update(read_pieces(folder, manifest.get("pieces", {})))
         state: dict[str, Any] = unpack(manifest["tree"], tensors)
         return state
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
     """The main model's state dict in a checkpoint's folder. Raises TornCheckpoint, and ConfigError for another format."""
-    manifest = _verified(folder)
-    tensors = {_WEIGHTS + name: tensor for name, tensor in read_tensors(folder / _MODEL).items()}
-    weights: dict[str, Tensor] = unpack(manifest["tree"]["parts"]["main"]["model"], tensors)
+    manifest = verified(folder)
+    tensors: dict[str, Tensor | Pieces] = {
+        _WEIGHTS + name: each for name, each in read_tensors(folder / _MODEL).items()
+    }
+    pieces = manifest.get("pieces", {})
+    tensors.update(read_pieces(folder, {name: each for name, each in pieces.items() if name.startswith(_WEIGHTS)}))
+    weights: dict[str, Tensor] = whole(unpack(manifest["tree"]["parts"]["main"]["model"], tensors))
     return weights
-
-
-def _write_manifest(path: Path, content: dict[str, Any]) -> None:
-    """The content and its own checksum: JSON has no other way to tell a changed number from a number."""
-    text = json.dumps({"crc32": zlib.crc32(json.dumps(content).encode())} | content)
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _verified(folder: Path) -> dict[str, Any]:
-    """A checkpoint's manifest, when every file is as it was written."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_bytes())
-    except FileNotFoundError as error:
-        raise TornCheckpoint(f"{_MANIFEST} is missing") from error
-    except OSError as error:
-        raise TornCheckpoint(f"{_MANIFEST}: {error.strerror}") from error
-    except ValueError as error:
-        raise TornCheckpoint(f"{_MANIFEST} is no JSON: {error}") from error
-    if not isinstance(manifest, dict):
-        raise TornCheckpoint(f"{_MANIFEST} has changed since it was written")
-    known, actual = manifest.pop("crc32", None), zlib.crc32(json.dumps(manifest).encode())
-    if known in (actual, None) and manifest.get("format") != FORMAT:
-        raise ConfigError(f"{folder} is of format {manifest.get('format')}; this version reads format {FORMAT}")
-    if known != actual:
-        raise TornCheckpoint(f"{_MANIFEST} has changed since it was written")
-    for name, written in manifest["files"].items():
-        path = folder / name
-        try:
-            size = path.stat().st_size
-            if size != written["bytes"]:
-                raise TornCheckpoint(f"{name} has {size} bytes of {written['bytes']}")
-            if checksum(path) != written["crc32"]:
-                raise TornCheckpoint(f"{name} has changed since it was written")
-        except FileNotFoundError as error:
-            raise TornCheckpoint(f"{name} is missing") from error
-        except OSError as error:
-            raise TornCheckpoint(f"{name}: {error.strerror}") from error
-    return manifest
-
-
-def _sync(folder: Path) -> None:
-    """Flush a folder's entries to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

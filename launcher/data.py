@@ -212,6 +212,15 @@ class EvalBatches:
         for batch in torch.arange(self.num).split(self.batch_size)[self.rank :: self.world_size]:
             yield self.samples.fetch(batch)
 
+    def rounds(self) -> Iterator[tuple[Batch, bool]]:
+        """As many batches on every rank, each with whether it counts; a rank that has run out takes the first again."""
+        batches = torch.arange(self.num).split(self.batch_size)
+        mine = batches[self.rank :: self.world_size]
+        for batch in mine:
+            yield self.samples.fetch(batch), True
+        for _ in range(len(mine), math.ceil(len(batches) / self.world_size)):
+            yield self.samples.fetch(batches[0]), False
+
 
 class _Fetch:
     """What a data worker runs: the micro-batches of one step."""

@@ -8,7 +8,8 @@ from typing import Any
 
 from . import CONF
 from .bindings import ALGORITHM_GROUPS, num_splits
-from .errors import did_you_mean
+from .errors import ConfigError, did_you_mean
+from .parallel.mesh import degrees
 from .rates import rates
 from .signatures import Signature, signature, table
 
@@ -30,6 +31,7 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     yield from _packages(config, where)
     yield from _action(config, where)
     if not estimator:
+        yield from _optimizer(config)
         yield from rates(config, where)
         yield from _batch(config, where)
 
@@ -88,6 +90,18 @@ def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where
                 fit = _entries(other, lambda each, _, word=word, fact=fact: word in each.facts.get(fact, ()))  # type: ignore[misc]  # mypy infers no type for a lambda's default
                 what, whose = word.replace("_", " "), _name(config[other]["_target_"])
                 yield f"{key}: {name} needs {what}, and {whose} has none. Of conf/{other} these have: {fit}"
+
+
+def _optimizer(config: dict[str, Any]) -> Iterator[str]:
+    """What an optimizer needs of the way of running in parallel."""
+    optimizer, parallel = (str(config[group]["_target_"]) for group in ("optimizer", "parallel"))
+    needs = set(signature(optimizer).facts.get("needs", ()))
+    missing = needs - set(signature(parallel).facts.get("capabilities", ()))
+    if missing:
+        have = _entries("parallel", lambda each, _: needs <= set(each.facts.get("capabilities", ())))
+        free = _entries("optimizer", lambda each, _: not each.facts.get("needs"))
+        what = " and ".join(word.replace("_", " ") for word in sorted(missing))
+        yield f"optimizer: {_name(optimizer)} needs {what}, which a rank of {_name(parallel)} does not have. It works with parallel={have}; any way of running in parallel with optimizer={free}"
 
 
 def _kinds(data: Signature) -> set[str]:
@@ -152,6 +166,8 @@ def _communication(config: dict[str, Any], where: Where) -> Iterator[str]:
     if _name(sent) != "AllReduce" and "communication" not in signature(spread).parameters:
         fit = _entries("parallel", lambda each, _: "communication" in each.parameters)
         yield f"{where('communication')}: {_name(spread)} has nothing that {_name(sent)} could send. Of conf/parallel these have: {fit}"
+    elif signature(sent).facts.get("replicas") and "full_state" not in signature(spread).facts["capabilities"]:
+        yield f"{where('communication')}: with {_name(sent)} each rank moves all weights by itself, and with {_name(spread)} a part of them; parallel=ddp goes with it"
 
 
 def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:
@@ -215,8 +231,12 @@ def _action(config: dict[str, Any], where: Where) -> Iterator[str]:
 
 def _batch(config: dict[str, Any], where: Where) -> Iterator[str]:
     batch, accumulate = config["training"]["batch_size"], config["training"]["accumulate"]
-    ranks = config["parallel"].get("num_processes", 1)
-    cut = accumulate * ranks if isinstance(ranks, int) else 1
+    try:
+        ranks = degrees(config["parallel"]).data
+    except ConfigError as error:
+        yield str(error)
+        return
+    cut = accumulate * ranks
     if batch % cut:
         near = sorted({max(1, batch // cut) * cut, ceil(batch / cut) * cut})
         key = "training.batch_size" if accumulate == 1 else "training.accumulate"

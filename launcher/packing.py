@@ -6,7 +6,9 @@ reading hundreds of megabytes again, and a full disk is the system's own error.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import zlib
 from collections.abc import Mapping
@@ -15,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from .shards import Piece, Pieces
 
 _CHUNK = 8 << 20  # bytes; written while the processor's cache still holds what the checksum has just read
 
@@ -39,16 +43,20 @@ _NAMES = {
 """The format's names of the types that it can hold."""
 
 
-def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
-    """Nested dicts, lists and tuples as (a tree that JSON can hold, the tensors in it by their path).
+def pack(state: Any) -> tuple[Any, dict[str, Tensor | Piece]]:
+    """Nested dicts, lists and tuples as (a tree that JSON can hold, the tensors and pieces in it by their path).
 
-    A tensor that stands at two places (tied weights) is kept once. Raises TypeError naming the path of a value
+    A tensor or piece that stands at two places (tied weights) is kept once. Raises TypeError naming the path of a value
     that is neither a tensor of a type that safetensors has, nor plain.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor | Piece] = {}
     seen: dict[tuple[Any, ...], str] = {}
 
     def walk(value: Any, path: str) -> Any:
+        if isinstance(value, Piece):
+            name = seen.setdefault((id(value),), path)
+            tensors.setdefault(name, value)
+            return {"__tensor__": name}
         if isinstance(value, Tensor):
             if value.dtype not in _NAMES:
                 raise TypeError(f"{path}: a tensor of {value.dtype} can not be kept in a checkpoint")
@@ -73,7 +81,7 @@ def pack(state: Any) -> tuple[Any, dict[str, Tensor]]:
     return walk(state, ""), tensors
 
 
-def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+def unpack(tree: Any, tensors: Mapping[str, Tensor | Pieces]) -> Any:
     """The reverse of `pack`."""
     if isinstance(tree, list):
         return [unpack(entry, tensors) for entry in tree]
@@ -88,17 +96,19 @@ def unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return tree
 
 
-def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> dict[str, int]:
+def write_tensors(tensors: Mapping[str, Tensor | Pieces], path: Path) -> dict[str, int]:
     """A safetensors file of tensors on the CPU, contiguous, flushed to the disk; returns its `bytes` and `crc32`.
+
+    Pieces are put together one tensor at a time.
 
     The interpreter is free meanwhile. Raises OSError where the disk does not take it.
     """
     # The largest elements first, so that each tensor begins at a multiple of its element's size.
-    ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    ordered = sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in ordered:
-        begin, end = end, end + tensor.numel() * tensor.element_size()
+        begin, end = end, end + math.prod(tensor.shape) * tensor.dtype.itemsize
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -106,7 +116,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> dict[str, int]:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
     try:
         first = memoryview(len(text).to_bytes(8, "little") + text)
-        for content in (first, *(_bytes(tensor) for _, tensor in ordered)):
+        for content in itertools.chain((first,), (_bytes(tensor) for _, tensor in ordered)):
             for start in range(0, len(content), _CHUNK):
                 chunk: memoryview = content[start : start + _CHUNK]
                 checksum = zlib.crc32(chunk, checksum)
@@ -119,11 +129,24 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> dict[str, int]:
     return {"bytes": size, "crc32": checksum}
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file, in memory of their own: the file may be deleted while they are used."""
+def read_tensors(path: Path, mapped: bool = False) -> dict[str, Tensor]:
+    """The tensors in a safetensors file, in memory of their own: the file may be deleted while they are used.
+
+    With `mapped` they lie in the file, and what is not looked at is not read.
+    """
     from safetensors.torch import load_file
 
-    return {name: tensor.clone() for name, tensor in load_file(path).items()}
+    return {name: tensor if mapped else tensor.clone() for name, tensor in load_file(path).items()}
+
+
+def read_pieces(folder: Path, described: dict[str, Any]) -> dict[str, Pieces]:
+    """The tensors that a manifest says to be in pieces, mapped from the files."""
+    names = {file for each in described.values() for file, _ in each["parts"]}
+    files = {name: read_tensors(folder / name, mapped=True) for name in names}
+    return {
+        name: Pieces(tuple(each["shape"]), [(tuple(offset), files[file][name]) for file, offset in each["parts"]])
+        for name, each in described.items()
+    }
 
 
 def checksum(path: Path) -> int:
@@ -135,7 +158,9 @@ def checksum(path: Path) -> int:
     return value
 
 
-def _bytes(tensor: Tensor) -> memoryview:
+def _bytes(tensor: Tensor | Pieces) -> memoryview:
+    if isinstance(tensor, Pieces):
+        tensor = tensor.whole()
     if tensor.numel() == 0:
         return memoryview(b"")
     return tensor.reshape(-1).view(torch.uint8).numpy().data

@@ -158,8 +158,8 @@ class Run:
         return {
             "parts": {
                 name: {
-                    "model": self.parallel.judged(part.model).state_dict(),
-                    "optimizer": part.optimizer.state_dict(),
+                    "model": self.parallel.model_state(part.model),
+                    "optimizer": self.parallel.optimizer_state(part.optimizer),
                     "scheduler": part.scheduler.state_dict(),
                 }
                 for name, part in self.parts.items()
@@ -181,8 +181,8 @@ class Run:
         """Take up what `state` returned. The reverse of it, in the legal order: weights before moments."""
         for name, part in self.parts.items():
             saved = state["parts"][name]
-            self.parallel.unwrap(part.model).load_state_dict(saved["model"])
-            part.optimizer.load_state_dict(saved["optimizer"])
+            self.parallel.load_model(part.model, saved["model"])
+            self.parallel.load_optimizer(part.optimizer, saved["optimizer"])
             if state["total_steps"] == self.plan.total_steps or part.scheduler.metric is not None:
                 part.scheduler.load_state_dict(saved["scheduler"])
             else:  # the run was given another length: its schedule is the new length's, at the same step

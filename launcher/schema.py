@@ -45,6 +45,9 @@ class Training:
     log_every: Any = field(default=50, metadata={"unit": "interval"})
     eval_every: Any = field(default="1epoch", metadata={"unit": "interval"})
     checkpoint_every: Any = field(default="auto", metadata={"unit": "interval", "words": ("auto",)})
+    checkpoint_format: str = field(
+        default="sharded", metadata={"choices": ("sharded", "full")}
+    )  # of what is split over ranks: each writes its part, or they are put together; either loads anywhere
     keep_checkpoints: int = field(default=2, metadata={"ge": 1})  # besides the best
     predictions: bool = False  # predictions.csv: what the best weights say of each held-out row
     compile: bool = False

@@ -14,7 +14,7 @@ from torch import nn
 
 from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
-from .checkpoint import TornCheckpoint, load_weights
+from .checkpoint import load_weights
 from .console import Console
 from .ending import close, look_closer
 from .errors import ConfigError, TrainingError
@@ -23,6 +23,7 @@ from .folder import group_of
 from .leaks import repeated
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
+from .manifest import TornCheckpoint
 from .provenance import Provenance
 from .result import (
     RESULT,
@@ -103,6 +104,7 @@ def _fit_module(
     provenance: Provenance | None,
     report: Callable[[Run], Callable[[int, float], int]] | None,
 ) -> dict[str, Any]:
+    name = type(model).__name__  # wrapping may change it in place
     run = build_run(config, folder, task, data, model, parallel, console.warning, interrupt)
     if report is not None and parallel.is_main:
         run.report = report(run)
@@ -110,13 +112,13 @@ def _fit_module(
     state = run.checkpoints.load_last() if resume else None
     if state is not None:
         run.restore(state)
-    plain = parallel.unwrap(run.main.model)
+    parameters = list(parallel.unwrap(run.main.model).parameters())
     counts = _sizes(data) | {
-        "parameters": sum(parameter.numel() for parameter in plain.parameters()),
-        "trainable_parameters": sum(parameter.numel() for parameter in plain.parameters() if parameter.requires_grad),
+        "parameters": sum(each.numel() for each in parameters),
+        "trainable_parameters": sum(each.numel() for each in parameters if each.requires_grad),
     }
     header = (
-        _header(config, folder, task, data, type(plain).__name__)
+        _header(config, folder, task, data, name)
         | counts
         | {
             "device": str(parallel.device),
@@ -180,17 +182,18 @@ def _best_or_last(run: Run, console: Console) -> nn.Module:
 
 def _judged_best(run: Run) -> nn.Module:
     """The model with the weights that the best evaluation judged; the last ones where there was none."""
-    model = run.parallel.unwrap(run.main.model)
-    derived = overriding(run.algorithms, "eval_model") or hasattr(run.main.optimizer, "averages")
-    if run.best.step is not None and derived:  # what is judged follows from the state of algorithms and optimizer too
-        state = run.checkpoints.load(run.best.step)
-        model.load_state_dict(state["parts"]["main"]["model"])
-        run.main.optimizer.load_state_dict(state["parts"]["main"]["optimizer"])
+    parallel, main, model = run.parallel, run.main, run.parallel.plain(run.main.model)
+    best = run.progress.step if run.best.step is None and not parallel.whole_weights else run.best.step
+    derived = overriding(run.algorithms, "eval_model") or hasattr(main.optimizer, "averages")
+    if best is not None and derived:  # what is judged follows from the state of algorithms and optimizer too
+        state = run.checkpoints.load(best)
+        parallel.load_model(main.model, state["parts"]["main"]["model"])
+        parallel.load_optimizer(main.optimizer, state["parts"]["main"]["optimizer"])
         for algorithm, saved in zip(run.algorithms, state["algorithms"], strict=True):
             algorithm.load_state_dict(saved)
-    elif run.best.step is not None:
-        model.load_state_dict(load_weights(run.checkpoints.folder / f"step-{run.best.step}"))
-    return run.judged_model()
+    elif best is not None:
+        model.load_state_dict(load_weights(run.checkpoints.folder / f"step-{best}"))
+    return run.judged_model() if parallel.whole_weights else model
 
 
 def _state_of(run: Run) -> dict[str, Any]:

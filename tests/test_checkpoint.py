@@ -17,9 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from launcher.checkpoint import Checkpoints, TornCheckpoint, load_weights
+from launcher.checkpoint import Checkpoints, load_weights
 from launcher.errors import ConfigError, TrainingError
 from launcher.folder import remove_leftovers
+from launcher.manifest import TornCheckpoint
 from launcher.packing import _NAMES, pack, read_tensors, unpack, write_tensors
 
 

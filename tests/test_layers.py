@@ -52,6 +52,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "evidence",
         "leaks",
         "memory",
+        "manifest",
+        "shards",
         "signals",
         "terminal",
     ),

@@ -12,9 +12,9 @@ import torch
 from omegaconf import DictConfig
 
 from launcher.build import build_parallel, build_run, build_task
-from launcher.checkpoint import pack, unpack
 from launcher.console import Console
 from launcher.loops.supervised import Supervised
+from launcher.packing import pack, unpack
 from launcher.run import Best, Run, rng_state, set_rng_state
 from launcher.seeds import seed_everything
 from launcher.signals import Interrupt

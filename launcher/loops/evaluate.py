@@ -22,21 +22,26 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
     moves (the statistics of batch norm) stay as they are.
     """
     metrics = task.metrics().to(parallel.device)
+    for metric in metrics.values():
+        metric.process_group = parallel.data_group  # ranks with the same samples count them once
     total: Tensor | float = 0.0
     weight: Any = 0
     training = model.training
     model.eval()
     try:
-        for batch in batches:
+        for batch, counts in batches.rounds() if parallel.forward_together else ((batch, True) for batch in batches):
             batch = parallel.place(batch)
             with parallel.precision.autocast(parallel.device):
                 output = task.forward(model, batch)
+                if not counts:
+                    continue
                 loss = task.loss(output, batch)
             total = total + loss.sum.detach().double() if parallel.device.type != "mps" else total + loss.sum.detach()
             weight = weight + loss.weight
             task.update(metrics, output, batch)
     finally:
         model.train(training)
+        parallel.evaluated(model)
     sums = torch.tensor(
         [float(total), float(weight)], dtype=torch.float64 if parallel.device.type != "mps" else torch.float32
     )

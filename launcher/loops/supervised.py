@@ -157,12 +157,10 @@ class Supervised:
 
     def _check_weights(self, run: Run, step: int) -> None:
         """A checkpoint is good to go on from: no step before it, this one included, has ruined the weights."""
-        weights = [
-            parameter.detach()
-            for parameter in run.main.model.parameters()
-            if parameter.is_floating_point() and parameter.numel()
-        ]
-        if not torch.isfinite(torch.stack(torch._foreach_norm(weights, ord=torch.inf))).all():
+        parameters = run.parallel.local([parameter.detach() for parameter in run.main.model.parameters()])
+        weights = [each for each in parameters if each.is_floating_point() and each.numel()]
+        bad = bool(weights) and not torch.isfinite(torch.stack(torch._foreach_norm(weights, ord=torch.inf))).all()
+        if run.parallel.max(float(bad)):
             self._fail(run, "the weights are not finite", step)
 
     def _fail(self, run: Run, what: str, step: int) -> NoReturn:
@@ -229,9 +227,11 @@ class Supervised:
         run.recorder.log(run.progress.step, values, epoch=run.epoch, time_s=run.progress.elapsed())
 
     def save(self, run: Run, wait: bool = False) -> None:
-        """A checkpoint of this moment; every rank gives its part, the main rank writes."""
+        """A checkpoint of this moment; every rank gives its part, the main rank writes, or each its own."""
+        if run.parallel.saves_pieces:
+            run.checkpoints.begin(run.progress.step)
         state = run.state()
-        if run.parallel.is_main:
+        if run.parallel.is_main or run.parallel.saves_pieces:
             run.checkpoints.save(run.progress.step, state, run.best.step, wait=wait)
         if wait:
             run.parallel.barrier()

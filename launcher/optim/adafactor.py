@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,9 @@ class Adafactor(GroupOptimizer):
     ones, which for a 3x3 convolution keeps two thirds of the memory); weight decay is decoupled and times `lr`
     (there: times the whole step size; the paper has none).
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"full_params"})
+    """Of the way of running in parallel: the means and the size are those of a whole tensor."""
 
     def __init__(
         self,

@@ -33,3 +33,4 @@ def adamw_8bit(
 
 adamw_8bit.packages = {"bitsandbytes": "bitsandbytes"}  # type: ignore[attr-defined]
 adamw_8bit.apart = ("embedding",)  # type: ignore[attr-defined]
+adamw_8bit.needs = frozenset({"full_params"})  # type: ignore[attr-defined]  # blocks of 256 weights of one tensor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ class Lion(GroupOptimizer):
     One tensor of state a weight. Reference implementation: google/automl, `lion/lion_pytorch.py`, which takes the
     decay first, as here: the same to rounding. No deviations.
     """
+
+    elementwise: ClassVar[bool] = True
+    """A part of a parameter is updated as that part of the whole is."""
 
     def __init__(
         self,

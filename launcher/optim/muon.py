@@ -40,6 +40,9 @@ class Muon(GroupOptimizer):
     apart: ClassVar[tuple[str, ...]] = ("matrix",)
     """The roles whose parameters are to be in groups of their own, marked by `role`."""
 
+    needs: ClassVar[frozenset[str]] = frozenset({"full_params"})
+    """Of the way of running in parallel: the iteration multiplies whole matrices."""
+
     def __init__(
         self,
         params: ParamsT,

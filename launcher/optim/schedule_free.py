@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ class ScheduleFree(GroupOptimizer):
     is put into a copy of the model, where the reference moves the parameters to x and back and loses their last bits;
     gradients are left as they are.
     """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"full_params", "full_state"})
+    """Of the way of running in parallel: x is put together of weights and state."""
 
     def __init__(
         self,

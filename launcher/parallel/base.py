@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from launcher.precision import Precision
 from launcher.run import Loss
+from launcher.shards import whole
 
 from .shares import Shares
 
@@ -25,11 +27,19 @@ class Parallel:
     """One process with a whole model. What spreads further overrides what differs.
 
     `capabilities` are what an algorithm may ask for by the same words: "local_gradients" (each rank sees whole
-    gradients in `.grad`), "grad_norm", "full_params" (each rank can see whole weights), "closure" (a step's
-    gradients can be computed twice).
+    gradients in `.grad`), "grad_norm", "full_params" (each rank can see whole weights), "full_state" (and the whole
+    state of the optimizer), "closure" (a step's gradients can be computed twice).
     """
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"local_gradients", "grad_norm", "full_params", "closure"})
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"local_gradients", "grad_norm", "full_params", "full_state", "closure"}
+    )
+    saves_pieces = False
+    """Whether each rank writes a part of a checkpoint."""
+    whole_weights = True
+    """Whether this rank's model has all weights; if not, what is exported is read from a checkpoint."""
+    forward_together = False
+    """Whether ranks exchange something in a forward pass, so that all have to make as many."""
 
     def __init__(self, precision: Precision, device: torch.device, rank: int = 0, world_size: int = 1) -> None:
         self.precision = precision
@@ -74,6 +84,24 @@ class Parallel:
 
     def finish(self, model: nn.Module) -> None:
         """The last step is taken: what ranks have apart is brought together. Every rank comes here."""
+
+    def plain(self, model: nn.Module) -> nn.Module:
+        """The model that is exported, its weights to be loaded if they are not `whole_weights` already."""
+        return self.unwrap(model)
+
+    def evaluated(self, model: nn.Module) -> None:
+        """An evaluation is over: let go of what its forward passes have left."""
+
+    @property
+    def writer(self) -> tuple[int, int]:
+        """Which of how many ranks that write a checkpoint this is."""
+        return (self.rank, self.world_size) if self.saves_pieces else (0, 1)
+
+    def build_optimizer(
+        self, make: Callable[[list[dict[str, Any]]], Optimizer], groups: list[dict[str, Any]]
+    ) -> Optimizer:
+        """The optimizer of the prepared model's parameters."""
+        return make(groups)
 
     def place(self, batch: Batch) -> Batch:
         """A batch on this rank's device."""
@@ -166,13 +194,21 @@ class Parallel:
         return contextlib.nullcontext()
 
     def gradients(self, run: Run) -> list[Tensor]:
-        """The gradients that are there."""
+        """The gradients that are there; of those that are split, this rank's part."""
+        return self.local(self.whole_gradients(run))
+
+    def whole_gradients(self, run: Run) -> list[Tensor]:
+        """The gradients that are there, as the parameters are."""
         return [
             parameter.grad
             for group in run.main.optimizer.param_groups
             for parameter in group["params"]
             if parameter.grad is not None
         ]
+
+    def local(self, tensors: list[Tensor]) -> list[Tensor]:
+        """This rank's part of tensors, in the same memory."""
+        return tensors
 
     def grad_norm(self, run: Run) -> Tensor:
         """The 2-norm of the whole gradient, a scalar on the device."""
@@ -233,6 +269,24 @@ class Parallel:
 
     def barrier(self) -> None:
         """Returns when every rank has come here."""
+
+    # -- state
+
+    def model_state(self, model: nn.Module) -> dict[str, Any]:
+        """A model's weights and buffers by their names; what is split as `Piece`."""
+        return self.judged(model).state_dict()
+
+    def load_model(self, model: nn.Module, saved: dict[str, Any]) -> None:
+        """Take up what `model_state` of any strategy, at any number of ranks, returned."""
+        self.unwrap(model).load_state_dict(whole(saved))
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """An optimizer's state as its own `state_dict`, of all parameters; what is split as `Piece`."""
+        return optimizer.state_dict()
+
+    def load_optimizer(self, optimizer: Optimizer, saved: dict[str, Any]) -> None:
+        """Take up what `optimizer_state` of any strategy, at any number of ranks, returned."""
+        optimizer.load_state_dict(whole(saved))
 
     def state_dict(self) -> dict[str, Any]:
         return {"scaler": self.scaler.state_dict()} if self.scaler is not None else {}

@@ -1,0 +1,76 @@
+"""How the processes of a run are laid out: the degrees of every way of splitting, held against how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from launcher.errors import ConfigError
+
+AXES = ("pipeline", "replicate", "shard", "tensor")
+"""From the outermost to the innermost: ranks that are neighbours split the same layer, which exchange most."""
+
+
+@dataclass(frozen=True)
+class Degrees:
+    """Over how many ranks each thing is split. Their product is the number of processes.
+
+    replicate  ranks with the same weights and other samples: gradients are averaged
+    shard      ranks with a part of the weights each, gathered where needed, and other samples
+    tensor     ranks that compute parts of the same layers, for the same samples
+    pipeline   ranks with other layers of the same model
+    """
+
+    replicate: int = 1
+    shard: int = 1
+    tensor: int = 1
+    pipeline: int = 1
+
+    @property
+    def world(self) -> int:
+        return self.replicate * self.shard * self.tensor * self.pipeline
+
+    @property
+    def data(self) -> int:
+        """Into how many shares a step's samples are cut."""
+        return self.replicate * self.shard
+
+    def data_rank(self, rank: int) -> int:
+        """The share of the samples that a rank takes."""
+        return rank // self.tensor % self.data
+
+    def sizes(self) -> dict[str, int]:
+        """The axes with more than one rank, outermost first."""
+        return {axis: getattr(self, axis) for axis in AXES if getattr(self, axis) > 1}
+
+
+def degrees(node: Mapping[str, Any], num_processes: int | None = None) -> Degrees:
+    """The degrees that a `parallel` node asks for: its `<axis>_size` keys, where null is what the others leave.
+
+    Without keys every process has other samples. Raises ConfigError where the product is not `num_processes` (the
+    node's own where it is None).
+    """
+    world = int(node.get("num_processes") or 1) if num_processes is None else num_processes
+    given = {axis: node[f"{axis}_size"] for axis in AXES if f"{axis}_size" in node}
+    if not given.keys() & {"replicate", "shard"}:
+        given["replicate"] = None
+    known = {axis: int(size) for axis, size in given.items() if size is not None}
+    low = [axis for axis, size in known.items() if size < 1]
+    if low:
+        raise ConfigError(f"parallel.{low[0]}_size={known[low[0]]}: at least 1 rank, or null for what is left")
+    open_axes = [axis for axis in given if axis not in known]
+    product = 1
+    for size in known.values():
+        product *= size
+    words = " x ".join(f"{axis} {size}" for axis, size in known.items() if size > 1) or "1"
+    if len(open_axes) > 1:
+        keys = " and ".join(f"parallel.{axis}_size" for axis in open_axes)
+        raise ConfigError(f"{keys}: only one of them can be what is left (null)")
+    if world % product or (not open_axes and world != product):
+        least = product if not open_axes or product > world else world // product * product
+        raise ConfigError(
+            f"parallel.num_processes={world} can not be laid out as {words}: "
+            f"parallel.num_processes={least} can, or other sizes (parallel.{next(iter(known))}_size)"
+        )
+    return Degrees(**known, **dict.fromkeys(open_axes, world // product))

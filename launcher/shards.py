@@ -1,0 +1,105 @@
+"""Tensors that no rank holds whole: the piece of each in a state, in a checkpoint's files, and put together again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Piece:
+    """This rank's part of a tensor: the block of `tensor`'s shape that begins at `offset` in one of `shape`.
+
+    `tensor` is None where another rank holds it all, or holds the same block and writes it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    offset: tuple[int, ...]
+    tensor: Tensor | None
+
+
+@dataclass
+class Pieces:
+    """A whole tensor as the blocks that were saved of it, each with the offset at which it begins."""
+
+    shape: tuple[int, ...]
+    parts: list[tuple[tuple[int, ...], Tensor]]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.parts[0][1].dtype
+
+    def whole(self) -> Tensor:
+        """The tensor; the block itself where there is only one."""
+        if len(self.parts) == 1:
+            return self.parts[0][1]
+        return self.region((0,) * len(self.shape), self.shape)
+
+    def region(self, offset: Sequence[int], shape: Sequence[int]) -> Tensor:
+        """A copy of the block of `shape` at `offset`; of the files only what lies in it is read."""
+        block = torch.empty(tuple(shape), dtype=self.dtype)
+        for start, part in self.parts:
+            low = [max(a, b) for a, b in zip(offset, start, strict=True)]
+            high = [min(a + m, b + n) for a, m, b, n in zip(offset, shape, start, part.shape, strict=True)]
+            if any(a >= b for a, b in zip(low, high, strict=True)):
+                continue
+            ours = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, offset, strict=True))
+            theirs = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, start, strict=True))
+            block[ours] = part[theirs]
+        return block
+
+
+def region(saved: Tensor | Pieces, offset: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """The block of `shape` at `offset` of what was saved whole or in pieces."""
+    if isinstance(saved, Pieces):
+        return saved.region(offset, shape)
+    return saved[tuple(slice(start, start + num) for start, num in zip(offset, shape, strict=True))]
+
+
+def whole(state: Any) -> Any:
+    """A state in which every tensor is whole."""
+    if isinstance(state, Pieces):
+        return state.whole()
+    if isinstance(state, dict):
+        return {key: whole(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [whole(value) for value in state]
+    return state
+
+
+def file_of(rank: int) -> str:
+    """The file of a rank's pieces in a checkpoint's folder."""
+    return f"rank-{rank}.safetensors"
+
+
+def publish(folder: Path, rank: int, record: dict[str, Any]) -> None:
+    """Tell the rank that commits the checkpoint what this one has written, or why it could not (`failure`)."""
+    beside = folder / f".rank-{rank}.part"
+    beside.write_text(json.dumps(record), encoding="utf-8")
+    beside.replace(folder / f".rank-{rank}.json")
+
+
+def collect(folder: Path, num_ranks: int, limit_s: float) -> list[dict[str, Any]]:
+    """What the ranks from 1 on published, in their order. Waits for it at most `limit_s`, then raises OSError."""
+    records = []
+    deadline = time.monotonic() + limit_s
+    for rank in range(1, num_ranks):
+        path = folder / f".rank-{rank}.json"
+        while not path.exists():
+            if time.monotonic() > deadline:
+                raise OSError(f"rank {rank} has not written its part within {limit_s:g} s")
+            time.sleep(0.01)
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        path.unlink()
+        if "failure" in record:
+            raise OSError(record["errno"], f"rank {rank}: {record['failure']}")
+        records.append(record)
+    return records
