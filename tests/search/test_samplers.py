@@ -1,0 +1,76 @@
+"""Model-based search beside random draws, as the presets choose it, and that it goes on as if it had never been killed."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from optuna.trial import TrialState
+
+from launcher import compose
+from launcher.errors import ConfigError
+from launcher.search.samplers import sampler_of
+from launcher.search.storage import open_storage
+from launcher.search.study import Study
+from tests.search.test_space import parsed
+
+WORDS = ("x=interval(-5,10)", "y=interval(0,15)")
+
+
+def sampler_node(search: str) -> DictConfig:
+    """The sampler that a preset chooses."""
+    with compose.session() as hydra:
+        node = hydra.compose_config("config", [f"search={search}"], RunMode.MULTIRUN).hydra.sweeper.sampler
+    assert isinstance(node, DictConfig)
+    return node
+
+
+def bowl(x: float, y: float) -> float:
+    """A long bent valley, from the Branin function's first term; its floor is 0."""
+    return (y - 0.129 * x**2 + 1.592 * x - 6) ** 2 + 0.1 * (x - 2) ** 2
+
+
+def open_study(folder: Path, node: DictConfig, seed: int, n_trials: int) -> Study:
+    folder.mkdir(exist_ok=True)
+    space = parsed(*WORDS)
+    return Study(
+        open_storage(None, folder), "s", ["minimize"], folder, space, sampler_of(node, seed, space), n_trials=n_trials
+    )
+
+
+def values(study: Study, stop: int | None = None) -> list[float]:
+    """Ask and tell, one after the other, to the end or until `stop` trials are there."""
+    while stop is None or len(study.trials()) < stop:
+        claim = study.ask()
+        if claim is None:
+            break
+        study.tell(claim, TrialState.COMPLETE, [bowl(**claim.params)])
+    return [trial.values[0] for trial in study.trials()]
+
+
+@pytest.mark.parametrize(("search", "seeds", "num"), [("bayes", 5, 40), ("gp", 3, 18)])
+def test_it_beats_random_draws(tmp_path: Path, search: str, seeds: int, num: int) -> None:
+    best = {
+        name: [
+            min(values(open_study(tmp_path / f"{name}-{seed}", sampler_node(name), seed, num))) for seed in range(seeds)
+        ]
+        for name in (search, "random")
+    }
+    assert statistics.median(best[search]) < 0.5 * statistics.median(best["random"])
+
+
+def test_another_process_goes_on_with_the_same_proposals(tmp_path: Path) -> None:
+    node = sampler_node("bayes")
+    whole = values(open_study(tmp_path / "whole", node, 3, 20))
+    for stop in (5, 13, None):
+        found = values(open_study(tmp_path / "parts", node, 3, 20), stop)
+    assert found == whole
+
+
+def test_a_sampler_that_is_none_is_refused() -> None:
+    for target in ("optuna.samplers.TPESamplr", "os.system"):
+        with pytest.raises(ConfigError, match=r"hydra\.sweeper\.sampler: "):
+            sampler_of(DictConfig({"_target_": target}), 0, parsed(*WORDS))
