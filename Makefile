@@ -11,10 +11,10 @@ TORCH := $(or $(TORCH),$(INSTALLED),default)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test sweep report lint format signatures bench docs lock clean
+.PHONY: help run test sweep report lint format signatures bench docs lock slurm-up slurm-down clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  ARGS="…"        overrides for run, sweep and report; options for test and bench'
 	@echo '  TORCH=cpu       install the CPU-only build of torch; TORCH_INDEX=URL names an index that has it'
@@ -67,6 +67,12 @@ lock: ## write requirements.lock anew, from the ranges in pyproject.toml (Python
 	@.venv-lock/bin/python -m pip install -q -e '.[test]'
 	@$(call freeze_beyond,requirements-test.lock,What the tests need beyond requirements.lock)
 	@rm -rf .venv-lock
+
+slurm-up: $(VENV)/.installed ## start a real SLURM of four nodes on this machine (Debian, as root)
+	@mkdir -p .slurm && $(PY) -m tests.cluster.slurm up .slurm
+
+slurm-down: $(VENV)/.installed ## end it
+	@$(PY) -m tests.cluster.slurm down .slurm
 
 clean: ## remove .venv, caches and build outputs; runs stay
 	@rm -rf $(VENV) .venv-lock build dist .pytest_cache .mypy_cache .ruff_cache

@@ -76,7 +76,14 @@ def run(words: list[str]) -> int:
     if action == "plan":
         from . import plan
 
-        return plan.act(composed.config)
+        status = plan.act(composed.config)
+        if composed.config.cluster:
+            from .place import engine_of
+
+            print(
+                f"\nThe script for sbatch; nothing was submitted.\n\n{engine_of(composed.config).script(composed.folder)}"
+            )
+        return status
     if action == "lr_find":
         from . import lr_find
 

@@ -1,4 +1,4 @@
-"""Actions on what exists: evaluate, export and report take `run=<folder>` and train nothing."""
+"""Actions on what exists: evaluate, export, report and status take `run=<folder>` and train nothing."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 def act(config: DictConfig) -> int:
     """Do `config.action` with the run in `config.run`; returns the exit status. Raises ConfigError."""
+    console = Console()
+    if config.action == "status":
+        return _status(config, console)
     if config.run is None:
         raise ConfigError(f"action={config.action} needs run=<the folder of a run>")
     folder = Path(config.run)
-    console = Console()
     saved = read_config(folder)
     if config.action == "report":
         from .report.run import write
@@ -46,6 +48,26 @@ def act(config: DictConfig) -> int:
     if config.action == "evaluate":
         return _evaluate(saved, folder, console)
     return _export(saved, folder, console)
+
+
+def _status(config: DictConfig, console: Console) -> int:
+    """How a run or the trials of a study are, which jobs they are, and where their logs lie."""
+    from .cluster.follow import report
+
+    asked = Path(config.run or config.study)
+    folder = next((path for path in (asked, Path("multirun") / asked) if path.is_dir()), None)
+    if folder is None:
+        raise ConfigError(f"{'run' if config.run else 'study'}={asked}: no such folder")
+    inside = sorted(path.parent for path in folder.glob("*/config.yaml"))
+    inside.sort(key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0))
+    folders = [*([folder] if (folder / "config.yaml").exists() else []), *inside]
+    if not folders:
+        raise ConfigError(f"{folder}: no run is here")
+    rows = [("run", "state", "job", "log"), *report(folders)]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        console.message("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+    return DONE
 
 
 def _evaluate(config: DictConfig, folder: Path, console: Console) -> int:

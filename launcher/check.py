@@ -42,6 +42,9 @@ ONE = (
 )
 """Groups that hold one object; the others hold objects by name."""
 
+PERHAPS = ("cluster",)
+"""Groups that hold one object or none."""
+
 MANY = ("tracker", "monitor", "stopping", "augment", "regularization")
 
 Where = Callable[[str], str]
@@ -110,6 +113,9 @@ def _nodes(config: dict[str, Any], where: Where) -> Iterator[str]:
             yield from _node(
                 node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), patterns, where
             )
+    for group in PERHAPS:
+        if config[group]:
+            yield from _node(config[group], group, group, PROVIDED.get(group, frozenset()), patterns, where)
     for group in MANY:
         for name, node in (config[group] or {}).items():
             if not isinstance(node, dict) or "_target_" not in node:

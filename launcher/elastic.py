@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    from .cluster.engine import Nodes
+
 PRELOAD = (
     "torch,torch._dynamo,accelerate,launcher.build,launcher.worker,launcher.loops.supervised,launcher.parallel.ddp"
 )
@@ -38,9 +41,16 @@ LEAVE_S = 3
 
 
 def run_workers(
-    config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt
+    config: DictConfig,
+    folder: Path,
+    resume: bool,
+    console: Console,
+    interrupt: Interrupt,
+    nodes: Nodes | None = None,
 ) -> dict[str, Any]:
     """Start `parallel.num_processes` workers on the run in `folder`, wait, and return its result.
+
+    Of several `nodes` each starts its share of them, and the first one writes what becomes of the run.
 
     The worker that failed first is the one whose error is raised: each writes its own, with the time, because a
     rank that lost its peer fails too and says nothing of why. Where another start may do better (a worker died, raised
@@ -49,30 +59,36 @@ def run_workers(
     meet in the store that the lost workers left.
     """
     most, restarts = config.parallel.get("max_restarts", 0), 0
+    leads = nodes is None or nodes.rank == 0
     while True:
         try:
-            result = _start_workers(config, folder, resume, interrupt)
+            result = _start_workers(config, folder, resume, interrupt, nodes, restarts)
         except WorkerLost as error:
             if restarts == most or interrupt.signal is not None:
-                record_failure(folder, config, error)
+                if leads:
+                    record_failure(folder, config, error)
                 raise
             restarts += 1
             console.warning(f"{str(error).partition(chr(10))[0]}: start {restarts} of {most} from the last checkpoint")
-            remove_leftovers(folder)
+            if leads:
+                remove_leftovers(folder)
             resume = True
             continue
         except ConfigError:
             raise
         except TrainingError as error:
-            record_failure(folder, config, error)
+            if leads:
+                record_failure(folder, config, error)
             raise
-        if restarts:
+        if restarts and leads:
             result["restarts"] = restarts
             write_result(folder, result)
         return result
 
 
-def _start_workers(config: DictConfig, folder: Path, resume: bool, interrupt: Interrupt) -> dict[str, Any]:
+def _start_workers(
+    config: DictConfig, folder: Path, resume: bool, interrupt: Interrupt, nodes: Nodes | None, start: int
+) -> dict[str, Any]:
     """One start of all workers; returns the result they wrote. Raises what ended them.
 
     A signal in `interrupt` is passed on to the workers, which save and leave in their own time.
@@ -92,33 +108,42 @@ def _start_workers(config: DictConfig, folder: Path, resume: bool, interrupt: In
     for name in ("elastic.multiprocessing.api", "elastic.agent.server.api"):
         logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)  # what they say of a failure, we say
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.CRITICAL)
-    errors = folder / ".errors"
-    shutil.rmtree(errors, ignore_errors=True)
+    rank, num_nodes = (0, 1) if nodes is None else (nodes.rank, nodes.num)
+    host, port = ("127.0.0.1", 0) if nodes is None or num_nodes == 1 else nodes.meeting_point(start)
+    # A folder for each start: a node that is late must not take away what another one has written.
+    errors = folder / (".errors" if nodes is None else f".errors-{nodes.start}-{start}")
+    if nodes is None:
+        shutil.rmtree(errors, ignore_errors=True)
     ranks = config.parallel.num_processes
+    share = ranks // num_nodes
     # The workers share the agent's own store (no restarts, with which that hangs): its port is bound by the time they
     # hear of it, so that runs started at the same moment never meet.
     launch = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=ranks,
-        run_id=f"{folder.name}-{os.getpid()}",
+        min_nodes=num_nodes,
+        max_nodes=num_nodes,
+        nproc_per_node=share,
+        run_id=f"{folder.name}-{os.getpid() if nodes is None else nodes.start}-{start}",
         rdzv_backend="c10d",
-        rdzv_endpoint="127.0.0.1:0",
-        local_addr="127.0.0.1",
+        rdzv_endpoint=f"{host}:{port}",
+        rdzv_configs={"is_host": rank == 0},
+        local_addr="127.0.0.1" if num_nodes == 1 else socket.gethostname(),
         start_method="forkserver",
         max_restarts=0,
         monitor_interval=0.1,
         signals_to_handle="SIGQUIT",  # the others are ours
     )
     try:
-        elastic_launch(launch, run_rank)(str(folder), resume, max(1, torch.get_num_threads() // ranks), reader)
+        elastic_launch(launch, run_rank)(str(folder), resume, max(1, torch.get_num_threads() // share), reader, errors)
     except ChildFailedError as failure:
         raise _first_error(errors, failure, ranks) from None
     finally:
         interrupt.told = None
         reader.close()
         writer.close()
-        shutil.rmtree(errors, ignore_errors=True)
+        if rank == 0:
+            shutil.rmtree(errors, ignore_errors=True)
+    if rank:  # the first node reads and writes what became of the run
+        return {}
     result = read_result(folder)
     if result is None:
         raise TrainingError("the workers ended without a result")
@@ -157,14 +182,15 @@ def _leave_with_the_others(errors: Path, rank: int) -> None:
     The agent sends it then, and a batch system may at any time, when the run saves and leaves by itself. What the
     signal wakes is a thread: the main one may sleep, or wait in a collective that nobody will join.
     """
+    here = socket.gethostname()  # another node's processes can not be asked after
     errors.mkdir(exist_ok=True)
-    (errors / f"rank-{rank}.pid").write_text(str(os.getpid()))
+    (errors / f"rank-{rank}.{here}.pid").write_text(str(os.getpid()))
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
     def lost() -> bool:
-        return any(errors.glob("*.json")) or not all(_alive(path.read_text()) for path in errors.glob("*.pid"))
+        return any(errors.glob("*.json")) or not all(_alive(path.read_text()) for path in errors.glob(f"*.{here}.pid"))
 
     def watch() -> None:
         while os.read(woken, 1):
@@ -183,8 +209,8 @@ def _alive(pid: str) -> bool:
     return True
 
 
-def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None:
-    """What each worker does: its share of the run, and where that fails, its own words for the driver.
+def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors: Path) -> None:
+    """What each worker does: its share of the run, and where that fails, its own words for the driver, in `errors`.
 
     What comes through `asked` is a signal that the driver got.
     """
@@ -203,7 +229,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
     path = Path(folder)
     console, interrupt = Console(quiet=rank != 0), Interrupt()
     leave_with_the_driver(asked, interrupt)
-    _leave_with_the_others(path / ".errors", rank)
+    _leave_with_the_others(errors, rank)
     try:
         with listening(interrupt, lambda text: None, impatient=False):  # the driver has said it
             work(read_config(path), path, resume, console, interrupt, reporter())
@@ -218,7 +244,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection) -> None
             "waited": isinstance(error, WorkerLost),
             "traceback": None if told else traceback.format_exc(),
         }
-        final = path / ".errors" / f"rank-{rank}.json"
+        final = errors / f"rank-{rank}.json"
         beside = final.with_suffix(".part")
         beside.write_text(json.dumps(record), encoding="utf-8")
         beside.replace(final)

@@ -30,6 +30,7 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     yield from _folds(config, where)
     yield from _packages(config, where)
     yield from _action(config, where)
+    yield from _cluster(config, where)
     if not estimator:
         yield from _optimizer(config)
         yield from rates(config, where)
@@ -212,7 +213,9 @@ def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
             if missing:
                 wanted = f"'training-launcher[{facts['extra']}]'" if facts.get("extra") else " ".join(missing)
                 yield f"{group}={name} needs {' and '.join(missing)}, which is not installed: pip install {wanted}, or leave it out with {group}=[]"
-    for group in ("task", "model", "data", "optimizer"):
+    for group in ("task", "model", "data", "optimizer", "cluster"):
+        if not config[group]:
+            continue
         target = config[group]["_target_"]
         needed = signature(target).facts.get("packages", {})
         missing = [package for module, package in needed.items() if find_spec(module) is None]
@@ -225,8 +228,19 @@ def _action(config: dict[str, Any], where: Where) -> Iterator[str]:
         yield f"{where('run')}: run=<folder> goes with action=evaluate, export or report; to go on training: resume={config['run']}"
     if config["action"] in ("plan", "lr_find") and config["run"] is not None:
         yield f"{where('run')}: action={config['action']} is of a run that has not begun; run=<folder> goes with evaluate, export and report"
-    if config["action"] not in ("train", "plan", "lr_find") and config["run"] is None:
+    if config["action"] == "status" and (config["run"] is None) == (config["study"] is None):
+        yield f"{where('action')}: of what? run=<its folder> or study=<its folder or name> says so"
+    elif config["action"] not in ("train", "plan", "lr_find", "status") and config["run"] is None:
         yield f"{where('action')}: of which run? run=<its folder> says so"
+
+
+def _cluster(config: dict[str, Any], where: Where) -> Iterator[str]:
+    nodes, ranks = (config["cluster"] or {}).get("nodes", 1), config["parallel"].get("num_processes", 1)
+    if isinstance(ranks, int) and ranks % nodes:
+        yield (
+            f"{where('cluster.nodes')}: parallel.num_processes={ranks} can not be cut into {nodes} nodes of as many "
+            f"processes each; {'parallel=ddp or another one of several processes can' if ranks == 1 else f'parallel.num_processes={ceil(ranks / nodes) * nodes} can'}"
+        )
 
 
 def _batch(config: dict[str, Any], where: Where) -> Iterator[str]:

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from .console import Console
-from .errors import FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
+from .errors import DONE, FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
 from .folder import CONFIG, locked, make_folder, read_config, remove_folder, remove_leftovers, write_config
 from .provenance import provenance
 from .result import RESULT, disk_full, unfinished, write_result
 from .signals import Interrupt, listening
 
 if TYPE_CHECKING:
+    from .cluster.engine import Engine, Nodes
     from .procedures.base import Procedure
+    from .search.pool import Pool
     from .search.runner import Job, Outcome
 
 
@@ -32,11 +34,15 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
     """
     console, interrupt = Console(), Interrupt()
     with listening(interrupt, console.message, impatient=True):
+        if resume and config.cluster and engine_of(config).under_way(folder):
+            return _place_on_cluster(config, folder, resume, console, interrupt)
         made = [] if resume else make_folder(folder)
         try:
             with locked(folder):
                 write_config(config, folder)
-                return _place_run(config, folder, resume, console, interrupt)
+                if not config.cluster or _is_many(config):
+                    return _place_run(config, folder, resume, console, interrupt)
+            return _place_on_cluster(config, folder, resume, console, interrupt)
         except ConfigError:
             remove_folder(folder, made)
             raise
@@ -49,17 +55,67 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
 
 
 def _place_run(
-    config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt, slots: int | None = None
+    config: DictConfig,
+    folder: Path,
+    resume: bool,
+    console: Console,
+    interrupt: Interrupt,
+    slots: int | None = None,
+    nodes: Nodes | None = None,
 ) -> int:
     """The run as one fit, or as its procedure's fits, `slots` at a time; returns the exit status."""
-    fits = _procedure(config).plan(config)
-    if len(fits) == 1 and not fits[0].name:
-        return place_fit(config, folder, resume, console, interrupt)
-    return _place_fits(config, folder, fits, console, interrupt, slots)
+    if _is_many(config):
+        if nodes is not None and nodes.num > 1:
+            raise ConfigError("cluster.nodes: the fits of this run share one job, which they can on one node only")
+        return _place_fits(config, folder, _procedure(config).plan(config), console, interrupt, slots)
+    return place_fit(config, folder, resume, console, interrupt, nodes)
 
 
-def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
-    """Run one fit here or in workers; returns the exit status. Its folder's lock is held."""
+def _is_many(config: DictConfig) -> bool:
+    """Whether the run is made of fits in folders of their own."""
+    return any(fit.name for fit in _procedure(config).plan(config))
+
+
+def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
+    """The run as one job, followed until it ends; returns the exit status."""
+    from .cluster.follow import follow
+
+    log = folder / "log.txt"
+    begin = log.stat().st_size if log.exists() else 0
+    pool = pool_of(config, slots=1)
+    handle = pool.submit(folder, resume)
+    console.message(f"job {handle}, log {log}")
+    return follow(pool, handle, folder, begin, console, interrupt) if config.cluster.wait else DONE
+
+
+def pool_of(config: DictConfig, slots: int, preload: tuple[str, ...] = ()) -> Pool:
+    """Where fits and trials of this config run, `slots` at a time: on its cluster, else in processes of this machine."""
+    if config.cluster:
+        return engine_of(config).pool(slots)
+    from .search.pool import LocalPool
+
+    return LocalPool(slots, preload=preload)
+
+
+def engine_of(config: DictConfig) -> Engine:
+    """The engine that `cluster` names."""
+    from hydra.utils import instantiate
+
+    from .trust import whitelist
+
+    engine: Engine = instantiate(config.cluster, _execution_whitelist_=whitelist(), _convert_="all")
+    return engine
+
+
+def place_fit(
+    config: DictConfig,
+    folder: Path,
+    resume: bool,
+    console: Console,
+    interrupt: Interrupt,
+    nodes: Nodes | None = None,
+) -> int:
+    """Run one fit here or in workers, of several `nodes` where given; returns the exit status. Its folder is locked."""
     if resume:
         remove_leftovers(folder)
     if config.optimizer.get("lr") == "auto":
@@ -69,7 +125,7 @@ def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, 
     if config.parallel.num_processes > 1:
         from .elastic import run_workers
 
-        result = run_workers(config, folder, resume, console, interrupt)
+        result = run_workers(config, folder, resume, console, interrupt, nodes)
     else:
         from .search.trial import reporter
         from .worker import work
@@ -79,7 +135,7 @@ def place_fit(config: DictConfig, folder: Path, resume: bool, console: Console, 
     return exit_status(result)
 
 
-def run_in_pool(folder: Path, resume: bool) -> int:
+def run_in_pool(folder: Path, resume: bool, interrupt: Interrupt | None = None, nodes: Nodes | None = None) -> int:
     """What a process of a pool does with its folder; returns the exit status, errors are printed into the log."""
     import traceback
 
@@ -87,11 +143,11 @@ def run_in_pool(folder: Path, resume: bool) -> int:
 
     from .errors import LauncherError
 
-    console, interrupt = Console(), Interrupt()
+    console, interrupt = Console(), interrupt or Interrupt()
     try:
         config = read_config(folder)
         with locked(folder), listening(interrupt, console.message, impatient=False):
-            return _place_run(config, folder, resume, console, interrupt, slots=torch.get_num_threads())
+            return _place_run(config, folder, resume, console, interrupt, torch.get_num_threads(), nodes)
     except LauncherError as error:
         if error.__cause__ is not None:  # what it was, for the log
             traceback.print_exc()
@@ -145,8 +201,11 @@ def _place_fits(
 
     _take_up_changes(fits, folder)
     (folder / RESULT).unlink(missing_ok=True)
-    slots = max(1, min(len(fits), (slots or cores()) // config.parallel.num_processes))
-    pool = LocalPool(slots, preload=_modules(config))
+    if slots is None and config.cluster:
+        pool = pool_of(config, len(fits))
+    else:  # also in a job: it has its machine already
+        slots = max(1, min(len(fits), (slots or cores()) // config.parallel.num_processes))
+        pool = LocalPool(slots, preload=_modules(config))
     console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time")
 
     def told(outcome: Outcome) -> None:

@@ -7,7 +7,7 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from . import CONF
 from .errors import ConfigError, did_you_mean
@@ -63,6 +63,16 @@ def refusal(error: Exception) -> str | None:
     return match["message"].strip() if match else None
 
 
+def processes(device: str = "auto", *, _root_: DictConfig) -> int:
+    """`num_devices`, here or, with a `cluster`, on the nodes that a job asks for: a process a GPU there, else one a node.
+    A job of one node without GPUs has two."""
+    cluster = _root_.get("cluster")
+    if not cluster:
+        return num_devices(device)
+    nodes, gpus = int(cluster.get("nodes") or 1), cluster.get("gpus_per_node")
+    return nodes * int(gpus) if gpus else nodes if nodes > 1 else ON_CPU
+
+
 def num_devices(device: str = "auto") -> int:
     """How many processes `parallel.device` has room for: one a GPU that torch will see, and 2 on CPUs.
 
@@ -89,7 +99,7 @@ def _has_cuda() -> bool:
 def register() -> None:
     """Make the words known to OmegaConf; twice does no harm."""
     OmegaConf.register_resolver("by_problem", by_problem, replace=True)
-    OmegaConf.register_resolver("num_devices", num_devices, replace=True)
+    OmegaConf.register_resolver("num_devices", processes, replace=True)
 
 
 def _choices(match: re.Match[str]) -> tuple[str | None, ...]:

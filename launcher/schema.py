@@ -17,7 +17,7 @@ from omegaconf import MISSING
 FORMAT = 1
 """The version of a run folder's layout; `resume` refuses another one."""
 
-ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report")
+ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "status")
 
 
 @dataclass
@@ -105,6 +105,7 @@ class Config:
     resume: str | None = None
     worker: bool = False  # with -m: one more driver of a sweep that is running
     run: str | None = None
+    study: str | None = None  # of action=status: a sweep's folder, or its name below hydra.sweep.dir
     deterministic: bool = False
     objective: Objective = field(default_factory=Objective)
     training: Training = field(default_factory=Training)
@@ -129,6 +130,7 @@ class Config:
     regularization: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
+    cluster: dict[str, Any] = field(default_factory=dict)
 
 
 AUTO_SECONDS = 10.0

@@ -17,6 +17,7 @@ from .errors import ConfigError
 
 _ROOMS = (
     "algorithms",
+    "cluster",
     "data",
     "loops",
     "memory",

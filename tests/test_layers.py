@@ -18,6 +18,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "actions",
         "check",
+        "cluster",
         "compose",
         "elastic",
         "explain",

@@ -40,6 +40,10 @@ class Pool(Protocol):
     """Where fits run. `poll` returns None while a fit runs, and once the exit status of its handle, which is then void."""
 
     slots: int
+    outlives: bool
+    """Whether what it runs goes on when the driver is gone, and is found again by `submit`."""
+
+    def warm_up(self) -> None: ...
 
     def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int: ...
 
@@ -62,6 +66,7 @@ class LocalPool:
     """
 
     slots: int = 1
+    outlives: bool = False
     preload: tuple[str, ...] = ()
     """Modules that its processes will need beside those that every fit does."""
     _processes: dict[int, BaseProcess] = field(default_factory=dict)

@@ -133,7 +133,8 @@ class Scheduler:
 
     def _next(self) -> Claim | None:
         for claim in self._waiting:
-            if not in_use(self._own(claim)):  # a dead driver's process may take a moment to follow it
+            # A dead driver's process may take a moment to follow it; its jobs on a cluster do not, and are found again.
+            if self.pool.outlives or not in_use(self._own(claim)):
                 self._waiting.remove(claim)
                 return claim
         if self._promote is not None:

@@ -30,13 +30,14 @@ from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
 from launcher.folder import in_use, locked
+from launcher.place import pool_of
 from launcher.seeds import derive
 from launcher.signals import Interrupt, listening
 
 from . import devices, identity, plan, pruning, space
 from .arguments import directions_of, extension, seconds
 from .keep import Keeper
-from .pool import LocalPool
+from .pool import Pool
 from .progress import Progress
 from .samplers import is_grid, sampler_of
 from .scheduler import Scheduler
@@ -100,14 +101,14 @@ class LauncherSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
         self._objectives()
-        there = devices.visible()
+        there = [] if self.config.cluster else devices.visible()
         ranks = self.config.parallel.num_processes
         per_trial = self.devices_per_trial
         if per_trial is None:
             per_trial = ranks if isinstance(ranks, int) else len(there)
         self._slots = devices.slots(there, self.n_jobs, per_trial, self.trials_per_device)
         preload = () if self.config.hydra.sweeper.get("pruner") is None else ("optuna", "launcher.search.pruning")
-        pool = LocalPool(slots=len(self._slots), preload=preload)
+        pool = pool_of(self.config, len(self._slots), preload)
         words = [f"{key}={value}" for key, value in self.params.items()] + arguments
         parsed = self._parsed(words)
         self._fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
@@ -149,7 +150,7 @@ class LauncherSweeper(Sweeper):
             )
             return self._run(study, pool, console)
 
-    def _run(self, study: Study, pool: LocalPool, console: Console) -> int:
+    def _run(self, study: Study, pool: Pool, console: Console) -> int:
         interrupt = Interrupt()
         progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
         with listening(interrupt, console.message, impatient=True):

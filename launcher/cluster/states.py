@@ -1,0 +1,87 @@
+"""What SLURM says of a job: from `squeue`, else from `sacct`, and only if it is the job that was submitted here."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS = 20.0
+"""How long a question may take; a controller that is down blocks for ten."""
+
+OVER = ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "REVOKED")
+"""States that nothing follows. PREEMPTED is not one: the job is put back into the queue a moment later."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A job's state in SLURM's word, the nodes it is or was on, and why it waits, where it does."""
+
+    name: str
+    nodes: str = ""
+    reason: str = ""
+
+    @property
+    def over(self) -> bool:
+        return self.name in OVER
+
+    def __str__(self) -> str:
+        where = f" on {self.nodes}" if self.nodes else ""
+        why = f" ({self.reason})" if self.name == "PENDING" and self.reason not in ("", "None") else ""
+        return f"{self.name}{where}{why}"
+
+
+def states(jobs: dict[int, Path]) -> dict[int, State] | None:
+    """The state of each job that SLURM knows, given the folder each was submitted from; None if it does not answer.
+
+    A cluster that was set up anew counts its jobs from 1 again: an id alone could be another job of last month. The
+    script that was submitted lies in the run's folder, so its path tells them apart; the accounts hold it some seconds
+    after the job's state.
+    """
+    if not jobs:
+        return {}
+    queued = _ask(["squeue", "-h", "-t", "all", "-j", _listed(jobs), "-o", "%i|%T|%N|%r|%o"])
+    found = {} if queued is None else _read(queued, jobs)
+    missing = {job: folder for job, folder in jobs.items() if job not in found}
+    if not missing:
+        return found
+    told = _ask(["sacct", "-n", "-X", "-P", "-j", _listed(missing), "-o", "JobID,State,NodeList,Reason,SubmitLine"])
+    if queued is None and told is None:
+        return None
+    return found | ({} if told is None else _read(told, missing))
+
+
+def of_folder(folder: Path) -> int | None:
+    """The job in the queue whose script lies in `folder`: of a driver that died before it could write the number down."""
+    answer = _ask(["squeue", "-h", "-t", "PENDING,RUNNING,COMPLETING,SUSPENDED,REQUEUED", "-o", "%i|%o"])
+    for line in (answer or "").splitlines():
+        job, _, command = line.partition("|")
+        if f"{folder}/" in command and job.isdecimal():
+            return int(job)
+    return None
+
+
+def _listed(jobs: Iterable[int]) -> str:
+    return ",".join(str(job) for job in sorted(jobs))
+
+
+def _read(answer: str, jobs: dict[int, Path]) -> dict[int, State]:
+    found = {}
+    for line in answer.splitlines():
+        job, name, nodes, reason, command = [*line.split("|", 4), "", "", "", ""][:5]
+        if job.isdecimal() and int(job) in jobs and (not command or f"{jobs[int(job)]}/" in command):
+            unassigned = nodes in ("None assigned", "(null)")
+            found[int(job)] = State(name.split()[0], "" if unassigned else nodes, reason)  # "CANCELLED by 0"
+    return found
+
+
+def _ask(command: list[str]) -> str | None:
+    """What a command prints; None where it is missing, hangs, or can not reach its daemon."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode and "Invalid job id" not in done.stderr:
+        return None
+    return done.stdout
