@@ -87,6 +87,9 @@ RANGES: dict[str, dict[str, str]] = {
         "shard_size": "int[1,inf)",
         "replicate_size": "int[1,inf)",
         "tensor_size": "int[1,inf)",
+        "num_stages": "int[1,inf)",
+        "num_microbatches": "int[1,inf)",
+        "stages_per_process": "int[1,inf)",
     },
     "communication": {
         "rank": "int[1,inf)",

@@ -259,6 +259,7 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
     for hook in overriding(run.algorithms, "frozen"):
         frozen |= hook(run)
     run.frozen = {name: other.to(parallel.device).eval().requires_grad_(False) for name, other in frozen.items()}
+    parallel.task = run.task
     model = parallel.prepare(memory.prepare(model, parallel.device))
     if config.training.compile:
         model.compile()

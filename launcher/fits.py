@@ -243,7 +243,27 @@ def _cluster(config: dict[str, Any], where: Where) -> Iterator[str]:
         )
 
 
+def _portions(config: dict[str, Any], where: Where) -> Iterator[str]:
+    """A pipeline's processes, stages and micro-batches."""
+    settings, batch, accumulate = config["parallel"], config["training"]["batch_size"], config["training"]["accumulate"]
+    ranks, num = settings["num_processes"], settings["num_microbatches"] * accumulate
+    depth = settings["num_stages"] or ranks
+    if ranks % depth:
+        yield f"{where('parallel.num_stages')}: {ranks} processes can not be cut into sets of {depth}"
+    elif batch % (num * (ranks // depth)):
+        cut = num * (ranks // depth)
+        near = sorted({max(1, batch // cut) * cut, ceil(batch / cut) * cut})
+        yield f"{where('parallel.num_microbatches')}: a step of training.batch_size={batch} samples can not be cut into {cut} portions; training.batch_size={' or '.join(map(str, near))} can"
+    elif settings["schedule"] == "1f1b" and num < depth:
+        yield f"{where('parallel.num_microbatches')}: schedule=1f1b over {depth} stages needs as many micro-batches at least, and there are {num}"
+    elif settings["schedule"] == "interleaved" and num % depth:
+        yield f"{where('parallel.num_microbatches')}: schedule=interleaved over {depth} processes needs a multiple of that many micro-batches, and there are {num}"
+
+
 def _batch(config: dict[str, Any], where: Where) -> Iterator[str]:
+    if "num_microbatches" in config["parallel"]:
+        yield from _portions(config, where)
+        return
     batch, accumulate = config["training"]["batch_size"], config["training"]["accumulate"]
     try:
         ranks = degrees(config["parallel"]).data

@@ -118,7 +118,8 @@ class Task(ABC):
         return {}
 
     def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
-        """The model as `num` modules in a row, for pipeline parallel."""
+        """The model as `num` modules in a row, each called as `stage(x, batch)`, the first one without x; what the last
+        one gives is what `forward` does. For strategies that split a model by its layers; weights stay the model's."""
         raise ConfigError(f"{type(self).__name__} does not say how its model is cut into stages")
 
     def score(self, estimator: Any, rows: Any) -> dict[str, float]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from launcher.data import Batch, Datasets, Samples, TensorSamples
 
 from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows
+from .stages import in_stages
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -103,6 +104,9 @@ class ImageClassification(Task):
         low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
         pixels = ((images - low) / (high - low).clamp_min(1e-6) * 255).round().byte().numpy()
         return [each[0] if len(each) != 3 else each.transpose(1, 2, 0) for each in pixels]
+
+    def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
+        return in_stages(model, num, "images")
 
     def num_classes(self) -> int:
         return len(self.classes)

@@ -21,6 +21,7 @@ from launcher.errors import ConfigError, did_you_mean
 from .base import Task, keywords_of, split_rows, target_of
 from .data.kinds import Corpus, Documents
 from .data.packing import PackedSamples, cached, key, write_stream
+from .stages import in_stages
 from .vocabulary import Pretrained, Trained, Vocabulary, byte_vocabulary, load, train_bpe
 
 if TYPE_CHECKING:
@@ -150,6 +151,13 @@ class PretrainCLM(Task):
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         output = model(input_ids=batch["input_ids"], use_cache=False)
         return output.logits
+
+    def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
+        if type(model).__name__ != "LlamaForCausalLM":
+            raise ConfigError(f"{type(model).__name__} does not say where it can be cut into stages; model=llama does")
+        from .models.llama import pieces
+
+        return in_stages(model, num, "input_ids", pieces(model))  # type: ignore[arg-type]  # looked at by name
 
     def loss(self, output: Tensor, batch: Batch) -> Loss:
         from launcher.run import Loss

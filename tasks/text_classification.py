@@ -13,6 +13,7 @@ from launcher.data import COMPARED_ROWS, Batch, Datasets, Samples
 from launcher.errors import ConfigError
 
 from .base import Task, class_predictions, classification_metrics, keywords_of, softmax_loss, split_rows, target_of
+from .stages import in_stages
 from .vocabulary import Pretrained, Vocabulary, train_bpe
 
 if TYPE_CHECKING:
@@ -121,6 +122,9 @@ class TextClassification(Task):
     def shown(self, batch: Batch) -> list[np.ndarray | str]:
         both = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
         return [self.vocabulary.decode(ids[:length]) for ids, length in both]
+
+    def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
+        return in_stages(model, num, "input_ids")
 
     def num_classes(self) -> int:
         return len(self.classes)

@@ -32,7 +32,7 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
         for batch, counts in batches.rounds() if parallel.forward_together else ((batch, True) for batch in batches):
             batch = parallel.place(batch)
             with parallel.precision.autocast(parallel.device):
-                output = task.forward(model, batch)
+                output = parallel.forward(task, model, batch)
                 if not counts:
                     continue
                 loss = task.loss(output, batch)

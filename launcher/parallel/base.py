@@ -19,6 +19,7 @@ from .shares import Shares
 if TYPE_CHECKING:
     from launcher.data import Batch
     from launcher.run import Run
+    from tasks.base import Task
 
 LossHook = Callable[["Run", "Batch", Any, Loss], Loss]
 
@@ -51,6 +52,8 @@ class Parallel:
         self.data_group: Any = None
         """The process group of the ranks with other shares; None is all ranks."""
         self.scaler = precision.scaler(device)
+        self.task: Task
+        """What is learned; there before `prepare`, for a strategy that splits the model as the task says."""
         self._started: tuple[tuple[float, torch.dtype], Tensor] | None = None
 
     @classmethod
@@ -109,6 +112,10 @@ class Parallel:
             return batch
         return {name: column.to(self.device, non_blocking=True) for name, column in batch.items()}
 
+    def forward(self, task: Task, model: nn.Module, batch: Batch) -> Any:
+        """The task's output for a batch; where ranks split the model, every one of them gets it."""
+        return task.forward(model, batch)
+
     # -- a step
 
     def forward_backward(
@@ -129,7 +136,7 @@ class Parallel:
         for index, batch in enumerate(batches):
             with contextlib.nullcontext() if index == last else self.accumulating(model):
                 with precision.autocast(self.device):
-                    output = task.forward(model, batch)
+                    output = self.forward(task, model, batch)
                     loss = task.loss(output, batch)
                     for hook in loss_hooks:
                         loss = hook(run, batch, output, loss)

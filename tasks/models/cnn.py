@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..stages import Piece
 from .layers import norm as norm_layer
 
 
@@ -46,3 +47,11 @@ class CNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.head(self.dropout(self.body(x).mean(dim=(2, 3))))
         return output
+
+    def pieces(self) -> list[nn.Module]:
+        """Where it can be cut: before each convolution."""
+        layers = list(self.body)
+        starts = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
+        runs = [nn.Sequential(*layers[at:to]) for at, to in zip(starts, [*starts[1:], len(layers)], strict=True)]
+        head = Piece(lambda x, batch: self.head(self.dropout(x.mean(dim=(2, 3)))), self.dropout, self.head)
+        return [*(Piece(None, run) for run in runs), head]

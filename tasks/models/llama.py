@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
 
 from launcher.errors import ConfigError
+
+from ..stages import Piece
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -54,6 +60,24 @@ def llama(
         use_cache=False,
     )
     return LlamaForCausalLM(config)
+
+
+def pieces(model: LlamaForCausalLM) -> list[nn.Module]:
+    """Where a Llama can be cut: between layers, after the embeddings and before the head. For whole sequences without
+    padding; every layer computes the rotary angles, which have no weights, by itself."""
+    inner = model.model
+
+    def decode(x: Tensor, batch: object, layer: nn.Module) -> Tensor:
+        positions = torch.arange(x.shape[1], device=x.device).unsqueeze(0)
+        angles = inner.rotary_emb(x, position_ids=positions)
+        found: Any = layer(x, attention_mask=None, position_ids=positions, position_embeddings=angles)
+        return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]  # transformers'
+
+    return [
+        Piece(lambda x, batch: inner.embed_tokens(x), inner.embed_tokens),
+        *(Piece(partial(decode, layer=layer), layer, inner.rotary_emb) for layer in inner.layers),
+        Piece(lambda x, batch: model.lm_head(inner.norm(x)), inner.norm, model.lm_head),
+    ]
 
 
 llama.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]  # as a class would state it

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..stages import Piece
 from .layers import norm as norm_layer
 
 
@@ -42,3 +43,10 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         output: Tensor = self.head(self.body(x.flatten(1)))
         return output
+
+    def pieces(self) -> list[nn.Module]:
+        """Where it can be cut: before each linear layer."""
+        layers = list(self.body)
+        starts = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+        runs = [nn.Sequential(*layers[at:to]) for at, to in zip(starts, [*starts[1:], len(layers)], strict=True)]
+        return [*(Piece(None, nn.Flatten(), run) for run in runs), Piece(None, self.head)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 from launcher.errors import ConfigError
 from launcher.functional.drop_path import drop_path
 
+from ..stages import Piece
 from .layers import TokenBatchNorm
 
 
@@ -119,11 +122,31 @@ class Transformer(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         real = attention_mask.bool()
-        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
-        x = self.dropout(x)
+        x = self._embed(input_ids)
         for block in self.blocks:
             x = block(x, real[:, None, None, :])
+        return self._judge(x, real)
+
+    def _embed(self, input_ids: Tensor) -> Tensor:
+        x = self.tokens(input_ids) + self.positions(torch.arange(input_ids.shape[1], device=input_ids.device))
+        embedded: Tensor = self.dropout(x)
+        return embedded
+
+    def _judge(self, x: Tensor, real: Tensor) -> Tensor:
         kept = real.unsqueeze(-1).to(x.dtype)
         mean = (self.norm(x) * kept).sum(dim=1) / kept.sum(dim=1).clamp_min(1)
         output: Tensor = self.head(mean)
         return output
+
+    def pieces(self) -> list[nn.Module]:
+        """Where it can be cut: between blocks, after the embeddings and before the head. Batches have `attention_mask`."""
+
+        def attend(x: Tensor, batch: Mapping[str, Tensor], block: nn.Module) -> Tensor:
+            found: Tensor = block(x, batch["attention_mask"].bool()[:, None, None, :])
+            return found
+
+        return [
+            Piece(lambda x, batch: self._embed(x), self.tokens, self.positions, self.dropout),
+            *(Piece(partial(attend, block=block), block) for block in self.blocks),
+            Piece(lambda x, batch: self._judge(x, batch["attention_mask"].bool()), self.norm, self.head),
+        ]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from launcher.errors import ConfigError
 
+from ..stages import Piece
 from .transformer import Block, initialise, token_norm
 
 
@@ -57,3 +58,15 @@ class ViT(nn.Module):
         x = self.blocks(self.dropout(x + self.positions))
         output: Tensor = self.head(self.norm(x).mean(dim=1))
         return output
+
+    def pieces(self) -> list[nn.Module]:
+        """Where it can be cut: between blocks, after the patches and before the head."""
+
+        def embed(x: Tensor, batch: object) -> Tensor:
+            return self.dropout(self.patches(x).flatten(2).transpose(1, 2) + self.positions)  # type: ignore[no-any-return]  # torch's
+
+        return [
+            Piece(embed, self.patches, self.dropout, positions=self.positions),
+            *(Piece(None, block) for block in self.blocks),
+            Piece(lambda x, batch: self.head(self.norm(x).mean(dim=1)), self.norm, self.head),
+        ]

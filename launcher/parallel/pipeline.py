@@ -1,0 +1,311 @@
+"""Pipeline parallel: each process has some of the layers, and micro-batches pass through them one behind the other."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from launcher.errors import ConfigError
+from launcher.precision import Precision
+from launcher.run import Loss
+
+from .base import LossHook
+from .distributed import Distributed
+from .stage import Columns, Timed
+from .states import full_optimizer_state, own_optimizer_state
+
+if TYPE_CHECKING:
+    from launcher.data import Batch
+    from launcher.run import Part, Run
+    from tasks.base import Task
+
+SCHEDULES: dict[str, Any] = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B, "interleaved": ScheduleInterleaved1F1B}
+
+
+class Pipeline(Distributed):
+    """`torch.distributed.pipelining` over the stages that `Task.stages` cuts the model into.
+
+    `num_stages` processes (null: all) hold one model; where there are more, each further set of them has a copy and
+    its own share of the samples, and gradients are averaged between the copies. A step's samples pass in
+    `training.accumulate` x `num_microbatches` portions. `schedule` is GPipe (Huang et al., 2019), 1F1B (Narayanan et
+    al., 2019), which keeps fewer activations, or interleaved (Narayanan et al., 2021): `stages_per_process` stages a
+    process, and a bubble that is smaller by that factor.
+
+    The rest of the model stays in the host's memory with the values of the start: it gives parameters their names and
+    the optimizer its groups, so that a checkpoint is that of a whole model. A weight that two stages share (tied
+    embeddings) gets the sum of both gradients.
+
+    Raises ConfigError for half precision's loss scale, and for batch norm in copies.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"grad_norm"})
+
+    def __init__(
+        self,
+        precision: Precision,
+        device: str = "auto",
+        num_processes: int = 2,
+        timeout_s: float = 600,
+        num_stages: int | None = None,
+        schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b",
+        num_microbatches: int = 4,
+        stages_per_process: int = 2,
+    ) -> None:
+        super().__init__(precision, device, num_processes, timeout_s)
+        depth = self.world_size if num_stages is None else num_stages
+        if self.scaler is not None:
+            raise ConfigError(
+                "precision=fp16: a pipeline has no loss scale between its stages; precision=bf16 needs none"
+            )
+        self.depth, self.schedule_name, self.num_microbatches = depth, schedule, num_microbatches
+        self.num_data_ranks, (self.data_rank, self.place_in_row) = self.world_size // depth, divmod(self.rank, depth)
+        self.loops = stages_per_process if schedule == "interleaved" else 1
+        mesh = init_device_mesh(self.device.type, (self.num_data_ranks, depth), mesh_dim_names=("data", "pipeline"))
+        self.row = mesh.get_group("pipeline")
+        self.data_group = mesh.get_group("data")
+        self.first = self.data_rank * depth
+        self.busy_s = self.elapsed_s = 0.0
+        self.measured = False
+        self._schedule: Any = None
+        self._micro: list[Batch] = []
+        self._losses: dict[int, Loss] = {}
+        self._hooks: tuple[Run, list[LossHook]] | None = None
+        self._cut: tuple[nn.Module, list[nn.Module]] | None = None
+
+    @property
+    def engine(self) -> str:
+        copies = f", {self.num_data_ranks} copies" if self.num_data_ranks > 1 else ""
+        return f"torch.distributed.pipelining, {self.schedule_name}, {self.depth * self.loops} stages{copies}"
+
+    def formula(self, num: int) -> float:
+        """The share of a step in which a process waits, of `num` micro-batches that take every stage as long:
+        (p - 1) / (v m + p - 1), with p processes and v stages on each (Narayanan et al., 2021, section 2.2)."""
+        return (self.depth - 1) / (self.loops * num + self.depth - 1)
+
+    # -- the model
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        stages = self._stages(model)
+        if self.num_data_ranks > 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+            raise ConfigError(
+                "batch norm in copies of a pipeline would see a copy's samples alone; model.norm=layer or parallel.num_stages=null"
+            )
+        owners = [{id(each) for each in stage.parameters()} for stage in stages]
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        mine = {each for index in self._mine() for each in owners[index]}
+        self.mine = {name for each, name in names.items() if each in mine}
+        by_process = [
+            set[int]().union(*(owners[index] for index in range(place, len(stages), self.depth)))
+            for place in range(self.depth)
+        ]
+        self.shared = [name for each, name in names.items() if sum(each in own for own in by_process) > 1]
+        self.counted = {
+            name
+            for each, name in names.items()
+            if each in mine and not any(each in own for own in by_process[: self.place_in_row])
+        }
+        for index in self._mine():
+            stages[index].to(self.device)
+        self._whole = model
+        return model
+
+    def _mine(self) -> range:
+        return range(self.place_in_row, self.depth * self.loops, self.depth)
+
+    def _stages(self, model: nn.Module) -> list[nn.Module]:
+        if self._cut is None or self._cut[0] is not model:
+            self._cut = (model, self.task.stages(model, self.depth * self.loops))
+        return self._cut[1]
+
+    def own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        names = {parameter: name for name, parameter in self._whole.named_parameters()}
+        self.order = [[names[parameter] for parameter in group["params"]] for group in groups]
+        return [group | {"params": [each for each in group["params"] if names[each] in self.mine]} for group in groups]
+
+    # -- a step
+
+    def forward_backward(
+        self, run: Run, batches: list[Batch], loss_hooks: list[LossHook]
+    ) -> tuple[Tensor, int | Tensor]:
+        columns = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+        num = self.num_microbatches * len(batches)
+        if self._schedule is None:
+            self._schedule = self._build(run.main.model, num)
+        self._micro = [
+            dict(zip(columns, parts, strict=True))
+            for parts in zip(*(column.tensor_split(num) for column in columns.values()), strict=True)
+        ]
+        self._losses, self._hooks = {}, (run, loss_hooks)
+        self._divisor = run.loaders.train.batch_size / self.num_data_ranks
+        started = time.perf_counter()
+        self._schedule.step(target=torch.arange(num), return_outputs=False, **columns)
+        if self.measured:
+            self.elapsed_s += time.perf_counter() - started
+        sums = torch.zeros(2, dtype=torch.float64 if self.device.type != "mps" else torch.float32, device=self.device)
+        if self._losses:
+            sums[0] = torch.stack([loss.sum for loss in self._losses.values()]).sum()
+            sums[1] = sum(loss.weight for loss in self._losses.values())
+        dist.broadcast(sums, self.first + self.depth - 1, group=self.row)
+        self._join(run, float(self.sum(sums[1])))
+        return sums[0].float(), sums[1]
+
+    def _build(self, model: nn.Module, num: int) -> Any:
+        parts = [
+            Timed(
+                Columns(self._stages(model)[index], index == 0, self),
+                index,
+                self.depth * self.loops,
+                self.device,
+                group=self.row,
+            )
+            for index in self._mine()
+        ]
+        for part in parts:
+            part.pipeline = self
+        kind = SCHEDULES[self.schedule_name]
+        return kind(
+            parts if self.loops > 1 or self.schedule_name == "interleaved" else parts[0],
+            num,
+            loss_fn=self._loss,
+            scale_grads=False,
+        )
+
+    def _loss(self, output: Any, index: Tensor) -> Tensor:
+        """The loss of a micro-batch on the last stage, as a share of the whole step's mean."""
+        assert self._hooks is not None
+        run, hooks = self._hooks
+        batch = self._micro[int(index)]
+        with self.precision.autocast(self.device):
+            loss = self.task.loss(output, batch)
+            for hook in hooks:
+                loss = hook(run, batch, output, loss)
+        self._losses[int(index)] = Loss(
+            loss.sum.detach(), loss.weight
+        )  # the first pass, that learns shapes, comes twice
+        return loss.sum / self._divisor
+
+    def _join(self, run: Run, weight: float) -> None:
+        """Gradients of weights on several stages are summed, those of the copies averaged; all by the step's weight."""
+        parameters = dict(run.main.model.named_parameters())
+        for name in self.shared:
+            gradient = parameters[name].grad if name in self.mine else None
+            total = torch.zeros(parameters[name].shape, device=self.device) if gradient is None else gradient
+            dist.all_reduce(total, group=self.row)
+            if name in self.mine:
+                parameters[name].grad = total
+        gradients = self.gradients(run)
+        scale = self._divisor / weight if weight else 0.0
+        if self.num_data_ranks > 1 and gradients:
+            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            dist.all_reduce(flat, group=self.data_group)
+            for gradient, total in zip(
+                gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True
+            ):
+                gradient.copy_(total.view_as(gradient))
+        if gradients:
+            torch._foreach_mul_(gradients, scale)
+
+    def grad_norm(self, run: Run) -> Tensor:
+        squares = torch.zeros((), device=self.device)
+        for name, parameter in run.main.model.named_parameters():
+            if name in self.counted and parameter.grad is not None:
+                squares = squares + parameter.grad.float().square().sum()
+        dist.all_reduce(squares, group=self.row)
+        return squares.sqrt()
+
+    def clip(self, run: Run, max_norm: float) -> Tensor:
+        norm = self.grad_norm(run)
+        if gradients := self.gradients(run):
+            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
+        return norm
+
+    def bubble(self) -> float:
+        """The measured share of the schedule's time in which this row's processes did not compute, since `measured`."""
+        times = torch.tensor([self.busy_s, self.elapsed_s], dtype=torch.float64, device=self.device)
+        dist.all_reduce(times, group=self.row)
+        self.busy_s = self.elapsed_s = 0.0
+        return float(1 - times[0] / times[1]) if times[1] else 0.0
+
+    # -- an evaluation
+
+    def forward(self, task: Task, model: nn.Module, batch: Batch) -> Any:
+        """A whole batch through the stages, one after the other; every process gets the output."""
+        stages = self._stages(model)
+        x: Tensor | None = None
+        for index, stage in enumerate(stages):
+            place = index % self.depth
+            if place == self.place_in_row:
+                x = stage(x, batch)
+            if index + 1 == len(stages):
+                x = self._told(x, place)
+            elif self.depth > 1:
+                x = self._passed(x, place)
+        return x
+
+    def _passed(self, x: Tensor | None, place: int) -> Tensor | None:
+        """From the process at `place` to the next one in the row."""
+        source, target = self.first + place, self.first + (place + 1) % self.depth
+        if self.rank == source:
+            assert x is not None
+            dist.send_object_list([(tuple(x.shape), x.dtype)], target, group=self.row, device=self.device)
+            dist.send(x.contiguous(), target, group=self.row)
+        elif self.rank == target:
+            about: list[Any] = [None]
+            dist.recv_object_list(about, source, group=self.row, device=self.device)
+            x = torch.empty(about[0][0], dtype=about[0][1], device=self.device)
+            dist.recv(x, source, group=self.row)
+        return x
+
+    def _told(self, x: Tensor | None, place: int) -> Tensor:
+        """From the process at `place` to all of the row."""
+        about: list[Any] = [None]
+        if self.place_in_row == place:
+            assert x is not None
+            about = [(tuple(x.shape), x.dtype)]
+        dist.broadcast_object_list(about, self.first + place, group=self.row, device=self.device)
+        if self.place_in_row != place or x is None:
+            x = torch.empty(about[0][0], dtype=about[0][1], device=self.device)
+        x = x.contiguous()
+        dist.broadcast(x, self.first + place, group=self.row)
+        return x
+
+    # -- a checkpoint is that of a whole model
+
+    def model_state(self, model: nn.Module) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = model.state_dict()
+        mine = {name: tensor.detach().cpu() for name, tensor in state.items() if self._holds(name)}
+        for part in self._gathered(mine):
+            state.update(part)
+        return state
+
+    def _holds(self, name: str) -> bool:
+        """Whether a parameter or buffer is one of this process's stages."""
+        if name in self.mine:
+            return True
+        module, _, buffer = name.rpartition(".")
+        owner = self._whole.get_submodule(module)
+        own = [each for index in self._mine() for each in self._stages(self._whole)[index].modules()]
+        return buffer in owner._buffers and any(owner is each for each in own)
+
+    def _gathered(self, part: Any) -> list[Any]:
+        parts: list[Any] = [None] * self.depth
+        dist.all_gather_object(parts, part, group=self.row)
+        return parts
+
+    def optimizer_state(self, part: Part) -> dict[str, Any]:
+        own = part.optimizer.state_dict()
+        return full_optimizer_state(own, self._gathered(self._by_name(own)), self.order)
+
+    def load_optimizer_state(self, part: Part, state: dict[str, Any]) -> None:
+        part.optimizer.load_state_dict(own_optimizer_state(state, self.order, self.mine))
+
+    def _by_name(self, state: dict[str, Any]) -> dict[str, Any]:
+        names = [name for group in self.order for name in group if name in self.mine]
+        return {names[index]: entry for index, entry in state["state"].items()}
