@@ -80,7 +80,7 @@ class Deadline:
         for batch in batches:
             batch = parallel.place(batch)
             with parallel.precision.autocast(parallel.device):
-                output = run.task.forward(model, batch)
+                output = parallel.forward(run.task, model, batch)
                 float(run.task.loss(output, batch).sum)
             run.task.update(metrics, output, batch)
             break

@@ -18,6 +18,7 @@ from launcher.run import Loss
 
 from .base import LossHook
 from .distributed import Distributed
+from .messages import pass_on, tell
 from .stage import Columns, Timed
 from .states import full_optimizer_state, own_optimizer_state
 
@@ -244,36 +245,9 @@ class Pipeline(Distributed):
             if place == self.place_in_row:
                 x = stage(x, batch)
             if index + 1 == len(stages):
-                x = self._told(x, place)
+                x = tell(x, self.first + place, self.row, self.device)
             elif self.depth > 1:
-                x = self._passed(x, place)
-        return x
-
-    def _passed(self, x: Tensor | None, place: int) -> Tensor | None:
-        """From the process at `place` to the next one in the row."""
-        source, target = self.first + place, self.first + (place + 1) % self.depth
-        if self.rank == source:
-            assert x is not None
-            dist.send_object_list([(tuple(x.shape), x.dtype)], target, group=self.row, device=self.device)
-            dist.send(x.contiguous(), target, group=self.row)
-        elif self.rank == target:
-            about: list[Any] = [None]
-            dist.recv_object_list(about, source, group=self.row, device=self.device)
-            x = torch.empty(about[0][0], dtype=about[0][1], device=self.device)
-            dist.recv(x, source, group=self.row)
-        return x
-
-    def _told(self, x: Tensor | None, place: int) -> Tensor:
-        """From the process at `place` to all of the row."""
-        about: list[Any] = [None]
-        if self.place_in_row == place:
-            assert x is not None
-            about = [(tuple(x.shape), x.dtype)]
-        dist.broadcast_object_list(about, self.first + place, group=self.row, device=self.device)
-        if self.place_in_row != place or x is None:
-            x = torch.empty(about[0][0], dtype=about[0][1], device=self.device)
-        x = x.contiguous()
-        dist.broadcast(x, self.first + place, group=self.row)
+                x = pass_on(x, self.first + place, self.first + (place + 1) % self.depth, self.row, self.device)
         return x
 
     # -- a checkpoint is that of a whole model
