@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
 
 from launcher.errors import ConfigError
 from launcher.precision import Precision
 from launcher.run import Loss
+from launcher.shards import whole
 
 from .base import LossHook
 from .distributed import Distributed
@@ -24,7 +27,7 @@ from .states import full_optimizer_state, own_optimizer_state
 
 if TYPE_CHECKING:
     from launcher.data import Batch
-    from launcher.run import Part, Run
+    from launcher.run import Run
     from tasks.base import Task
 
 SCHEDULES: dict[str, Any] = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B, "interleaved": ScheduleInterleaved1F1B}
@@ -72,6 +75,7 @@ class Pipeline(Distributed):
         self.row = mesh.get_group("pipeline")
         self.data_group = mesh.get_group("data")
         self.first = self.data_rank * depth
+        self.whole_weights = False
         self.busy_s = self.elapsed_s = 0.0
         self.measured = False
         self._schedule: Any = None
@@ -125,10 +129,14 @@ class Pipeline(Distributed):
             self._cut = (model, self.task.stages(model, self.depth * self.loops))
         return self._cut[1]
 
-    def own_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def build_optimizer(
+        self, make: Callable[[list[dict[str, Any]]], Optimizer], groups: list[dict[str, Any]]
+    ) -> Optimizer:
         names = {parameter: name for name, parameter in self._whole.named_parameters()}
         self.order = [[names[parameter] for parameter in group["params"]] for group in groups]
-        return [group | {"params": [each for each in group["params"] if names[each] in self.mine]} for group in groups]
+        return make(
+            [group | {"params": [each for each in group["params"] if names[each] in self.mine]} for group in groups]
+        )
 
     # -- a step
 
@@ -252,8 +260,8 @@ class Pipeline(Distributed):
 
     # -- a checkpoint is that of a whole model
 
-    def model_state(self, model: nn.Module) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = model.state_dict()
+    def model_state(self, model: nn.Module) -> dict[str, Any]:
+        state: dict[str, Any] = model.state_dict()
         mine = {name: tensor.detach().cpu() for name, tensor in state.items() if self._holds(name)}
         for part in self._gathered(mine):
             state.update(part)
@@ -273,12 +281,12 @@ class Pipeline(Distributed):
         dist.all_gather_object(parts, part, group=self.row)
         return parts
 
-    def optimizer_state(self, part: Part) -> dict[str, Any]:
-        own = part.optimizer.state_dict()
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        own = optimizer.state_dict()
         return full_optimizer_state(own, self._gathered(self._by_name(own)), self.order)
 
-    def load_optimizer_state(self, part: Part, state: dict[str, Any]) -> None:
-        part.optimizer.load_state_dict(own_optimizer_state(state, self.order, self.mine))
+    def load_optimizer(self, optimizer: Optimizer, saved: dict[str, Any]) -> None:
+        optimizer.load_state_dict(own_optimizer_state(whole(saved), self.order, self.mine))
 
     def _by_name(self, state: dict[str, Any]) -> dict[str, Any]:
         names = [name for group in self.order for name in group if name in self.mine]
