@@ -33,7 +33,7 @@ class Parallel:
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"local_gradients", "grad_norm", "full_params", "full_state", "closure"}
+        ("local_gradients", "grad_norm", "full_params", "full_state", "closure")
     )
     saves_pieces = False
     """Whether each rank writes a part of a checkpoint."""
@@ -43,17 +43,14 @@ class Parallel:
     """Whether ranks exchange something in a forward pass, so that all have to make as many."""
 
     def __init__(self, precision: Precision, device: torch.device, rank: int = 0, world_size: int = 1) -> None:
-        self.precision = precision
-        self.device = device
-        self.rank = rank
-        self.world_size = world_size
+        self.precision, self.device = precision, device
+        self.rank, self.world_size = rank, world_size
         self.data_rank, self.num_data_ranks = rank, world_size
         """Which share of a step's samples this rank takes, of how many; ranks that split a model take the same one."""
         self.data_group: Any = None
         """The process group of the ranks with other shares; None is all ranks."""
         self.scaler = precision.scaler(device)
-        self.task: Task
-        """What is learned; there before `prepare`, for a strategy that splits the model as the task says."""
+        self.task: Task  # there before `prepare`, for a strategy that splits the model as the task says
         self._started: tuple[tuple[float, torch.dtype], Tensor] | None = None
 
     @classmethod
@@ -223,10 +220,8 @@ class Parallel:
         return norm
 
     def clip(self, run: Run, max_norm: float) -> Tensor:
-        """Scale the gradient so that its norm is at most `max_norm`; returns the norm before (Pascanu et al., 2013).
-
-        The same arithmetic as `torch.nn.utils.clip_grad_norm_`, without its sorting by device and type.
-        """
+        """Scale the gradient so that its norm is at most `max_norm`; returns the norm before (Pascanu et al., 2013), by the
+        arithmetic of `torch.nn.utils.clip_grad_norm_`, without its sorting by device and type."""
         gradients = self.gradients(run)
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
@@ -276,8 +271,6 @@ class Parallel:
 
     def barrier(self) -> None:
         """Returns when every rank has come here."""
-
-    # -- state
 
     def model_state(self, model: nn.Module) -> dict[str, Any]:
         """A model's weights and buffers by their names; what is split as `Piece`."""
