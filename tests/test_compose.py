@@ -292,3 +292,11 @@ def test_the_pipe_may_close_early(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("format: 1\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_trials_that_share_their_options_compose_alike(hydra: Hydra) -> None:
+    known: compose.Known = {}
+    for words in (["model=mlp", "optimizer.lr=0.1"], ["model=mlp", "seed=3"], ["model=cnn", "seed=3"], ["model=mlp"]):
+        alone = compose.compose(hydra, words, trial=True).config
+        assert OmegaConf.to_container(compose.compose(hydra, words, trial=True, known=known).config) == alone
+    assert sorted(known) == [("model=cnn",), ("model=mlp",)]

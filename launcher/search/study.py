@@ -82,7 +82,7 @@ class Study:
     def ask(self) -> Claim | None:
         """The next trial; None where all have been given out."""
         with self._turn.held():
-            if self.n_trials is not None and len(self.trials()) >= self.n_trials:
+            if self._all_given():
                 return None
             return self._taken(self.storage.create_new_trial(self._id))
 
@@ -136,6 +136,16 @@ class Study:
     def unfinished(self) -> int:
         """How many trials are still to end, on whatever machine; those that are paused wait for nobody."""
         return sum(not paused(self._own(trial.number)) for trial in self.trials(*OPEN))
+
+    def _all_given(self) -> bool:
+        """Whether the last number has been given out; asked so that it costs the same however many trials there are."""
+        if self.n_trials is None:
+            return False
+        try:
+            self.storage.get_trial_id_from_study_id_trial_number(self._id, self.n_trials - 1)
+        except KeyError:
+            return False
+        return True
 
     def _free(self, number: int) -> bool:
         return lease.dead(self._own(number), self.folder / CLOCK, self.patience_s)

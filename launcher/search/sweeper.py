@@ -88,6 +88,7 @@ class LauncherSweeper(Sweeper):
         self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
         self.max_failure_rate, self.keep_trials = max_failure_rate, keep_trials
         self.custom_search_space = custom_search_space
+        self._known: compose.Known = {}
         self.params, self.accept_changes = dict(params or {}), accept_changes
         self.metrics = list(metrics or [])
         self.directions: Directions = directions_of(direction)
@@ -253,7 +254,7 @@ class LauncherSweeper(Sweeper):
         """A trial's finished config, checked."""
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        composed = compose.compose(hydra, self._fixed + space.overrides(params), trial=True)
+        composed = compose.compose(hydra, self._fixed + space.overrides(params), trial=True, known=self._known)
         check(composed.config, composed.origins)
         with open_dict(composed.config):
             composed.config.worker = False
