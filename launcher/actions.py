@@ -1,4 +1,4 @@
-"""Actions on what exists: evaluate, export, report and status take `run=<folder>` and train nothing."""
+"""Actions on what exists: evaluate, export, report and status take `run=<folder>`, compare `runs=[…]`; none trains."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ def act(config: DictConfig) -> int:
     console = Console()
     if config.action == "status":
         return _status(config, console)
+    if config.action == "compare":
+        return _compare(list(config.runs or []))
     if config.run is None:
         raise ConfigError(f"action={config.action} needs run=<the folder of a run>")
     folder = Path(config.run)
@@ -67,6 +69,18 @@ def _status(config: DictConfig, console: Console) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         console.message("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+    return DONE
+
+
+def _compare(named: list[str]) -> int:
+    """What differs between runs, on the terminal and as comparison.html in the current folder."""
+    from .report import compare
+
+    console = Console()
+    runs = compare.look(compare.folders_of(named))
+    for line in compare.told(runs):
+        console.message(line)
+    console.message(f"page: {compare.write(runs, Path(compare.NAME))}")
     return DONE
 
 

@@ -228,6 +228,12 @@ def _action(config: dict[str, Any], where: Where) -> Iterator[str]:
         yield f"{where('run')}: run=<folder> goes with action=evaluate, export or report; to go on training: resume={config['run']}"
     if config["action"] in ("plan", "lr_find") and config["run"] is not None:
         yield f"{where('run')}: action={config['action']} is of a run that has not begun; run=<folder> goes with evaluate, export and report"
+    if config["action"] == "compare":
+        if not config["runs"]:
+            yield f"{where('action')}: which runs? runs=[<folder>,<folder>] says so"
+        return
+    if config["runs"]:
+        yield f"{where('runs')}: runs=[…] goes with action=compare"
     if config["action"] == "status" and (config["run"] is None) == (config["study"] is None):
         yield f"{where('action')}: of what? run=<its folder> or study=<its folder or name> says so"
     elif config["action"] not in ("train", "plan", "lr_find", "status") and config["run"] is None:

@@ -15,7 +15,17 @@ from .errors import ConfigError
 CONFIG, LOCK = "config.yaml", ".lock"
 _SWEEPS = ("sweep.json", "study.journal", "trials.csv")
 _BESIDE = ".config.yaml"
-_BEGUN = (_BESIDE, ".result.json", ".model", ".step-*", ".last", ".best")
+_BEGUN = (
+    _BESIDE,
+    ".result.json",
+    ".report.html.*",
+    ".provenance.json",
+    ".evidence.json",
+    ".model",
+    ".step-*",
+    ".last",
+    ".best",
+)
 
 
 def make_folder(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from omegaconf import MISSING
 FORMAT = 1
 """The version of a run folder's layout; `resume` refuses another one."""
 
-ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "status")
+ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "status", "compare")
 
 
 @dataclass
@@ -106,6 +106,7 @@ class Config:
     worker: bool = False  # with -m: one more driver of a sweep that is running
     run: str | None = None
     study: str | None = None  # of action=status: a sweep's folder, or its name below hydra.sweep.dir
+    runs: list[str] | None = None  # of action=compare: folders of runs, or of sweeps
     deterministic: bool = False
     objective: Objective = field(default_factory=Objective)
     training: Training = field(default_factory=Training)

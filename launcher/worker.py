@@ -25,6 +25,7 @@ from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
 from .manifest import TornCheckpoint
 from .provenance import Provenance
+from .report.live import LivePage
 from .result import (
     RESULT,
     explain,
@@ -138,8 +139,11 @@ def _fit_module(
         recorder.start(plain_dict(config), _told(header, folder, provenance, data))
     first, first_tokens, started = run.progress.step, run.progress.tokens, time.monotonic()
     run.progress.started = started
+    live: LivePage | None = None
     try:
         console.start(run)
+        if parallel.is_main:
+            live = LivePage(folder)
         Supervised(console).fit(run)
         session = time.monotonic() - started
         if run.stop not in LEAVES and parallel.is_main:
@@ -159,6 +163,8 @@ def _fit_module(
         raise told from error
     finally:
         console.stop()
+        if live is not None:
+            live.close()
     done = run.progress.step - first
     rates = {"steps_per_s": done / session, "samples_per_s": done * config.training.batch_size / session}
     if run.progress.tokens:

@@ -47,6 +47,16 @@ details:last-of-type{border-bottom:1px solid var(--rule)}
 summary{cursor:pointer;font-weight:600}
 pre{background:var(--card);border:1px solid var(--rule);border-radius:.5rem;padding:.6rem .8rem;margin:.3rem 0 .8rem;
 font:.85rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+.split{display:flex;height:1.4rem;border-radius:.3rem;overflow:hidden;max-width:44rem;margin:.3rem 0}
+.split i{display:block;height:100%;print-color-adjust:exact}
+.confusion{font-size:.8rem;min-width:0;border-spacing:0}
+.confusion td,.confusion th{border:1px solid var(--rule);padding:.15rem .3rem;text-align:center;min-width:1.7rem;white-space:nowrap}
+.confusion td{background:color-mix(in srgb,var(--s0) calc(var(--share)*75%),transparent);print-color-adjust:exact}
+.heat{width:100%;max-width:24rem;image-rendering:pixelated}
+.worst{display:grid;grid-template-columns:repeat(auto-fill,minmax(9.5rem,1fr));gap:.6rem}
+.worst figure{margin:0;background:var(--card);border:1px solid var(--rule);border-radius:.5rem;padding:.6rem;break-inside:avoid;font-size:.85rem}
+.worst img{width:6rem;height:6rem;object-fit:contain;image-rendering:pixelated;display:block;margin-bottom:.3rem}
+.worst p{overflow-wrap:anywhere;max-height:9rem;overflow:hidden}
 @media print{:root{--back:#fff;--card:#fff;--text:#000;--faint:#444;--rule:#bbb;--good:#0a5c30;--bad:#a01010;--warn:#704800;
 --s0:#1f5fce;--s1:#c05f00;--s2:#0f6f50;--s3:#7d3c98;--s4:#a93226;--s5:#555}
 body{max-width:none;padding:0;font-size:11pt}.charts{grid-template-columns:1fr 1fr}details::details-content{content-visibility:visible}}

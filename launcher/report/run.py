@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError
+from launcher.evidence import read as read_evidence
 from launcher.figures import count, number, rate, size, span, things
 from launcher.flat import flat
+from launcher.provenance import read as read_provenance
 from launcher.trackers.jsonl import FILE, decode
 from launcher.wording import COMMAND, SPEEDS, commands, override, relative
 
+from . import sections
 from .curves import Point, Series, chart
 from .page import LINES, card, code, folded, heading, link, page, table, tiles
 
@@ -29,7 +33,7 @@ def write(folder: Path) -> Path:
     fits none of its own. Raises ConfigError for a folder that holds no run, and for a config that is no YAML.
     """
     path = folder / NAME
-    beside = folder / f".{NAME}"
+    beside = folder / f".{NAME}.{threading.get_native_id()}"  # two threads of a run may write it
     beside.write_text(compose(folder), encoding="utf-8")
     beside.replace(path)
     return path
@@ -45,7 +49,9 @@ def compose(folder: Path) -> str:
         *_fits(folder, result or {}),
         *_charts(curves, config, result or {}),
     ]
-    body += [*_values(curves, result or {}), *_details(config, result or {})]
+    evidence = read_evidence(folder)
+    body += [*sections.step_time(curves), *sections.classified(evidence), *sections.continued(evidence)]
+    body += [*_values(curves, result or {}), *_details(config, result or {}, read_provenance(folder))]
     return page(title, body)
 
 
@@ -158,6 +164,10 @@ def _facts(
         yield f"parameters{part}", count(result["parameters"])
     if result.get("peak_memory_bytes"):
         yield "of memory at most", size(result["peak_memory_bytes"])
+    if curves.get("carbon/energy_wh"):
+        carbon = curves.get("carbon/co2_g")
+        label = f"of energy, {number(carbon[-1][1])} g of CO2" if carbon else "of energy"
+        yield label, f"{number(curves['carbon/energy_wh'][-1][1])} Wh"
     if result.get("world_size", 1) > 1:
         yield "ranks", str(result["world_size"])
     yield "seed", str(config.get("seed", result.get("seed", "–")))
@@ -251,7 +261,7 @@ def _fits(folder: Path, result: dict[str, Any]) -> Iterator[str]:
     yield heading("Fits") + table(("fit", str(objective), "status", "seed"), rows, numeric=frozenset({1}))
 
 
-def _details(config: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+def _details(config: dict[str, Any], result: dict[str, Any], provenance: dict[str, Any] | None) -> Iterator[str]:
     """What most readers leave folded: the config, and what it ran on."""
     yield heading("Details") + folded("Config", table((), list(_flat(config))))
     git = result.get("git") or {}
@@ -260,6 +270,12 @@ def _details(config: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
         ran.append(("git", f"{git['commit']}{' with changes' if git.get('dirty') else ''}"))
     if ran:
         yield folded("Versions", table((), ran))
+    origin = sections.origin(provenance)
+    if origin:
+        yield folded("Where it comes from", table((), origin))
+    packages = (provenance or {}).get("packages")
+    if packages:
+        yield folded("Packages", table((), [(name, str(number)) for name, number in packages.items()]))
 
 
 def _flat(config: dict[str, Any]) -> Iterator[tuple[str, str]]:

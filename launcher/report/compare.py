@@ -1,0 +1,186 @@
+"""What differs between runs: in their configs, their origins, their curves and their results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from launcher.errors import ConfigError
+from launcher.figures import count, number, span
+from launcher.flat import flat
+from launcher.provenance import read as read_provenance
+from launcher.result import read_result
+from launcher.trackers.jsonl import FILE, read
+
+from .curves import Point, Series, chart
+from .page import LINES, Html, card, heading, link, page, table
+
+NAME = "comparison.html"
+IGNORED = ("format", "action", "run", "runs", "resume")
+"""Keys of a config that say nothing of the run."""
+
+Rows = list[list[str]]
+
+
+@dataclass
+class Seen:
+    """A run as its folder has it."""
+
+    name: str
+    folder: Path
+    config: dict[str, str]
+    result: dict[str, Any]
+    origin: dict[str, str]
+    curves: dict[str, list[Point]]
+
+
+def folders_of(named: Sequence[str]) -> list[Path]:
+    """The folders of runs, and in place of a sweep's folder those of its trials. Raises ConfigError."""
+    found: list[Path] = []
+    for name in named:
+        folder = Path(name)
+        if (folder / "config.yaml").is_file():
+            found.append(folder)
+            continue
+        inside = [path.parent for path in folder.glob("*/config.yaml")]
+        if not inside:
+            raise ConfigError(f"runs: {folder}: no run is here, and no sweep (there is no config.yaml)")
+        found += sorted(inside, key=lambda path: (len(path.name), path.name))
+    if len(found) < 2:
+        raise ConfigError(f"runs: {len(found)} run to compare; at least two are wanted, as in runs=[a,b]")
+    return found
+
+
+def look(folders: Sequence[Path]) -> list[Seen]:
+    """Read the runs; each gets the shortest end of its path that tells it from the others."""
+    depth = 1
+    while depth < 6 and len({folder.absolute().parts[-depth:] for folder in folders}) < len(folders):
+        depth += 1
+    return [_look(folder, "/".join(folder.absolute().parts[-depth:])) for folder in folders]
+
+
+def _look(folder: Path, name: str) -> Seen:
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
+    plain = {key: _text(value) for key, value in flat(config) if key.split(".")[0] not in IGNORED}
+    result = read_result(folder) or {}
+    try:
+        records = read(folder / FILE)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    curves: dict[str, list[Point]] = {}
+    for record in records:
+        for key, value in record.items():
+            if key not in ("step", "epoch", "time_s"):
+                curves.setdefault(key, []).append((float(record["step"]), float(value)))
+    return Seen(name, folder, plain, result, _origin(folder, result), curves)
+
+
+def _origin(folder: Path, result: dict[str, Any]) -> dict[str, str]:
+    provenance = read_provenance(folder) or {}
+    git = provenance.get("git") or result.get("git") or {}
+    commit = f"{git['commit'][:12]}{' with changes' if git.get('dirty') else ''}" if git.get("commit") else "–"
+    found = {"git": commit, "host": str(provenance.get("host", "–")), "python": str(provenance.get("python", "–"))}
+    for split, entry in (provenance.get("data") or {}).items():
+        found[f"{split} data"] = f"{entry['samples']} samples, {entry['hash']}"
+    found |= {f"package {name}": str(version) for name, version in (provenance.get("packages") or {}).items()}
+    return found | {f"${name}": str(value) for name, value in (provenance.get("environment") or {}).items()}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def differing(columns: Sequence[dict[str, str]]) -> Rows:
+    """The keys whose values are not all the same, each with its values; one that a run lacks is "–"."""
+    keys = dict.fromkeys(key for column in columns for key in column)
+    rows = [[key, *(column.get(key, "–") for column in columns)] for key in keys]
+    return [row for row in rows if len(set(row[1:])) > 1]
+
+
+def results(runs: Sequence[Seen]) -> Rows:
+    """How each run ended and what it reached: the objective first, its best value marked, then what they measured."""
+    rows = [["status", *(str(run.result.get("status", "no result")) for run in runs)]]
+    objectives = [run.result.get("objective") or {} for run in runs]
+    metrics = list(dict.fromkeys(str(each["name"]) for each in objectives if each.get("name")))
+    others = dict.fromkeys(key for run in runs for key in run.result.get("metrics") or {})
+    for name in [*metrics, *(key for key in others if key not in metrics)]:
+        values = [
+            (own.get("value") if own.get("name") == name else (run.result.get("metrics") or {}).get(name))
+            for run, own in zip(runs, objectives, strict=True)
+        ]
+        texts = ["–" if value is None else number(float(value)) for value in values]
+        finite = [float(value) for value in values if value is not None and math.isfinite(float(value))]
+        directions = {str(own.get("direction")) for own in objectives if own.get("name") == name}
+        if len(directions) == 1 and finite:
+            best = (max if directions == {"maximize"} else min)(finite)
+            texts = [f"{text} *" if value == best else text for text, value in zip(texts, values, strict=True)]
+        rows.append([name, *texts])
+    for key, told in (
+        ("best_step", count),
+        ("steps", count),
+        ("wall_s", span),
+        ("steps_per_s", number),
+        ("parameters", count),
+    ):
+        values = [run.result.get(key) for run in runs]
+        if any(value is not None for value in values):
+            rows.append([key, *("–" if value is None else told(float(value)) for value in values)])
+    return rows
+
+
+def charts(runs: Sequence[Seen]) -> Iterator[str]:
+    """A drawing for each quantity that at least two of the first six runs logged, a line a run."""
+    shown = runs[:LINES]
+    names = dict.fromkeys(name for run in shown for name in run.curves)
+    for name in sorted(names, key=lambda each: (not each.startswith(("val/", "train/")), each)):
+        having = [run for run in shown if len(run.curves.get(name, ())) > 1]
+        if len(having) > 1:
+            lines = [Series(run.name, run.curves.get(name, [])) for run in shown]
+            legend = [(run.name, number(run.curves[name][-1][1]) if run.curves.get(name) else "–") for run in shown]
+            yield card(name, legend, chart(lines))
+
+
+def write(runs: Sequence[Seen], path: Path) -> Path:
+    """Write the page of a comparison; returns its path."""
+    import os
+
+    head = ["", *(run.name for run in runs)]
+    numeric = frozenset(range(1, len(head)))
+    pages = [(run, run.folder / "report.html") for run in runs]
+    links: list[str | Html] = [
+        link(run.name, os.path.relpath(report, path.parent)) if report.is_file() else run.name for run, report in pages
+    ]
+    body = [f"<header><h1>{len(runs)} runs compared</h1></header>", heading("Results")]
+    body.append(table(["", *links], results(runs), numeric=numeric))
+    config, origin = differing([run.config for run in runs]), differing([run.origin for run in runs])
+    body.append(heading("What differs in their configs"))
+    body.append(table(head, config) if config else '<p class="faint">nothing</p>')
+    body.append(heading("What differs in where they come from"))
+    body.append(table(head, origin) if origin else '<p class="faint">nothing</p>')
+    drawn = list(charts(runs))
+    if drawn:
+        left = f'<p class="faint">the first {LINES} of {len(runs)} runs</p>' if len(runs) > LINES else ""
+        body.append(heading("Curves over steps") + left + f'<div class="charts">{"".join(drawn)}</div>')
+    path.write_text(page(f"{len(runs)} runs compared", body), encoding="utf-8")
+    return path
+
+
+def told(runs: Sequence[Seen]) -> list[str]:
+    """The comparison as lines for a terminal: results, then what differs; * marks the best value of the objective."""
+    lines = _aligned([["", *(run.name for run in runs)], *results(runs)])
+    for title, columns in (("config", [run.config for run in runs]), ("origin", [run.origin for run in runs])):
+        rows = differing(columns)
+        lines += ["", f"{title}: {'what differs' if rows else 'nothing differs'}", *_aligned(rows)]
+    return lines
+
+
+def _aligned(rows: Rows, widest: int = 40) -> list[str]:
+    cut = [[cell if len(cell) <= widest else f"{cell[: widest - 1]}…" for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cut) for column in range(len(cut[0]))] if cut else []
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cut]
