@@ -11,6 +11,8 @@ from launcher.run import Run
 
 WORLD = 473.0
 """Grams of CO2 equivalent a kWh: the world's mean of 2024 (Ember, Global Electricity Review 2025)."""
+MEASURED_S = 2.0
+"""Seconds between two measurements; what came after the last one is not counted yet."""
 
 
 class EnergyMeter(Monitor):
@@ -40,6 +42,7 @@ class EnergyMeter(Monitor):
         tracker = OfflineEmissionsTracker(
             country_iso_code=self.country or "USA",
             output_methods=[],
+            measure_power_secs=MEASURED_S,
             log_level="critical",
             tracking_mode=self.scope,
             allow_multiple_runs=True,

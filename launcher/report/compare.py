@@ -108,7 +108,8 @@ def results(runs: Sequence[Seen]) -> Rows:
     rows = [["status", *(str(run.result.get("status", "no result")) for run in runs)]]
     objectives = [run.result.get("objective") or {} for run in runs]
     metrics = list(dict.fromkeys(str(each["name"]) for each in objectives if each.get("name")))
-    others = dict.fromkeys(key for run in runs for key in run.result.get("metrics") or {})
+    found = dict.fromkeys(key for run in runs for key in run.result.get("metrics") or {})
+    others = sorted(found, key=lambda key: not key.startswith(("val/", "train/")))
     for name in [*metrics, *(key for key in others if key not in metrics)]:
         values = [
             (own.get("value") if own.get("name") == name else (run.result.get("metrics") or {}).get(name))

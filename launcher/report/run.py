@@ -47,10 +47,18 @@ def compose(folder: Path) -> str:
     body = [
         *_head(title, config, result, curves, folder),
         *_fits(folder, result or {}),
-        *_charts(curves, config, result or {}),
     ]
+    learned = {name: points for name, points in curves.items() if not name.startswith(sections.WATCHED)}
+    if drawn := _charts(learned, config, result or {}):
+        body += [heading("Curves over steps"), drawn]
     evidence = read_evidence(folder)
-    body += [*sections.step_time(curves), *sections.classified(evidence), *sections.continued(evidence)]
+    body += [*sections.classified(evidence), *sections.continued(evidence), *sections.step_time(curves)]
+    watched = {name: points for name, points in curves.items() if name not in learned}
+    if drawn := _charts(watched, config, result or {}):
+        body += [
+            heading("The machine"),
+            folded(f"{things(len(watched), 'curve')} of time, memory, work and energy", drawn),
+        ]
     body += [*_values(curves, result or {}), *_details(config, result or {}, read_provenance(folder))]
     return page(title, body)
 
@@ -173,7 +181,7 @@ def _facts(
     yield "seed", str(config.get("seed", result.get("seed", "–")))
 
 
-def _charts(curves: dict[str, list[Point]], config: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+def _charts(curves: dict[str, list[Point]], config: dict[str, Any], result: dict[str, Any]) -> str:
     """A drawing for each quantity, the splits of one together: loss, the objective, what is validated, the rest."""
     objective = (result.get("objective") or {}).get("name") or _metric(config)
     groups: dict[str, list[str]] = {}
@@ -210,8 +218,7 @@ def _charts(curves: dict[str, list[Point]], config: dict[str, Any], result: dict
                 chart([Series(name, curves[name]) for name in names], mark),
             )
         )
-    if cards:
-        yield heading("Curves over steps") + f'<div class="charts">{"".join(cards)}</div>'
+    return f'<div class="charts">{"".join(cards)}</div>' if cards else ""
 
 
 def _values(curves: dict[str, list[Point]], result: dict[str, Any]) -> Iterator[str]:

@@ -14,6 +14,8 @@ from .curves import Point, Series, chart
 from .page import Html, card, heading, table
 
 PARTS = ("data", "forward", "backward", "communication", "optimizer")
+WATCHED = ("carbon/", "communication/", "flops/", "gpu/", "system/", "time/")
+"""How the names begin of what is told of the machine, and not of what is learned."""
 SHOWN_CLASSES = 15
 """Classes up to which the confusion is a table; of more it is a picture."""
 
