@@ -19,11 +19,8 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .functional.calibration import NUM_BINS
-
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
     from tasks.base import Task
@@ -60,6 +57,10 @@ def gather(task: Task, data: Datasets, model: nn.Module, columns: dict[str, np.n
 
 def classified(columns: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any]:
     """Confusion, calibration and the worst samples. `label` and `prediction` are [samples], `probabilities` [samples, classes]."""
+    import numpy as np
+
+    from .functional.calibration import NUM_BINS
+
     label, prediction = columns["label"].astype(np.int64), columns["prediction"].astype(np.int64)
     probabilities = columns["probabilities"].astype(np.float64)
     num, rows = len(classes), np.arange(len(label))
@@ -117,6 +118,8 @@ def read(folder: Path) -> dict[str, Any]:
 
 def heat(confusion: list[list[int]], cell: int = 16) -> np.ndarray:
     """A confusion matrix as a picture (uint8, [height, width, 3]): the share of a label's samples, white to blue."""
+    import numpy as np
+
     counts = np.asarray(confusion, dtype=np.float64)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     colours = 255 - shares[..., None] * (255 - np.array([31, 95, 206]))
@@ -125,6 +128,8 @@ def heat(confusion: list[list[int]], cell: int = 16) -> np.ndarray:
 
 def png(pixels: np.ndarray) -> bytes:
     """A PNG file of a picture: uint8, [height, width] or [height, width, 3] (ISO/IEC 15948, no filter)."""
+    import numpy as np
+
     pixels = np.ascontiguousarray(pixels)
     height, width = pixels.shape[:2]
     lines = pixels.reshape(height, -1)

@@ -73,7 +73,7 @@ def test_a_language_models_page_shows_how_it_goes_on(tmp_path: Path) -> None:
         tmp_path,
         "experiment=stdlib",
         "model=llama",
-        "model.num_layers=1",
+        "model.depth=1",
         "training.max_steps=2",
         "training.max_epochs=null",
     )
