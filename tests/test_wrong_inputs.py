@@ -143,7 +143,7 @@ VALUES = [
     Case("tags=x", "tags=x: expected a list of texts"),
     Case("seed=-1", "seed=-1: expected at least 0"),
     Case("num_seeds=0", "num_seeds=0: expected at least 1"),
-    Case("action=trian", "action=trian: expected train or plan or lr_find or evaluate or export or report or compare. Did you mean 'train'?"),
+    Case("action=trian", "action=trian: expected train or plan or lr_find or evaluate or export or report or status or compare. Did you mean 'train'?"),
     Case("objective.direction=max", "objective.direction=max: expected minimize or maximize"),
     Case("scheduler.warmup=1.5", "scheduler.warmup=1.5: expected a share of the run below 1, or a whole number of steps"),
     Case("scheduler.warmup=-1", "scheduler.warmup=-1: expected a share of the run below 1, or a whole number of steps"),
