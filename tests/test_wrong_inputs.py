@@ -215,7 +215,7 @@ OWN_FILES = [
     Case("experiment=secret", "data.api_key: looks like a secret, and a config is written to disk and to trackers. Leave it out, and put it into the environment or the service's own key file"),
 ]  # fmt: skip
 
-ALLOWED = "a resumed run keeps its config; what may change is parallel, loading, cluster, tracker, debug, training.max_epochs, training.max_steps, training.max_time"
+ALLOWED = "a resumed run keeps its config; what may change is parallel, memory, communication, loading, cluster, tracker, debug, training.max_epochs, training.max_steps, training.max_time"
 RESUMED = [
     Case("resume=nowhere", "resume=nowhere: no such folder; a run's folder is wanted, such as outputs/<date>/<time>-<id>"),
     Case("resume=mine", "resume=mine: no run is here (there is no config.yaml)"),
