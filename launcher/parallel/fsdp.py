@@ -24,7 +24,7 @@ from .batch_norm import synchronise
 from .dealt import LocalOptimizer, Make, looks_at_each_element
 from .distributed import Distributed
 from .dtensors import fill, like, local, norm, piece, split_share
-from .mesh import degrees
+from .mesh import Degrees, degrees
 from .shares import Shares
 
 
@@ -57,7 +57,7 @@ class FSDP(Distributed):
         self.reshard = reshard
         self.offload = offload
         sizes = {"shard_size": shard_size, "replicate_size": replicate_size}
-        self.degrees = degrees(sizes, self.world_size)
+        self.degrees = degrees(sizes, self.world_size) if self.world_size > 1 else Degrees()  # a range test is of one
         self.data_rank, self.num_data_ranks = self.degrees.data_rank(self.rank), self.degrees.data
         self._outline: nn.Module | None = None
         self.saves_pieces = self.forward_together = self.world_size > 1
