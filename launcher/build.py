@@ -55,11 +55,17 @@ def instantiate(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
         raise
 
 
-def build_task(config: DictConfig) -> Task:
-    """The task with its data, its splitter and its model's factory; nothing is loaded yet."""
+def build_task(config: DictConfig, blank: bool = False) -> Task:
+    """The task with its data, its splitter and its model's factory; nothing is loaded yet.
+
+    With `blank` a model that has weights to load is made without them, by what its factory calls `blank`.
+    """
     data = instantiate(config.data)
     validation = build_validation(config)
-    factory = model_factory(instantiate(config.model))
+    partial = instantiate(config.model)
+    if blank and hasattr(partial.func, "blank"):
+        partial = functools.partial(partial.func.blank, **partial.keywords)
+    factory = model_factory(partial)
     task: Task = instantiate(config.task, data=data, model=factory, validation=validation, seed=config.seed)
     return task
 

@@ -51,6 +51,27 @@ def pretrained(
     return model
 
 
+def blank(
+    head: str,
+    path: str,
+    classes: Sequence[str] | None = None,
+    pad_token_id: int | None = None,
+    revision: str | None = None,
+) -> PreTrainedModel:
+    """The model at `path` with fresh weights, of which only the shapes matter; takes and raises what `pretrained` does."""
+    import transformers
+
+    if head not in HEADS:
+        raise ConfigError(f"model=hub: no head named {head!r}.{did_you_mean(head, HEADS)}")
+    auto: Any = getattr(transformers, HEADS[head])
+    config = _load(transformers.AutoConfig, path, revision)
+    if classes is not None:
+        config.id2label = dict(enumerate(classes))
+    model: PreTrainedModel = auto.from_config(config)
+    model.train()
+    return model
+
+
 def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer at `path`; one without a padding token pads with its end-of-text token. Raises ConfigError."""
     from transformers import AutoTokenizer
@@ -93,5 +114,6 @@ def _quiet() -> Iterator[None]:
 
 
 pretrained.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]
+pretrained.blank = blank  # type: ignore[attr-defined]  # for what is asked of a model before its weights are loaded
 pretrained.load_tokenizer = load_tokenizer  # type: ignore[attr-defined]  # how a task learns that the model brings its own
 pretrained.offers = frozenset({"blocks"})  # type: ignore[attr-defined]

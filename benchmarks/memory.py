@@ -1,0 +1,144 @@
+"""The plan's estimate of memory beside the measured peak, and what each way of saving memory saves.
+
+    python benchmarks/memory.py [NAME ...]
+
+Each configuration runs in a process of its own on one thread: seven steps, with evaluations and checkpoints on the way.
+Measured is the peak of its resident set (`VmHWM`) over what is resident before the model is made, after a small run of
+the same kind has loaded all that is loaded late. The allocator gives back what is freed at once, as an
+accelerator's does for other tensors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+IMAGES = ("model=vit", "training.batch_size=256", "model.width=256", "model.num_heads=8", "model.depth=6")
+DEEP = (*IMAGES, "model.depth=12", "training.batch_size=128", "model.dropout=0")
+TEXTS = ("task=text_classification", "model=transformer", "model.width=512", "model.depth=4", "training.batch_size=16")
+LM = ("task=pretrain_clm", "model=llama", "model.width=256", "model.depth=6", "training.batch_size=8")
+WIDE = ("model=mlp", "model.width=4096", "training.batch_size=256")
+CONFIGS: dict[str, tuple[str, ...]] = {
+    "vit": IMAGES,
+    "vit-sgd": (*IMAGES, "optimizer=sgd"),
+    "vit-bf16": (*IMAGES, "precision=bf16"),
+    "vit-accumulate": (*IMAGES, "training.accumulate=4"),
+    "vit-ema": (*IMAGES, "regularization=[ema]"),
+    "deep": DEEP,
+    "deep-checkpointing": (*DEEP, "memory=checkpointing"),
+    "transformer": TEXTS,
+    "transformer-lion": (*TEXTS, "optimizer=lion"),
+    "transformer-checkpointing": (*TEXTS, "memory=checkpointing"),
+    "llama": LM,
+    "llama-checkpointing": (*LM, "memory=checkpointing"),
+    "llama-adafactor": (*LM, "optimizer=adafactor"),
+    "mlp": WIDE,
+    "mlp-muon": (*WIDE, "optimizer=muon"),
+}
+COMMON = (
+    "tracker=[]",
+    "parallel.device=cpu",
+    "training.max_steps=7",
+    "training.eval_every=3",
+    "training.eval_batch_size=16",
+    "scheduler.warmup=0",
+)
+
+
+def resident(field: str) -> int:
+    """A field of /proc/self/status in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+def run(words: list[str]) -> float:
+    """Train; returns the seconds a step."""
+    import torch
+
+    from launcher.build import build_parallel, build_run, build_task
+    from launcher.console import Console
+    from launcher.data import TensorSamples
+    from launcher.loops.supervised import Supervised
+    from launcher.signals import Interrupt
+
+    config = composed(words)
+    with tempfile.TemporaryDirectory() as folder:
+        task = build_task(config)
+        data = task.datasets()
+        assert data.val is not None
+        data.val = TensorSamples(**data.val.fetch(torch.arange(64)))  # the time goes into the steps
+        torch.manual_seed(0)
+        model = task.model()
+        fit = build_run(config, Path(folder), task, data, model, build_parallel(config), print, Interrupt())
+        gc.collect()
+        started = time.process_time()
+        Supervised(Console(quiet=True)).fit(fit)
+        return (time.process_time() - started) / fit.progress.step
+
+
+def composed(words: list[str]) -> Any:
+    from launcher import compose
+    from launcher.check import check
+
+    with compose.session() as hydra:
+        found = compose.compose(hydra, [*COMMON, *words])
+        check(found.config, found.origins)
+    return found.config
+
+
+def measure(words: list[str]) -> dict[str, float]:
+    """In a fresh process: the peak over what was there before."""
+    import torch
+
+    torch.set_num_threads(1)
+    small = [word for word in words if not word.startswith(("model.", "training.batch_size", "training.accumulate"))]
+    run([*small, "training.batch_size=4"])
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now
+    before = resident("VmRSS")
+    seconds = run(words)
+    return {"measured": resident("VmHWM") - before, "step_s": seconds}
+
+
+def estimate(words: list[str]) -> dict[str, Any]:
+    from launcher.estimate import Estimator
+
+    config = composed(words)
+    return dict(vars(Estimator(config).estimate(config)))
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--one"]:
+        kind, name = sys.argv[2:4]
+        print(json.dumps({"measure": measure, "estimate": estimate}[kind](list(CONFIGS[name]))))
+        return
+    print("| configuration | parameters | gradients | optimizer | activations | estimate | measured | ratio | CPU s a step |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
+    for name in sys.argv[1:] or CONFIGS:
+        found: dict[str, Any] = {}
+        for kind in ("estimate", "measure"):
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", kind, name], env=env, capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            found |= json.loads(done.stdout.splitlines()[-1])
+        parts = [found[key] / 2**20 for key in ("parameters", "gradients", "optimizer", "activations", "peak", "measured")]
+        shown = " | ".join(f"{part:.0f}" for part in parts)
+        print(f"| {name} | {shown} | {found['peak'] / found['measured']:.2f} | {found['step_s']:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
