@@ -123,7 +123,9 @@ def main() -> None:
         kind, name = sys.argv[2:4]
         print(json.dumps({"measure": measure, "estimate": estimate}[kind](list(CONFIGS[name]))))
         return
-    print("| configuration | parameters | gradients | optimizer | activations | estimate | measured | ratio | CPU s a step |")
+    print(
+        "| configuration | parameters | gradients | optimizer | activations | estimate | measured | ratio | CPU s a step |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     for name in sys.argv[1:] or CONFIGS:
@@ -135,7 +137,9 @@ def main() -> None:
             if done.returncode:
                 sys.exit(done.stderr)
             found |= json.loads(done.stdout.splitlines()[-1])
-        parts = [found[key] / 2**20 for key in ("parameters", "gradients", "optimizer", "activations", "peak", "measured")]
+        parts = [
+            found[key] / 2**20 for key in ("parameters", "gradients", "optimizer", "activations", "peak", "measured")
+        ]
         shown = " | ".join(f"{part:.0f}" for part in parts)
         print(f"| {name} | {shown} | {found['peak'] / found['measured']:.2f} | {found['step_s']:.2f} |", flush=True)
 

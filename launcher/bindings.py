@@ -18,7 +18,7 @@ PROVIDED: dict[str, frozenset[str]] = {
 """By group; a model is given the facts that its task `provides`, as far as it has parameters of their names."""
 
 CONSUMED: dict[str, frozenset[str]] = {
-    "parallel": frozenset({"max_restarts"}),
+    "parallel": frozenset({"max_restarts", "device_memory_gb"}),
     "optimizer": frozenset({"groups"}),
     "scheduler": frozenset({"warmup", "warmup_shape"}),
 }
@@ -89,6 +89,7 @@ RANGES: dict[str, dict[str, str]] = {
         "num_stages": "int[1,inf)",
         "num_microbatches": "int[1,inf)",
         "stages_per_process": "int[1,inf)",
+        "device_memory_gb": "float(0,inf)",
     },
     "communication": {
         "rank": "int[1,inf)",

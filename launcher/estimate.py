@@ -48,6 +48,7 @@ ATTENTION = {
 }
 """Kernels that torch's counter does not know (2.13)."""
 SAMPLE = 1 << 16
+CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "_partial_": True, "factor": 1.0, "total_iters": 0}
 
 UNKNOWN = (DataDependentOutputException, UnsupportedOperatorException, NotImplementedError)
 """What is raised by code that asks for the contents of a tensor that has none."""
@@ -107,6 +108,9 @@ class Estimator:
         for group in ("tracker", "stopping", "monitor", *left_out):
             config[group] = {}
         config.debug.profile = config.training.compile = False
+        config.scheduler = CONSTANT  # moves no memory, and needs no length of the run
+        if config.optimizer.lr == "auto":
+            config.optimizer.lr = 1e-3
         config.training.accumulate = min(2, whole)  # with more, the same is repeated
         rows = max(1, settings.batch_size // (whole * shares.samples))
         config.training.batch_size = rows * config.training.accumulate
@@ -169,7 +173,8 @@ class _Simulation:
         run.main.model.train()
 
         def forward_done(run: Run, batch: Batch, output: Any, loss: Loss) -> Loss:
-            self.activations = max(self.activations, int(tracker.now - start))
+            if all(weight.grad is None for weight in self.weights):  # of the first micro-batch
+                self.activations = max(self.activations, int(tracker.now - start))
             return loss
 
         losses = [*hooks["loss"], forward_done]

@@ -21,6 +21,7 @@ from .algorithm import overriding
 from .build import build_parallel, build_run, build_task
 from .console import Console
 from .errors import DONE, ConfigError, TrainingError
+from .estimate import CONSTANT
 from .figures import number
 from .folder import make_folder, remove_folder, write_config
 from .provenance import provenance
@@ -32,8 +33,6 @@ from .signals import Interrupt
 from .wording import relative
 
 JSON, PICTURE = "lr_find.json", "lr_find.svg"
-CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "_partial_": True, "factor": 1.0, "total_iters": 0}
-"""In place of the run's schedule: the test moves the rates itself."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,11 @@ def find(config: DictConfig, folder: Path, console: Console) -> float:
     before = rng_state()
     settings = config.lr_find
     start = config.copy()
-    start.optimizer.lr, start.tracker, start.scheduler = float(settings.min_lr), {}, CONSTANT
+    start.optimizer.lr, start.tracker, start.scheduler = (
+        float(settings.min_lr),
+        {},
+        CONSTANT,
+    )  # the test moves the rates itself
     parallel = build_parallel(start)
     try:
         task = build_task(start)

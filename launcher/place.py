@@ -19,6 +19,7 @@ from .folder import CONFIG, locked, make_folder, read_config, remove_folder, rem
 from .provenance import provenance
 from .result import RESULT, disk_full, unfinished, write_result
 from .signals import Interrupt, listening
+from .signatures import signature
 
 if TYPE_CHECKING:
     from .cluster.engine import Engine, Nodes
@@ -118,10 +119,18 @@ def place_fit(
     """Run one fit here or in workers, of several `nodes` where given; returns the exit status. Its folder is locked."""
     if resume:
         remove_leftovers(folder)
+    if config.training.find_batch_size:
+        from .batch_size import settle as settle_batch_size
+
+        settle_batch_size(config, folder, console)
     if config.optimizer.get("lr") == "auto":
         from .lr_find import settle
 
         settle(config, folder, console)
+    if config.parallel.get("device_memory_gb") is not None and not resume and _trains(config):
+        from .verdict import refuse
+
+        refuse(config)
     if config.parallel.num_processes > 1:
         from .elastic import run_workers
 
@@ -241,6 +250,10 @@ def _place_fits(
     write_page(folder, console)
     console.summary(combined, folder)
     return 0
+
+
+def _trains(config: DictConfig) -> bool:
+    return not signature(str(config.model._target_)).facts.get("estimator")
 
 
 def _modules(config: DictConfig) -> tuple[str, ...]:

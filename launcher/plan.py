@@ -1,7 +1,8 @@
-"""`action=plan`: what a run would do, step by step; nothing is started and no folder is made."""
+"""`action=plan`: what a run would do and what it needs; nothing is started and no folder is made."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from .build import build_plan, build_scheduler, build_task, instantiate, plain_dict
+from .build import build_plan, build_scheduler, instantiate, plain_dict
 from .console import Console
 from .errors import DONE, ConfigError
-from .figures import count, number, span, things
+from .estimate import Estimator, on_host
+from .figures import count, number, size, span, things
 from .report.curves import Series
 from .report.picture import picture
 from .run import Plan
 from .schedule.lengths import lengths
 from .signatures import signature
+from .verdict import advice, cheapest, fits, room, said, speed
 
 COLUMNS, LINES = 64, 8
 """Of the curve on a terminal."""
@@ -34,13 +37,14 @@ def act(config: DictConfig) -> int:
     picture_file = config.plan.picture
     if picture_file is not None and not Path(picture_file).absolute().parent.is_dir():
         raise ConfigError(f"plan.picture={picture_file}: there is no folder {Path(picture_file).parent}")
-    data = build_task(config).datasets()
+    estimator = Estimator(config)
+    data = estimator.data
     plan = build_plan(config, len(data.train) // config.training.batch_size)
     if plan.steps_per_epoch == 0:
         raise ConfigError(
             f"training.batch_size={config.training.batch_size} is larger than the training data: {len(data.train)} samples"
         )
-    console.header(facts(config, plan, judged=data.val is not None))
+    console.header(facts(config, plan, judged=data.val is not None) | memory(config, estimator))
     if plan.total_steps is None:
         return DONE
     rates = curve(config, plan)
@@ -74,6 +78,38 @@ def facts(config: DictConfig, plan: Plan, judged: bool) -> dict[str, Any]:
         known["checkpoints"] += f", each at least {span(plan.checkpoint_seconds)} after the one before"
     known["log_lines"] = _often(plan.log_every, total, ends=True)
     return known
+
+
+def memory(config: DictConfig, estimator: Estimator) -> dict[str, str]:
+    """What a rank needs, whether there is so much, and what a step has to compute."""
+    found, there = estimator.estimate(config), room(config)
+    kinds = ("parameters", "gradients", "optimizer", "activations", "buffers", "extra")
+    parts = [(kind, getattr(found, kind)) for kind in kinds]
+    told = ", ".join(f"{kind} {size(num)}" for kind, num in parts if num >= 1024)
+    ranks = "" if config.parallel.num_processes == 1 else " a rank"
+    known = {
+        "memory": f"{size(found.peak)}{ranks}, the most at once, in {found.moment}: {told}",
+        "verdict": said(found, there),
+    }
+    if not fits(found, there):
+        known["instead"] = advice(cheapest(estimator, config, found, there))
+    if found.left_out:
+        known["not counted"] = f"{' and '.join(found.left_out)}, which look into their tensors"
+    precision = instantiate(config.precision)
+    device = torch.device("cuda" if torch.cuda.is_available() and not on_host(config) else "cpu")
+    rate = speed(device, precision.dtype)
+    seconds = found.flops / rate / config.parallel.num_processes
+    known["work"] = (
+        f"{operations(found.flops)} a step, at least {span(seconds) if seconds >= 1 else f'{1000 * seconds:.3g} ms'} "
+        f"at the {operations(rate)}/s that products of matrices reach here ({device.type}, {str(precision.dtype).removeprefix('torch.')})"
+    )
+    return known
+
+
+def operations(num: float) -> str:
+    """Floating-point operations: 12.3 GFLOP."""
+    unit = min(4, max(0, int(math.log10(max(num, 1)) // 3)))
+    return f"{num / 1000**unit:.3g} {('', 'k', 'M', 'G', 'T')[unit]}FLOP"
 
 
 def _rate(config: DictConfig, plan: Plan) -> dict[str, Any]:

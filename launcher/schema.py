@@ -36,6 +36,7 @@ class Training:
     max_steps: int | None = field(default=None, metadata={"ge": 1})
     max_time: Any = field(default=None, metadata={"unit": "duration"})
     batch_size: int = field(default=32, metadata={"ge": 1})  # samples a step, over all ranks
+    find_batch_size: bool = False  # begin with the largest batch_size that fits into the memory
     eval_batch_size: int | None = field(
         default=None, metadata={"ge": 1}
     )  # samples a rank; default: a whole step's, at least 256
@@ -122,7 +123,7 @@ class Config:
     scheduler: dict[str, Any] = field(default_factory=dict)
     precision: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, Any] = field(default_factory=dict)
-    parallel: dict[str, Any] = field(default_factory=dict)
+    parallel: dict[str, Any] = field(default_factory=lambda: {"device_memory_gb": None})  # GiB; null: what is found
     communication: dict[str, Any] = field(default_factory=dict)
     procedure: dict[str, Any] = field(default_factory=dict)
     tracker: dict[str, Any] = field(default_factory=dict)

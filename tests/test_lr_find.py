@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from launcher.console import Console
 from launcher.errors import ConfigError, TrainingError
-from launcher.lr_find import CONSTANT, find, range_test, suggest
+from launcher.estimate import CONSTANT
+from launcher.lr_find import find, range_test, suggest
 from tests.conftest import Launch
 from tests.fits import PLAIN, config_of, fit
 from tests.runs import build
