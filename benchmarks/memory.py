@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = ("model=vit", "training.batch_size=256", "model.width=256", "model.num_heads=8", "model.depth=6")
-DEEP = (*IMAGES, "model.depth=12", "training.batch_size=128", "model.dropout=0")
+DEEP = ("model=vit", "training.batch_size=64", "model.width=256", "model.num_heads=8", "model.depth=12")
 TEXTS = ("task=text_classification", "model=transformer", "model.width=512", "model.depth=4", "training.batch_size=16")
 LM = ("task=pretrain_clm", "model=llama", "model.width=256", "model.depth=6", "training.batch_size=8")
 WIDE = ("model=mlp", "model.width=4096", "training.batch_size=256")

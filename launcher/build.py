@@ -20,7 +20,7 @@ from torch import nn
 from .algorithm import Algorithm, overriding
 from .bindings import ALGORITHM_GROUPS, CONSUMED, PROVIDED
 from .checkpoint import Checkpoints
-from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers
+from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers, first
 from .errors import ConfigError
 from .optim.fused import guard
 from .optim.groups import param_groups
@@ -138,7 +138,7 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
     settings, debug = config.training, config.debug
     train, val = data.train, data.val
     if debug.overfit_batches:
-        train = _first(train, debug.overfit_batches * settings.batch_size)
+        train = first(train, debug.overfit_batches * settings.batch_size)
         val = train
     workers = config.loading.num_workers
     on_gpu = parallel.device.type == "cuda"
@@ -159,14 +159,6 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
     if val is not None:
         held_out = EvalBatches(_near(val, parallel), batch_size=size, limit=limit, **share)
     return Loaders(batches, held_out)
-
-
-def _first(samples: Samples, num: int) -> Samples:
-    from torch import arange
-
-    if num > len(samples):
-        raise ConfigError(f"debug.overfit_batches asks for {num} samples; the training data has {len(samples)}")
-    return TensorSamples(**samples.fetch(arange(num)))
 
 
 def _near(samples: Samples, parallel: Parallel) -> Samples:

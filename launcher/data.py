@@ -84,6 +84,13 @@ class TensorSamples(Samples):
         return sum(column[:1].numel() * column.element_size() for column in self.columns.values())
 
 
+def first(samples: Samples, num: int) -> TensorSamples:
+    """The first `num` samples, in memory. Raises ConfigError where there are not so many."""
+    if num > len(samples):
+        raise ConfigError(f"debug.overfit_batches asks for {num} samples; the training data has {len(samples)}")
+    return TensorSamples(**samples.fetch(torch.arange(num)))
+
+
 def fingerprints(*columns: np.ndarray) -> np.ndarray | None:
     """A number a row of the columns together (each [rows, …]), as `Samples.fingerprints` has them."""
     num, size = len(columns[0]), sum(column.nbytes for column in columns)
