@@ -31,6 +31,14 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     yield from _packages(config, where)
     yield from _action(config, where)
     yield from _cluster(config, where)
+    yield from _memory(config, estimator, where)
+    if not estimator:
+        yield from _optimizer(config)
+        yield from rates(config, where)
+        yield from _batch(config, where)
+
+
+def _memory(config: dict[str, Any], estimator: bool, where: Where) -> Iterator[str]:
     stated = config["parallel"].get("device_memory_gb")
     if stated is not None and (isinstance(stated, bool) or not isinstance(stated, int | float) or not 0 < stated < inf):
         yield f"{where('parallel.device_memory_gb')}: expected a number above 0 (GiB of a rank's device)"
@@ -39,10 +47,6 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
             yield f"{where('training.find_batch_size')}: {_name(config['model']['_target_'])} is fitted in one call, without batches"
         elif config["parallel"].get("num_processes", 1) != 1:
             yield f"{where('training.find_batch_size')}: a size is tried in one process; find it with parallel=single, and give training.batch_size as many times that as there are processes with samples of their own"
-    if not estimator:
-        yield from _optimizer(config)
-        yield from rates(config, where)
-        yield from _batch(config, where)
 
 
 def _parts(config: dict[str, Any], task: Signature, model: Signature, where: Where) -> Iterator[str]:
