@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -22,6 +22,7 @@ from launcher.shards import whole
 from .base import LossHook
 from .distributed import Distributed
 from .messages import pass_on, tell
+from .shares import Shares
 from .stage import Columns, Timed
 from .states import full_optimizer_state, own_optimizer_state
 
@@ -50,6 +51,11 @@ class Pipeline(Distributed):
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"grad_norm"})
+
+    @classmethod
+    def shares(cls, settings: Mapping[str, Any]) -> Shares:
+        num = int(settings["num_stages"] or settings["num_processes"])
+        return Shares(num, num, num, num, samples=int(settings["num_processes"]) // num)
 
     def __init__(
         self,
