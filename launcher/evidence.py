@@ -45,7 +45,7 @@ def gather(task: Task, data: Datasets, model: nn.Module, columns: dict[str, np.n
     if columns and classes and "probabilities" in columns:
         found = classified(columns, classes)
         worst = [entry["sample"] for entry in found["worst"]]
-        if hasattr(data.val, "fetch"):
+        if isinstance(model, torch.nn.Module):  # an estimator's rows are no pictures
             for entry, shown in zip(found["worst"], task.shown(data.val.fetch(torch.tensor(worst))), strict=False):
                 entry |= {"text": shown} if isinstance(shown, str) else {"picture": data_uri(shown)}
         if data.val_rows is not None:
@@ -92,7 +92,7 @@ def classified(columns: dict[str, np.ndarray], classes: list[str]) -> dict[str, 
 def _texts(task: Task, samples: Samples, model: nn.Module) -> list[dict[str, str]]:
     import torch
 
-    if not hasattr(samples, "fetch") or not isinstance(model, torch.nn.Module):
+    if not isinstance(model, torch.nn.Module):
         return []
     batch = samples.fetch(torch.arange(min(PROMPTS, len(samples))))
     return [{"given": given, "made": made} for given, made in task.continued(model, batch, NEW_TOKENS)]

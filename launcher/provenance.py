@@ -151,12 +151,15 @@ def _hashed(samples: Samples) -> str | None:
     import torch
 
     digest = hashlib.blake2b(digest_size=8)
-    if not hasattr(samples, "fetch"):  # a table of scikit-learn's tasks
-        return None
     length = len(samples)
     small = samples.in_memory and getattr(samples, "bytes_per_sample", HASHED_BYTES) * length <= HASHED_BYTES
     indices = torch.arange(length) if small else torch.linspace(0, length - 1, min(SAMPLED, length)).round().long()
-    for name, column in sorted(samples.fetch(indices).items()):
+    try:
+        batch = samples.fetch(indices)
+    except TypeError:  # a table for an estimator: its rows have hashes of their own
+        rows = samples.fingerprints()
+        return None if rows is None else hashlib.blake2b(rows.tobytes(), digest_size=8).hexdigest()
+    for name, column in sorted(batch.items()):
         digest.update(f"{name} {column.dtype} {tuple(column.shape)}".encode())
         plain = column.cpu()
         digest.update(

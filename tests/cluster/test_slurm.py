@@ -81,6 +81,11 @@ def kill(number: str, variable: str, word: str) -> None:
     assert killed
 
 
+def jobs(slurm: Slurm) -> set[str]:
+    """The numbers of the jobs that wait or run."""
+    return set(slurm("squeue", "-h", "-o", "%i").split())
+
+
 def accounted(slurm: Slurm, number: str) -> str:
     """The state in which SLURM's accounting keeps a job, once it keeps one that is over."""
     state = ""
@@ -222,7 +227,7 @@ def test_left_and_followed_again(launch: Launch, env: dict[str, str], whole: Pat
 
 
 def test_what_the_cluster_can_not_give_is_refused(launch: Launch, slurm: Slurm, env: dict[str, str]) -> None:
-    queue = slurm("squeue", "-h")
+    queue = jobs(slurm)
     for words, reason in (
         (["cluster.nodes=9", "parallel=ddp", "training.batch_size=36"], "Node count specification invalid"),
         (["cluster.partition=fast"], "invalid partition specified: fast"),
@@ -235,17 +240,17 @@ def test_what_the_cluster_can_not_give_is_refused(launch: Launch, slurm: Slurm, 
         assert reason.lower() in done.stderr.lower()
         assert "Traceback" not in done.stderr
         assert not (launch._folder / "run").exists()
-    assert slurm("squeue", "-h") == queue
+    assert jobs(slurm) <= queue
 
 
 def test_a_plan_shows_the_script_and_submits_nothing(launch: Launch, slurm: Slurm, env: dict[str, str]) -> None:
-    queue = slurm("squeue", "-h")
+    queue = jobs(slurm)
     extra = ["cluster.setup=['module load cuda']", "+cluster.extra.mail-type=END", "cluster.gpus_per_node=2"]
     done = launch(*WORDS, *CLUSTER, *extra, "action=plan", env=env)
     assert done.returncode == 0, done.stderr
     for line in ("#SBATCH --mail-type=END", "#SBATCH --gpus-per-node=2", "#SBATCH --mem=2048M", "module load cuda"):
         assert line in done.stdout
-    assert slurm("squeue", "-h") == queue
+    assert jobs(slurm) <= queue
     assert list(launch._folder.glob("outputs*")) == []
 
 
@@ -306,9 +311,9 @@ def test_a_sweep_survives_its_driver(launch: Launch, slurm: Slurm, env: dict[str
     assert done.returncode == 0, done.stdout + done.stderr
     assert {number: job(study / str(number)) for number in (0, 1)} == first, "the jobs that ran were followed"
     assert all(result(study / str(number))["status"] == "completed" for number in range(4))
-    jobs = {job(study / str(number)) for number in range(4)}
-    assert len(jobs) == 4
-    nodes = {slurm("sacct", "-n", "-X", "-P", "-j", each, "-o", "NodeList") for each in jobs}
+    numbers = {job(study / str(number)) for number in range(4)}
+    assert len(numbers) == 4
+    nodes = {slurm("sacct", "-n", "-X", "-P", "-j", each, "-o", "NodeList") for each in numbers}
     assert len(nodes) > 1, "a slot's trial had a node of its own"
     shown = launch("action=status", "study=study", env=env)
-    assert all(each in shown.stdout for each in jobs)
+    assert all(each in shown.stdout for each in numbers)

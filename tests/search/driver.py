@@ -31,9 +31,13 @@ class CountingPool:
     """Each trial takes a step at each look, which its folder remembers, and ends with a value of its parameters."""
 
     slots: int = 1
+    outlives: bool = False
     sleep_s: float = 0.002
     _running: dict[int, Path] = field(default_factory=dict)
     _next: int = 0
+
+    def warm_up(self) -> None:
+        """Nothing has to be imported."""
 
     def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int:
         self._next += 1
