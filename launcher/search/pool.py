@@ -66,9 +66,9 @@ class LocalPool:
     """
 
     slots: int = 1
-    outlives: bool = False
     preload: tuple[str, ...] = ()
     """Modules that its processes will need beside those that every fit does."""
+    outlives: bool = False
     _processes: dict[int, BaseProcess] = field(default_factory=dict)
     _context: BaseContext | None = None
 

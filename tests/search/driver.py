@@ -31,8 +31,8 @@ class CountingPool:
     """Each trial takes a step at each look, which its folder remembers, and ends with a value of its parameters."""
 
     slots: int = 1
-    outlives: bool = False
     sleep_s: float = 0.002
+    outlives: bool = False
     _running: dict[int, Path] = field(default_factory=dict)
     _next: int = 0
 
