@@ -23,7 +23,7 @@ from tests.sameness import assert_same, lines
 
 ENV = {"OMP_NUM_THREADS": "1"}
 NUM_STEPS = 240
-KILLS_AT_START, KILLS_IN_THE_LOOP = 5, 14
+KILLS_AT_START, KILLS_IN_THE_LOOP = 8, 14
 
 Condition = Callable[[], bool]
 
@@ -128,7 +128,7 @@ def test_killed_at_random_instants_of_one_life(launch: Launch, memory: Path, ima
         return launch.start(*([f"resume={folder}"] if began else [*words, f"hydra.run.dir={folder}"]), env=ENV)
 
     for number in range(KILLS_AT_START):  # composition, imports, the first data, the first steps
-        running, moment, goal = start(), time.monotonic() + numbers.uniform(0, 1.2), 6 * (number + 1)
+        running, moment, goal = start(), time.monotonic() + numbers.uniform(0, 1.2), 4 * (number + 1)
         kills += kill_when(running, lambda m=moment, g=goal: time.monotonic() > m or reached(folder) >= g)
     steps = []
     for _ in range(KILLS_IN_THE_LOOP):  # mid-step, mid-evaluation, mid-checkpoint
