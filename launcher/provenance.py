@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,17 @@ def _git(*words: str) -> bytes | None:
         return None
 
 
+def _packages() -> dict[str, str]:
+    """Installed packages and their versions, read off the names of their folders: two hundred files of metadata take as
+    long as a tenth of the start."""
+    found: dict[str, str] = {}
+    for entry in sys.path:
+        for path in Path(entry or ".").glob("*.dist-info"):
+            name, _, number = path.name.removesuffix(".dist-info").partition("-")
+            found.setdefault(name.replace("_", "-").lower(), number)
+    return found
+
+
 class Provenance:
     """Gathers what is to be known in a thread, while the run is built: git and a hundred packages take their time."""
 
@@ -111,7 +122,7 @@ class Provenance:
         if state is not None and state["dirty"]:
             patch = _git("diff", "HEAD", "--no-color", "--no-ext-diff") or b""
             self._patch = patch if len(patch) <= LARGEST_PATCH else None
-        packages = {found.metadata["Name"]: found.version for found in distributions()}
+        packages = _packages()
         self._found = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
