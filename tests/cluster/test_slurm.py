@@ -122,7 +122,9 @@ def test_taken_away_and_put_back(
     if how == "requeue":
         slurm("scontrol", "requeue", number)
     elif how == "preemption":  # four nodes wanted by a partition that goes first
-        above = slurm("sbatch", "--parsable", "-N4", "--exclusive", "-p", "main", "--wrap", "sleep 5")
+        above = slurm(
+            "sbatch", "--parsable", "-N4", "--exclusive", "-p", "main", "-o", "/dev/null", "--wrap", "sleep 5"
+        )
     else:
         slurm("scancel", f"--signal={how}", number)
     done = running.wait()

@@ -197,7 +197,8 @@ def test_neptunes_client_keeps_a_log_for_each_session(kept: Kept) -> None:
 
 
 ENDS = """
-import sys; from pathlib import Path
+import os, sys; from pathlib import Path
+os.chdir(sys.argv[1])  # MLflow keeps artifacts in the current folder's mlruns
 from launcher.trackers.base import Recorder; from launcher.trackers.mlflow import MLflow
 from launcher.trackers.wandb import Wandb
 for status in ("pruned", "failed"):
