@@ -3,17 +3,75 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import optuna
-from omegaconf import DictConfig, ListConfig
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from launcher import compose
 from launcher.errors import ConfigError, did_you_mean
 from launcher.schema import duration
+from launcher.seeds import derive
 from launcher.trust import whitelist
 
+from . import space
+from .space import Condition, Dimension
 from .study import Directions
+
+
+def space_of(
+    params: Mapping[Any, Any], words: Sequence[str], parser: OverridesParser, config: DictConfig
+) -> tuple[list[str], list[Dimension]]:
+    """The overrides that all trials share, and what is searched: of a file's `params` and the words of the command, of
+    which for each key the last one counts. Raises ConfigError."""
+    told = list(space.words_of(params))
+    plain = parser.parse_overrides([*(word for when, word in told if not when), *words])
+    by_key = {each.get_key_element(): each for each in plain}
+    fixed = [str(each.input_line) for each in by_key.values() if not each.is_sweep_override()]
+    random.seed(derive(config.seed, "shuffle"))  # of shuffle(range(…)), alike in every session
+    dimensions = [space.dimension(each) for each in by_key.values() if each.is_sweep_override()]
+    for names, word in told:
+        (override,) = parser.parse_overrides([word])
+        if not names or override.get_key_element() in by_key:
+            continue
+        if not override.is_sweep_override():
+            raise ConfigError(
+                f"hydra.sweeper.params: {' '.join(names)}: {word}: under a condition stands what is searched"
+            )
+        when = [space.condition(each) for each in parser.parse_overrides(list(names))]
+        pivots = {each.key: each for each in dimensions}
+        for each in when:
+            if each.key in pivots:
+                _possible(each, pivots[each.key], written={word for _, word in told})
+        if all(_holds(each, config) for each in when if each.key not in pivots):
+            dimensions.append(space.dimension(override, tuple(each for each in when if each.key in pivots)))
+    return fixed, dimensions
+
+
+def _possible(condition: Condition, pivot: Dimension, written: set[str]) -> None:
+    """Raises ConfigError for a condition that can not come true. The command's words may have left some of a file's choices
+    out; then blocks for these stand idle."""
+    choices = [str(value) for value in pivot.values or ()]
+    if choices and pivot.line in written and not set(choices) & set(condition.values):
+        near = did_you_mean(condition.values[0], choices)
+        raise ConfigError(f"hydra.sweeper.params: {condition}: {pivot.line} has no such value.{near}")
+
+
+def _holds(condition: Condition, config: DictConfig) -> bool:
+    """Whether a condition on what is not searched is met. Raises ConfigError where there is no such thing."""
+    key, choices = condition.key, config.hydra.runtime.choices
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    compose.parse(hydra, compose.CONFIG_NAME, [str(condition)], sweep=True)  # an option that there is
+    missing = object()
+    found = choices[key] if key in choices else OmegaConf.select(config, key, default=missing)
+    if found is missing:
+        raise ConfigError(f"hydra.sweeper.params: {condition}: there is no {key!r} that could be so")
+    return condition.holds({key: found})
 
 
 def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.Trial], None] | None:

@@ -24,7 +24,7 @@ def identity(config: DictConfig, dimensions: Sequence[Dimension], sampler: Any, 
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *_FREE)])
     base: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     plain = dict(_flat(base))
-    spans = {each.key: json.loads(distribution_to_json(each.distribution)) for each in dimensions}
+    spans = {each.name: json.loads(distribution_to_json(each.distribution)) for each in dimensions}
     return {"space": spans, "sampler": _plain(sampler), "pruner": _plain(pruner), "config": plain}
 
 

@@ -32,10 +32,11 @@ def show(
 ) -> None:
     """Print the plan; `length` is a whole trial's in the pruner's unit, or in epochs without a pruner."""
     facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
-    facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions)
-    sizes = [len(each.values) if each.values is not None else None for each in dimensions]
-    known = [size for size in sizes if size is not None]
-    facts["size"] = "without end" if len(known) < len(sizes) else things(_product(known), "point")
+    for each in dimensions:
+        condition = f"when {' '.join(map(str, each.when))}" if each.when else "space"
+        facts[condition] = "; ".join(filter(None, [facts.get(condition), f"{each.key}: {_span(each)}"]))
+    size = space.size(dimensions)
+    facts["size"] = "without end" if size is None else things(size, "point")
     facts["trials"] = "as many as the time allows" if n_trials is None else count(n_trials)
     facts["at a time"] = count(slots)
     if pruning is not None and n_trials is not None and length is not None:
@@ -49,13 +50,6 @@ def show(
             console.message(f"trial {index}: {' '.join(words)}")
         if n_trials is not None and n_trials > SHOWN:
             console.message(f"and {count(n_trials - SHOWN)} more")
-
-
-def _product(sizes: Sequence[int]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
 
 
 def _span(each: Dimension) -> str:

@@ -53,7 +53,9 @@ class Progress:
         best = best_of(self._study, self._study.trials())
         if best is not None:
             said = ", ".join(f"{name} {value:.6g}" for name, value in zip(self._metrics, best.values, strict=True))
-            self._console.message(f"best: trial {best.number}, {said}  ({' '.join(space.overrides(best.params))})")
+            self._console.message(
+                f"best: trial {best.number}, {said}  ({' '.join(space.overrides(space.point(best.params)))})"
+            )
         self._console.message(f"table: {self._study.folder / 'trials.csv'}")
 
     def _counted(self) -> tuple[int, int]:

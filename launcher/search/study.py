@@ -25,7 +25,7 @@ from optuna.trial import FrozenTrial, TrialState
 from launcher.errors import ConfigError
 from launcher.result import read_result
 
-from . import lease
+from . import lease, space
 from .lock import HostLock
 from .space import Dimension
 from .storage import trials_of
@@ -164,8 +164,10 @@ class Study:
         self.optuna.sampler = self._sampler_of(number)
         trial = optuna.trial.Trial(self.optuna, trial_id)
         try:
+            point: dict[str, Any] = {}
             for each in self.dimensions:
-                trial._suggest(each.key, each.distribution)
+                if each.active(point):
+                    point[each.key] = trial._suggest(each.name, each.distribution)
             if self._extend is not None:
                 self._extend(trial)
         except ValueError as error:
@@ -173,7 +175,7 @@ class Study:
                 f"{self.folder}: trial {number} does not fit into the study: {error}. "
                 "Another hydra.sweeper.study_name begins a new one"
             ) from error
-        return Claim(number, trial_id, dict(trial.params), taken)
+        return Claim(number, trial_id, space.point(trial.params), taken)
 
 
 def paused(folder: Path) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import random
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -19,7 +18,6 @@ from typing import Any
 import optuna
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -31,11 +29,10 @@ from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
 from launcher.folder import in_use, locked
 from launcher.place import pool_of
-from launcher.seeds import derive
 from launcher.signals import Interrupt, listening
 
 from . import devices, identity, plan, pruning, space
-from .arguments import directions_of, extension, seconds
+from .arguments import directions_of, extension, seconds, space_of
 from .keep import Keeper
 from .pool import Pool
 from .progress import Progress
@@ -110,11 +107,9 @@ class LauncherSweeper(Sweeper):
         self._slots = devices.slots(there, self.n_jobs, per_trial, self.trials_per_device)
         preload = () if self.config.hydra.sweeper.get("pruner") is None else ("optuna", "launcher.search.pruning")
         pool = pool_of(self.config, len(self._slots), preload)
-        words = [f"{key}={value}" for key, value in self.params.items()] + arguments
-        parsed = self._parsed(words)
-        self._fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
-        random.seed(derive(self.config.seed, "shuffle"))  # of shuffle(range(…)), alike in every session
-        self._dimensions = [space.dimension(each) for each in parsed if each.is_sweep_override()]
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        self._fixed, self._dimensions = space_of(self.params, arguments, parser, self.config)
         sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
         self._pruning = self._read_pruning()
         if is_grid(self.sampler):
@@ -122,7 +117,7 @@ class LauncherSweeper(Sweeper):
             self.n_trials = min(size, self.n_trials or size)
         elif self.n_trials is None and self.timeout is None:
             raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
-        folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(words))
+        folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
         if self.config.action == "plan":
             self._check_corners()
             self._show_plan(folder)
@@ -232,22 +227,9 @@ class LauncherSweeper(Sweeper):
             found.append(float("nan") if value is None else float(value))
         return found
 
-    def _parsed(self, words: list[str]) -> list[Override]:
-        """The words' overrides, of each key the last one: the command line's wins over a file's `params`."""
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        by_key = {each.get_key_element(): each for each in parser.parse_overrides(words)}
-        return list(by_key.values())
-
     def _check_corners(self) -> None:
         """Compose so many trials that each choice and each end of an interval was seen once: what is wrong is wrong now."""
-        corners = [each.corners() for each in self._dimensions]
-        for index in range(max(map(len, corners), default=1)):
-            point = {
-                each.key: values[min(index, len(values) - 1)]
-                for each, values in zip(self._dimensions, corners, strict=True)
-                if values
-            }
+        for point in space.corners(self._dimensions):
             self._compose(point)
 
     def _compose(self, params: dict[str, Any]) -> DictConfig:
@@ -262,6 +244,7 @@ class LauncherSweeper(Sweeper):
 
     def _default_name(self, words: Sequence[str]) -> str:
         task = str(self.config.task._target_).rpartition(".")[2]
-        own = sorted(word for word in words if word.partition("=")[0].lstrip("+") not in ("worker", "action"))
-        told = json.dumps([str(self.sampler._target_), own])
-        return f"{task}-{hashlib.blake2b(told.encode(), digest_size=3).hexdigest()}"
+        told = [" ".join([*when, word]) for when, word in space.words_of(self.params)]
+        own = sorted(word for word in (*told, *words) if word.partition("=")[0].lstrip("+") not in ("worker", "action"))
+        named = json.dumps([str(self.sampler._target_), own])
+        return f"{task}-{hashlib.blake2b(named.encode(), digest_size=3).hexdigest()}"

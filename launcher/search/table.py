@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from launcher.result import read_result
 
+from . import space
 from .study import Study
 
 WORDS = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -33,7 +34,7 @@ class Tables:
             return
         trials = self._study.trials()
         rows = [self._row(trial) for trial in trials]
-        params = list(dict.fromkeys(key for trial in trials for key in trial.params))
+        params = list(dict.fromkeys(key for trial in trials for key in space.point(trial.params)))
         beside = self._folder / ".trials.csv"
         with beside.open("w", newline="", encoding="utf-8") as file:
             columns = ["number", "state", *self._values, *params, "steps", "wall_s"]
@@ -56,7 +57,7 @@ class Tables:
         if trial.state == TrialState.COMPLETE or not trial.state.is_finished():
             state = result.get("status", state)
         row: dict[str, Any] = {"number": trial.number, "state": state}
-        row |= dict(zip(self._values, trial.values or (), strict=False)) | trial.params
+        row |= dict(zip(self._values, trial.values or (), strict=False)) | space.point(trial.params)
         row |= {"steps": result.get("steps"), "wall_s": result.get("wall_s") and round(result["wall_s"], 3)}
         if trial.state.is_finished():
             self._rows[trial.number] = row
@@ -67,9 +68,14 @@ def results(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any] | Non
     """What optimization_results.yaml holds, in hydra-optuna-sweeper's format; None before a trial is complete."""
     if len(study.optuna.directions) > 1:
         front = study.optuna.best_trials
-        return {"name": "optuna", "solutions": [{"params": each.params, "values": each.values} for each in front]}
+        return {
+            "name": "optuna",
+            "solutions": [{"params": space.point(each.params), "values": each.values} for each in front],
+        }
     best = best_of(study, trials)
-    return None if best is None else {"name": "optuna", "best_params": best.params, "best_value": best.value}
+    return (
+        None if best is None else {"name": "optuna", "best_params": space.point(best.params), "best_value": best.value}
+    )
 
 
 def best_of(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
