@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
 from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
+from .leaving import leave
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -222,4 +223,4 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from .console import Console
-from .errors import FAILED, ConfigError, LauncherError, TrainingError, WorkerLost
+from .errors import DONE, FAILED, ConfigError, LauncherError, TrainingError, WorkerLost
 from .folder import remove_leftovers
 from .result import read_result, record_failure, write_result
 from .signals import Interrupt
@@ -218,6 +217,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
 
     from .console import Console
     from .folder import read_config
+    from .leaving import leave, settle
     from .search.pool import leave_with_the_driver
     from .search.trial import reporter
     from .signals import Interrupt, listening
@@ -248,4 +248,5 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
         beside = final.with_suffix(".part")
         beside.write_text(json.dumps(record), encoding="utf-8")
         beside.replace(final)
-        sys.exit(status)
+        leave(status)
+    settle(DONE)

@@ -68,6 +68,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "errors",
         "figures",
         "flat",
+        "leaving",
         "resolvers",
         "schema",
         "seeds",

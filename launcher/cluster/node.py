@@ -12,6 +12,7 @@ from pathlib import Path
 
 from launcher.console import Console
 from launcher.errors import FAILED, PREEMPTED
+from launcher.leaving import settle
 from launcher.signals import Interrupt, listening
 
 from .engine import Nodes
@@ -39,6 +40,7 @@ def run(folder: str, max_num_timeout: int | None, environment: dict[str, str]) -
             status = _share(path, nodes, interrupt)
         else:
             status = _lead(path, nodes, interrupt, job, max_num_timeout)
+    settle(status)
     if status:
         sys.exit(status)
 

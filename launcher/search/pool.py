@@ -140,6 +140,7 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     os.environ.update(environment)
     import torch
 
+    from launcher.leaving import leave
     from launcher.place import run_in_pool
 
     torch.set_num_threads(threads)
@@ -151,7 +152,7 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     status = run_in_pool(Path(folder), resume)
     sys.stdout.flush()
     sys.stderr.flush()
-    sys.exit(status)
+    leave(status)
 
 
 def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt | None = None) -> None:

@@ -18,6 +18,27 @@ if TYPE_CHECKING:
     from clearml import Logger, Task
 
 
+HOOKS = (
+    "detect_repository",
+    "hydra",
+    "scikit",
+    "joblib",
+    "matplotlib",
+    "tensorflow",
+    "tensorboard",
+    "tfdefines",
+    "pytorch",
+    "megengine",
+    "xgboost",
+    "catboost",
+    "fastai",
+    "lightgbm",
+    "gradio",
+)
+"""Everything that ClearML would find out or take hold of by itself: False for all would leave its search for the
+repository on, which asks git for what provenance.json knows."""
+
+
 class ClearML(Tracker):
     """Values over the optimizer's steps, the splits of a metric in one plot; the config flat as hyperparameters and whole.
 
@@ -40,9 +61,6 @@ class ClearML(Tracker):
         artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
     ) -> None:
         super().__init__()
-        # It would fork a process to send from, and that out of one with threads: the end of a run was seen to hang.
-        # Read when the package is imported.
-        os.environ.setdefault("CLEARML__sdk__development__report_use_subprocess", "false")
         self.project, self.mode, self.artifacts = project, mode, tuple(artifacts)
 
     def start(
@@ -52,7 +70,11 @@ class ClearML(Tracker):
         if self.mode == "offline":
             os.environ["CLEARML_CACHE_DIR"] = str((folder / "clearml").absolute())
         from clearml import Task
+        from clearml.config import config_obj
 
+        # It would fork a process to send from, and that out of one with threads: the fork may hold what another thread
+        # has open at that moment (the pipe of a git that is being started), which then waits for it for ever.
+        config_obj.set_overrides({"sdk": {"development": {"report_use_subprocess": False}}})
         Task.set_offline(self.mode == "offline")
         group = facts.get("group")
         self._task = Task.init(
@@ -62,7 +84,7 @@ class ClearML(Tracker):
             reuse_last_task_id=False,
             continue_last_task=known if known and self.mode == "online" else False,
             auto_connect_arg_parser=False,
-            auto_connect_frameworks=False,
+            auto_connect_frameworks=dict.fromkeys(HOOKS, False),
             auto_resource_monitoring=False,
             auto_connect_streams=False,
         )

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from launcher.leaving import leave_all_behind
+
 if TYPE_CHECKING:
     from .base import Tracker
 
@@ -70,6 +72,8 @@ class Lane:
             self._thread.join(max(0.0, limit - GRACE_S))
         if self._thread.is_alive() and self.failure is None:
             self._fail(self._unreached or f"not done {limit:g} s after the end of the run")
+        if self._thread.is_alive():
+            leave_all_behind()
 
     def _work(self) -> None:
         method = "start"

@@ -145,11 +145,14 @@ def test_killed_at_random_instants_of_one_life(launch: Launch, memory: Path, ima
         last.exists,  # before the export
         lambda: any((folder / name).exists() for name in (".model", "model")),  # in it, or before result.json
     ]
-    kills += sum([kill_when(start(), condition) for condition in ends])
+    for condition in ends:
+        if not (folder / "result.json").exists():  # it may have been over before its end was seen
+            kills += kill_when(start(), condition)
     assert kills >= 20
 
-    finished = start().wait()
-    assert finished.returncode == 0, finished.stderr
+    if not (folder / "result.json").exists():
+        finished = start().wait()
+        assert finished.returncode == 0, finished.stderr
     assert_same(folder, whole)
     hidden = {path.relative_to(folder).as_posix() for path in folder.rglob(".*")}
     assert hidden <= {".lock"}, "nothing half-written stays"
