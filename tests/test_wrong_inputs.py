@@ -148,7 +148,7 @@ VALUES = [
     Case("scheduler.warmup=1.5", "scheduler.warmup=1.5: expected a share of the run below 1, or a whole number of steps"),
     Case("scheduler.warmup=-1", "scheduler.warmup=-1: expected a share of the run below 1, or a whole number of steps"),
     Case("scheduler.warmup_shape=square", "scheduler.warmup_shape=square: expected linear or cosine"),
-    Case("optimizer.lr='${training.batchsize}'", "optimizer.lr=${training.batchsize}: ${training.batchsize} names no key. Did you mean 'training.batch_size' or 'training.eval_batch_size' or 'training.max_time'?"),
+    Case("optimizer.lr='${training.batchsize}'", "optimizer.lr=${training.batchsize}: ${training.batchsize} names no key. Did you mean 'training.batch_size' or 'training.find_batch_size' or 'training.eval_batch_size'?"),
     Case("optimizer.lr='${oc.env:NO_SUCH_VARIABLE}'", "optimizer.lr=${oc.env:NO_SUCH_VARIABLE}: Environment variable 'NO_SUCH_VARIABLE' not found"),
     Case("optimizer.lr='${half:1}'", "optimizer.lr=${half:1}: ${half:...} is no resolver of the launcher's"),
     Case("hydra.run.dir='${nme}'", "hydra.run.dir=${nme}: ${nme} names no key. Did you mean 'name'?"),

@@ -52,7 +52,9 @@ def kept(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     study = cwd / "study"
     study.mkdir()
     (study / "trials.csv").touch()
-    database = f"tracker.mlflow.tracking_uri=sqlite:///{cwd / 'runs.db'}"
+    address = f"sqlite:///{cwd / 'runs.db'}"
+    by_hand(f"import mlflow; mlflow.MlflowClient({address!r}).search_experiments(); print(0)")  # its tables take a while
+    database = f"tracker.mlflow.tracking_uri={address}"
     first = warm(*SERVICES, database, "training.max_epochs=1", "hydra.run.dir=study/3", cwd=cwd)
     second = warm("resume=study/3", "training.max_epochs=2", cwd=cwd)
     return Kept(study / "3", [first, second])
