@@ -53,7 +53,8 @@ def kept(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Kept:
     study.mkdir()
     (study / "trials.csv").touch()
     address = f"sqlite:///{cwd / 'runs.db'}"
-    by_hand(f"import mlflow; mlflow.MlflowClient({address!r}).search_experiments(); print(0)")  # its tables take a while
+    # Its tables take a while, which the end of a short run should not have to wait for.
+    by_hand(f"import mlflow; mlflow.MlflowClient({address!r}).search_experiments(); print(0)")
     database = f"tracker.mlflow.tracking_uri={address}"
     first = warm(*SERVICES, database, "training.max_epochs=1", "hydra.run.dir=study/3", cwd=cwd)
     second = warm("resume=study/3", "training.max_epochs=2", cwd=cwd)
