@@ -9,6 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
+from .collecting import begin, held_off
 from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
 from .leaving import leave
 
@@ -35,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         from .provenance import remember
 
         remember(words)
-        return run(words)
+        with held_off():
+            return run(words)
     except LauncherError as error:
         if wants_traceback(words) and not str(error).startswith(
             "debug="
@@ -74,6 +76,8 @@ def run(words: list[str]) -> int:
         )
         check(composed.config, composed.origins)
     action = composed.config.action
+    if action != "train":
+        begin()
     if action == "plan":
         from . import plan
 
@@ -216,6 +220,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
         if key not in known and key != "_target_":
             raise ConfigError(f"hydra.sweeper.{key}: the sweeper has no such key.{did_you_mean(str(key), known)}")
     sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)
+    begin()
     try:
         return int(sweeper.sweep(list(config.hydra.overrides.task)))
     except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition

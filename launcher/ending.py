@@ -13,7 +13,6 @@ from .folder import CONFIG
 from .loops.evaluate import predict
 from .predictions import FILE as PREDICTIONS
 from .predictions import write_predictions
-from .report import run as page
 from .result import RESULT, peak_memory_bytes, write_result
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def close(
     config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any], console: Console
 ) -> dict[str, Any]:
     """Complete the result, write it and the page, and bring the trackers to their end."""
+    from .report.run import NAME
+
     result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance.provenance()
     write_result(folder, result)
     write_page(folder, console)
@@ -82,7 +83,7 @@ def close(
             ("result", RESULT),
             ("provenance", provenance.FILE),
             ("provenance", provenance.PATCH),
-            ("report", page.NAME),
+            ("report", NAME),
             ("model", "model"),
         ):
             recorder.artifact(name, folder / file)
@@ -93,6 +94,8 @@ def close(
 def write_page(folder: Path, console: Console) -> None:
     """report.html; a run does not fail for its page."""
     try:
-        page.write(folder)
+        from .report.run import write
+
+        write(folder)
     except Exception as error:
         console.warning(f"report.html could not be written: {error}")

@@ -88,7 +88,8 @@ def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where
         for name, node in (config[group] or {}).items()
     ]
     memory = config["memory"]
-    asking.append((where("memory"), "it", memory, memory["_target_"] != NO_SAVING))
+    if memory["_target_"] != NO_SAVING:
+        asking.append((where("memory"), "it", memory, True))
     sent = config["communication"]["_target_"]
     lacks = set(signature(sent).facts.get("lacks", ()))
     for key, name, node, steps in asking:

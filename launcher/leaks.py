@@ -15,10 +15,10 @@ def repeated(data: Datasets) -> str | None:
     train, val = data.train.fingerprints(), data.val.fingerprints()
     if train is None or val is None:
         return None
-    _, first_train, first_val = np.intersect1d(train, val, return_indices=True)
-    if len(first_val) == 0:
-        return None
     num = int(np.isin(val, train).sum())
+    if num == 0:
+        return None
+    _, first_train, first_val = np.intersect1d(train, val, return_indices=True)
     first = int(first_val.argmin())
     which = ""
     if data.train_rows is not None and data.val_rows is not None:

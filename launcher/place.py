@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from .collecting import begin, held_off
 from .console import Console
 from .errors import DONE, FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
 from .folder import CONFIG, locked, make_folder, read_config, remove_folder, remove_leftovers, write_config
@@ -81,12 +82,13 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
     """The run as one job, followed until it ends; returns the exit status."""
     from .cluster.follow import follow
 
+    begin()
     log = folder / "log.txt"
-    begin = log.stat().st_size if log.exists() else 0
+    offset = log.stat().st_size if log.exists() else 0
     pool = pool_of(config, slots=1)
     handle = pool.submit(folder, resume)
     console.message(f"job {handle}, log {log}")
-    return follow(pool, handle, folder, begin, console, interrupt) if config.cluster.wait else DONE
+    return follow(pool, handle, folder, offset, console, interrupt) if config.cluster.wait else DONE
 
 
 def pool_of(config: DictConfig, slots: int, preload: tuple[str, ...] = ()) -> Pool:
@@ -122,10 +124,12 @@ def place_fit(
     if config.training.find_batch_size:
         from .batch_size import settle as settle_batch_size
 
+        begin()
         settle_batch_size(config, folder, console)
     if config.optimizer.get("lr") == "auto":
         from .lr_find import settle
 
+        begin()
         settle(config, folder, console)
     if config.parallel.get("device_memory_gb") is not None and not resume and _trains(config):
         from .verdict import refuse
@@ -134,12 +138,14 @@ def place_fit(
     if config.parallel.num_processes > 1:
         from .elastic import run_workers
 
+        begin()
         result = run_workers(config, folder, resume, console, interrupt, nodes)
     else:
-        from .search.trial import reporter
-        from .worker import work
+        with held_off():
+            from .search.trial import reporter
+            from .worker import work
 
-        result = work(config, folder, resume, console, interrupt, reporter())
+            result = work(config, folder, resume, console, interrupt, reporter())
     console.summary(result, folder)
     return exit_status(result)
 
@@ -208,6 +214,7 @@ def _place_fits(
     from .search.pool import LocalPool, cores
     from .search.runner import run_jobs
 
+    begin()
     _take_up_changes(fits, folder)
     (folder / RESULT).unlink(missing_ok=True)
     if slots is None and config.cluster:

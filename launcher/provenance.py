@@ -92,47 +92,52 @@ def _packages() -> dict[str, str]:
 
 
 class Provenance:
-    """Gathers what is to be known in a thread, while the run is built: git and a hundred packages take their time."""
+    """What is to be known of a session. A thread asks git while the run is built, whose code is what git knows now."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Any] = {}
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._git: dict[str, Any] | None = None
         self._patch: bytes | None = None
-        self._thread = threading.Thread(target=self._gather, name="provenance", daemon=True)
+        self._written: dict[str, Any] | None = None
+        self._thread = threading.Thread(target=self._ask, name="provenance", daemon=True)
         self._thread.start()
 
     def write(self, folder: Path, data: Datasets) -> dict[str, Any]:
         """Write both files and return what stands in the first; a resumed run's earlier sessions stay in it.
 
-        `data` is told apart by `fingerprint`.
+        `data` is told apart by `fingerprint`. Called again, it returns what it has written.
         """
+        if self._written is not None:
+            return self._written
         self._thread.join()
-        session = self._found | {"data": fingerprint(data)}
+        self._written = self._session() | {"data": fingerprint(data)}
         earlier = read(folder)
         before = [] if earlier is None else [*earlier.pop("before", []), earlier]
         path = folder / FILE
         beside = folder / f".{FILE}"
-        beside.write_text(json.dumps(session | {"before": before}, indent=2) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(self._written | {"before": before}, indent=2) + "\n", encoding="utf-8")
         beside.replace(path)
         if self._patch:
             (folder / PATCH).write_bytes(self._patch)
-        return session
+        return self._written
 
-    def _gather(self) -> None:
-        state = git_state()
-        if state is not None and state["dirty"]:
+    def _ask(self) -> None:
+        self._git = git_state()
+        if self._git is not None and self._git["dirty"]:
             patch = _git("diff", "HEAD", "--no-color", "--no-ext-diff") or b""
             self._patch = patch if len(patch) <= LARGEST_PATCH else None
-        packages = _packages()
-        self._found = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+
+    def _session(self) -> dict[str, Any]:
+        return {
+            "started": self._started,
             "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
-            "git": state,
+            "git": self._git,
             "host": platform.node(),
             "platform": platform.platform(),
             "python": platform.python_version(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(_VARIABLES)},
-            "packages": dict(sorted((str(name), number) for name, number in packages.items())),
+            "packages": dict(sorted(_packages().items())),
         }
 
 

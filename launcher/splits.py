@@ -161,7 +161,7 @@ def _split_groups(validation: Any, labels: np.ndarray | None, groups: np.ndarray
 def _refuse_leaks(train: np.ndarray, val: np.ndarray, groups: np.ndarray | None, ordered: bool, name: str) -> None:
     if len(train) == 0:
         raise ConfigError(f"validation: {name} leaves no row to train on")
-    both = np.intersect1d(train, val)
+    both = np.sort(train[np.isin(train, val)])
     if len(both):
         raise ConfigError(f"validation: {name} puts {len(both)} row(s) on both sides, the first is row {both[0]}")
     if groups is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
 from .checkpoint import load_weights
+from .collecting import begin
 from .console import Console
 from .ending import close, look_closer
 from .errors import ConfigError, TrainingError
@@ -26,13 +28,7 @@ from .loops.supervised import Supervised
 from .manifest import TornCheckpoint
 from .provenance import Provenance
 from .report.live import LivePage
-from .result import (
-    RESULT,
-    explain,
-    out_of_memory,
-    record_failure,
-    unfinished,
-)
+from .result import RESULT, explain, out_of_memory, record_failure, unfinished
 from .run import LEAVES, Best, Run
 from .seeds import derive, seed_everything
 from .signals import Interrupt
@@ -133,10 +129,10 @@ def _fit_module(
         }
     )
     console.header(header)
+    told_of = partial(_told, header, folder, provenance, data)
     if parallel.is_main:
         (folder / RESULT).unlink(missing_ok=True)  # of an earlier session; from now on it would tell a lie
-    if parallel.is_main:
-        recorder.start(plain_dict(config), _told(header, folder, provenance, data))
+        recorder.start(plain_dict(config), told_of)
     first, first_tokens, started = run.progress.step, run.progress.tokens, time.monotonic()
     run.progress.started = started
     live: LivePage | None = None
@@ -144,6 +140,7 @@ def _fit_module(
         console.start(run)
         if parallel.is_main:
             live = LivePage(folder)
+        begin()
         Supervised(console).fit(run)
         session = time.monotonic() - started
         if run.stop not in LEAVES and parallel.is_main:
@@ -156,6 +153,7 @@ def _fit_module(
         told = explain(error, run)
         if parallel.is_main:
             with contextlib.suppress(OSError, TrainingError):  # the disk that failed the run may fail this too
+                told_of()
                 failed = _state_of(run) | counts | {"status": "failed", "reason": str(told)}
                 close(config, folder, recorder, failed, console)
         if told is error:
@@ -246,7 +244,8 @@ def _fit_estimator(
     header |= {"device": "cpu", "ranks": 1}
     console.header(header)
     (folder / RESULT).unlink(missing_ok=True)
-    recorder.start(plain_dict(config), _told(header, folder, provenance, data))
+    recorder.start(plain_dict(config), partial(_told, header, folder, provenance, data))
+    begin()
     metrics = fit_estimator(task, estimator, data, interrupt)
     if metrics is None:
         ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}

@@ -65,10 +65,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("functional", "optim", "schedule"),
     (
         "bindings",
+        "collecting",
         "errors",
         "figures",
         "flat",
         "leaving",
+        "preloaded",
         "resolvers",
         "schema",
         "seeds",

@@ -7,8 +7,6 @@ import threading
 import time
 from pathlib import Path
 
-from .run import write
-
 LOOK_S = 2.0
 """Seconds between two looks for a checkpoint that is new."""
 SHARE = 0.005
@@ -38,5 +36,7 @@ class LivePage:
                 continue
             started = time.perf_counter()
             with contextlib.suppress(Exception):  # the page at the end says what is wrong with it
+                from .run import write
+
                 write(self._folder)
             seen, pause = step, max(LOOK_S, (time.perf_counter() - started) / SHARE)

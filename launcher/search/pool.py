@@ -120,7 +120,7 @@ def start_server(preload: list[str]) -> BaseContext:
     """The server that processes are forked from, with those modules imported; signals to the whole group are not its."""
     from multiprocessing import forkserver, resource_tracker
 
-    multiprocessing.set_forkserver_preload(preload)
+    multiprocessing.set_forkserver_preload(["launcher.preloaded", *preload])
     with held_back():
         resource_tracker.ensure_running()
     with held_back():  # once more: starting the other one has let some of them through again

@@ -111,7 +111,8 @@ class Recorder:
         """Says something to the person."""
         self._lanes = [Lane(tracker, warn) for tracker in trackers] if is_main else []
         self._lines: Lines | None = None
-        self._description: tuple[dict[str, Any], dict[str, Any], str] = ({}, {}, folder.name)
+        self._config: dict[str, Any] = {}
+        self._facts: Callable[[], dict[str, Any]] = dict
         self._taken: dict[str, int | None] | None = None
         """The last step that each tracker held at the checkpoint; empty without one; None for a fresh run."""
         self._step = 0
@@ -127,9 +128,10 @@ class Recorder:
         """The trackers that were switched off, each with the reason."""
         return {lane.tracker.name: lane.failure for lane in self._lanes if lane.failure is not None}
 
-    def start(self, config: dict[str, Any], facts: dict[str, Any]) -> None:
-        """What the trackers will be told of the run, at the first line."""
-        self._description = (config, facts, str(config.get("name") or self._folder.name))
+    def start(self, config: dict[str, Any], facts: Callable[[], dict[str, Any]]) -> None:
+        """What the trackers will be told of the run. The `facts` are asked for at the first line: the first step need
+        not wait for them."""
+        self._config, self._facts = config, facts
 
     def log(self, step: int, values: dict[str, float], epoch: float, time_s: float) -> None:
         """Write one line: `step`, `epoch`, `time_s` (seconds of training), then the values.
@@ -221,10 +223,11 @@ class Recorder:
             records = [] if self._taken is None else read(self.path)
             self._step = records[-1]["step"] if records else 0
             logged = [(_values(record), record["step"]) for record in records]
+            name, facts = str(self._config.get("name") or self._folder.name), self._facts()
             for lane in self._lanes:
                 # Of the last step one line may have been kept and another cut off: it is forgotten and taken again.
                 resume_step = None if self._taken is None else min(self._taken.get(lane.tracker.name) or 0, self._step)
-                lane.put("start", *self._description, self._folder, resume_step)
+                lane.put("start", self._config, facts, name, self._folder, resume_step)
                 for values, step in logged:
                     if step >= (resume_step or 0):
                         lane.put("log", values, step)

@@ -123,7 +123,7 @@ def test_a_resume_cuts_the_file_at_the_checkpoint_and_no_step_stands_twice(tmp_p
         file.write(b'{"step": 5, "lo')  # killed in the middle of a line
 
     second = Recorder(tmp_path, [])
-    second.start({}, {})
+    second.start({}, dict)
     second.load_state_dict(json.loads(json.dumps(state)))
     assert lines(tmp_path) == uninterrupted
     second.log(4, {"loss": 0.25}, epoch=4.0, time_s=0.0)
@@ -150,7 +150,7 @@ def test_a_run_that_begins_anew_in_its_folder_replaces_the_file(tmp_path: Path) 
 def test_a_recorder_that_logs_nothing_leaves_the_file_alone(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(encode({"step": 7}))
     recorder = Recorder(tmp_path, [Memory()])
-    recorder.start({"name": "a"}, {})
+    recorder.start({"name": "a"}, dict)
     recorder.close(RESULT)
     assert [record["step"] for record in read(tmp_path / FILE)] == [7]
 
@@ -170,7 +170,7 @@ def test_lines_that_are_lost_are_said_and_the_last_torn_one_is_cut(tmp_path: Pat
 def test_other_ranks_write_nothing(tmp_path: Path) -> None:
     memory = Memory()
     recorder = Recorder(tmp_path, [memory], is_main=False)
-    recorder.start({}, {})
+    recorder.start({}, dict)
     recorder.log(1, {"loss": 0.5}, epoch=0.0, time_s=0.0)
     assert recorder.state_dict() == {}
     recorder.load_state_dict({})
@@ -218,7 +218,7 @@ def test_reading_names_the_line_that_is_no_record(tmp_path: Path) -> None:
 def test_a_tracker_gets_description_lines_and_result(tmp_path: Path) -> None:
     memory = Memory()
     recorder = Recorder(tmp_path, [memory])
-    recorder.start({"name": "digits", "seed": 1}, {"device": "cpu"})
+    recorder.start({"name": "digits", "seed": 1}, lambda: {"device": "cpu"})
     for step in (1, 2):
         recorder.log(step, {"loss": 1 / step}, epoch=0.0, time_s=0.0)
     recorder.close(RESULT)
@@ -243,9 +243,9 @@ def test_a_resumed_tracker_holds_each_step_once_also_those_it_had_lost(tmp_path:
     described = {"name": "again"}
     if restore_first:
         second.load_state_dict(state)
-        second.start(described, {})
+        second.start(described, dict)
     else:
-        second.start(described, {})
+        second.start(described, dict)
         second.load_state_dict(state)
     second.log(3, {"val/loss": 0.1}, epoch=0.0, time_s=0.0)
     second.log(4, {"train/loss": 0.25}, epoch=0.0, time_s=0.0)
