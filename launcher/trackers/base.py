@@ -131,6 +131,11 @@ class Recorder:
         """What the trackers will be told of the run, at the first line."""
         self._description = (config, facts, str(config.get("name") or self._folder.name))
 
+    def retell(self) -> None:
+        """Begin with a metrics.jsonl that is whole and stays as it is: every tracker gets all of its lines."""
+        self.load_state_dict({"offset": self.path.stat().st_size if self.path.exists() else 0, "taken": {}})
+        self._begin()
+
     def log(self, step: int, values: dict[str, float], epoch: float, time_s: float) -> None:
         """Write one line: `step`, `epoch`, `time_s` (seconds of training), then the values.
 
