@@ -125,11 +125,12 @@ def test_two_pods_are_one_run(launch: Launch, pods: Any, tmp_path: Path) -> None
 @pytest.mark.timeout(300)
 def test_an_evicted_pod_goes_on_where_it_saved(launch: Launch, pods: Any, tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    slow = [*WORDS, "task._target_=tests.signalled.Slow", "+task.seconds=0.15"]
+    slow = [*WORDS, "task._target_=tests.signalled.Slow", "+task.seconds=0.01"]
     done = launch(*slow, f"hydra.run.dir={whole}", env={"OMP_NUM_THREADS": "1"} | TRUST)
     assert done.returncode == 0, done.stderr
     folder.mkdir()
-    shutil.copy(whole / "config.yaml", folder)
+    config = (whole / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(config.replace("seconds: 0.01", "seconds: 0.5"))
     (pod,) = pods(folder)
     end = time.monotonic() + 120
     while not (folder / "metrics.jsonl").exists() and pod.poll() is None and time.monotonic() < end:
