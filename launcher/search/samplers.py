@@ -93,13 +93,13 @@ def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
     return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if distribution.log else float(rng.uniform(low, high))
 
 
-def independent(node: DictConfig) -> bool:
-    """Whether every trial is known before the first has begun."""
-    return str(node.get("_target_")) in (GRID, RANDOM)
-
-
 def is_grid(node: DictConfig) -> bool:
     return str(node.get("_target_")) == GRID
+
+
+def is_independent(node: DictConfig) -> bool:
+    """Whether a trial's draw depends on no other trial: all are known before the first has begun."""
+    return str(node.get("_target_")) in (GRID, RANDOM)
 
 
 def sampler_of(node: DictConfig, seed: int, dimensions: Sequence[Dimension]) -> Callable[[int], BaseSampler]:

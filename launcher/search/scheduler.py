@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,7 +68,11 @@ class _Running:
 
 
 class Scheduler:
-    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know."""
+    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know.
+
+    With `ahead` the next trial is asked for and composed while the slots are busy: right where a draw depends on nothing
+    that is still to be learnt.
+    """
 
     def __init__(
         self,
@@ -82,6 +87,7 @@ class Scheduler:
         timeout: float | None = None,
         trial_timeout: float | None = None,
         together: Together | None = None,
+        ahead: bool = False,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
         self._compose, self._values, self._environment = compose, values, environment
@@ -90,6 +96,8 @@ class Scheduler:
         self._together = together
         self._running: dict[Any, _Running] = {}
         self._waiting: list[Claim] = []
+        self._ahead, self._composed = ahead and promote is None, dict[int, DictConfig]()
+        self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
         self._all_given = False
 
@@ -102,6 +110,8 @@ class Scheduler:
                     if self._all_given and not self._running and not self._waiting and not self.study.unfinished():
                         self._conclude()
                         return
+                self._tell_news()
+                self._prepare()
                 self.pool.wait(LOOK_S)
                 for handle in list(self._running):
                     status = self.pool.poll(handle)
@@ -110,10 +120,36 @@ class Scheduler:
                 self._watch()
                 self.listener.looked()
         finally:
+            self._tell_news()
             for handle in self._running:
                 self.pool.cancel(handle)
             for claim in self._waiting:
                 self.study.let_go(claim)
+
+    def _tell_news(self) -> None:
+        """What is to be said of trials that ended is said when their slots have been given to others."""
+        while self._news:
+            self._news.pop(0)()
+
+    def _prepare(self) -> None:
+        """Have the next trial ready. The last ones are left to whoever has a slot for them first."""
+        total = self.study.n_trials
+        if (
+            not self._ahead
+            or self._waiting
+            or self._all_given
+            or len(self._running) < self.pool.slots
+            or self._leaving()
+        ):
+            return
+        furthest = max((each.claim.number for each in self._running.values()), default=0)
+        if total is not None and furthest + 1 + self.pool.slots >= total:
+            return
+        claim = self.study.ask()
+        config = None if claim is None else self._new(claim)
+        if claim is not None and config is not None:
+            self._composed[claim.number] = config
+            self._waiting.append(claim)
 
     def _leaving(self) -> bool:
         return self.interrupt.signal is not None or time.monotonic() > self._end
@@ -139,7 +175,7 @@ class Scheduler:
                 slot = free.pop(0)
                 handle = self.pool.submit(self._own(claim), began, self._environment(claim, slot))
                 self._running[handle] = _Running(claim, slot, config)
-                self.listener.started(claim, slot, began)
+                self._started(claim, slot, began)
 
     def _fill_together(self, pool: Together) -> None:
         """Give the pool every trial that is left."""
@@ -156,13 +192,19 @@ class Scheduler:
         handles = pool.submit_all([(self._own(claim), self._environment(claim, 0)) for claim, _, _ in starts])
         for handle, (claim, config, began) in zip(handles, starts, strict=True):
             self._running[handle] = _Running(claim, 0, config)
-            self.listener.started(claim, 0, began)
+            self._started(claim, 0, began)
+
+    def _started(self, claim: Claim, slot: int, began: bool) -> None:
+        self.study.begins(claim, slot)
+        self.listener.started(claim, slot, began)
 
     def _start(self) -> tuple[Claim, DictConfig | None, bool] | None:
         """The next trial with its config, and whether it has begun; no config where it has ended already."""
         claim = self._next()
         if claim is None:
             return None
+        if (config := self._composed.pop(claim.number, None)) is not None:
+            return claim, config, False
         began = (self._own(claim) / CONFIG).exists()
         return claim, self._begun(claim) if began else self._new(claim), began
 
@@ -229,7 +271,7 @@ class Scheduler:
             else:
                 state = TrialState.COMPLETE
         if self.study.tell(claim, state, values):
-            self.listener.ended(Ended(claim, result, values))
+            self._news.append(partial(self.listener.ended, Ended(claim, result, values)))
         else:
             self.listener.left(claim, "taken over by another driver")
 
