@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import signal
@@ -34,7 +35,8 @@ def wine(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert time.monotonic() < deadline
         assert not running.done(), running.stderr.read_text()
         time.sleep(0.02)
-    running.send(signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it may have come to its end meanwhile
+        running.send(signal.SIGKILL)
     running.wait()
     outcome = warm(*WINE, cwd=folder)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
