@@ -114,7 +114,9 @@ class Kubernetes:
         if self.claim is not None:
             container["volumeMounts"] = [{"name": "runs", "mountPath": self.mount}]
             pod["volumes"] = [{"name": "runs", "persistentVolumeClaim": {"claimName": self.claim}}]
-        ends = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [FAILED, REFUSED]}}]
+        ends: list[dict[str, Any]] = [
+            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [FAILED, REFUSED]}}
+        ]
         if self.nodes == 1:
             ends += [
                 {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [PREEMPTED]}},
