@@ -31,6 +31,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "origins",
         "place",
         "plan",
+        "portions",
         "procedures",
         "rates",
         "resume",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 AXES = ("pipeline", "replicate", "shard", "tensor")
 """From the outermost to the innermost: ranks that are neighbours split the same layer, which exchange most."""
@@ -40,9 +43,15 @@ class Degrees:
         """The share of the samples that a rank takes."""
         return rank // self.tensor % self.data
 
-    def sizes(self) -> dict[str, int]:
-        """The axes with more than one rank, outermost first."""
-        return {axis: getattr(self, axis) for axis in AXES if getattr(self, axis) > 1}
+    def mesh(self, device_type: str, *needed: str) -> DeviceMesh:
+        """The ranks as a mesh, outermost axis first, of the axes with more than one rank and of those `needed`.
+
+        Every rank has to come here.
+        """
+        from torch.distributed.device_mesh import init_device_mesh
+
+        sizes = {axis: getattr(self, axis) for axis in AXES if getattr(self, axis) > 1 or axis in needed}
+        return init_device_mesh(device_type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
 
 
 def degrees(node: Mapping[str, Any], num_processes: int | None = None) -> Degrees:
