@@ -7,20 +7,17 @@ from math import ceil
 from typing import Any
 
 from .errors import ConfigError
-from .parallel.mesh import degrees
+from .parallel.mesh import Degrees, degrees
 
 Where = Callable[[str], str]
 
 
-def _micro_batches(config: dict[str, Any], where: Where) -> Iterator[str]:
-    """A pipeline's processes, stages and micro-batches."""
+def _micro_batches(config: dict[str, Any], laid: Degrees, where: Where) -> Iterator[str]:
+    """A pipeline's micro-batches."""
     settings, batch, accumulate = config["parallel"], config["training"]["batch_size"], config["training"]["accumulate"]
-    ranks, num = settings["num_processes"], settings["num_microbatches"] * accumulate
-    depth = settings["num_stages"] or ranks
-    if ranks % depth:
-        yield f"{where('parallel.num_stages')}: {ranks} processes can not be cut into sets of {depth}"
-    elif batch % (num * (ranks // depth)):
-        cut = num * (ranks // depth)
+    num, depth = settings["num_microbatches"] * accumulate, laid.pipeline
+    cut = num * laid.data
+    if batch % cut:
         near = sorted({max(1, batch // cut) * cut, ceil(batch / cut) * cut})
         yield f"{where('parallel.num_microbatches')}: a step of training.batch_size={batch} samples can not be cut into {cut} portions; training.batch_size={' or '.join(map(str, near))} can"
     elif settings["schedule"] == "1f1b" and num < depth:
@@ -31,14 +28,14 @@ def _micro_batches(config: dict[str, Any], where: Where) -> Iterator[str]:
 
 def portions(config: dict[str, Any], where: Where) -> Iterator[str]:
     """One line for what can not be cut."""
-    if "num_microbatches" in config["parallel"]:
-        yield from _micro_batches(config, where)
-        return
     batch, accumulate = config["training"]["batch_size"], config["training"]["accumulate"]
     try:
         laid = degrees(config["parallel"])
     except ConfigError as error:
         yield str(error)
+        return
+    if "num_microbatches" in config["parallel"]:
+        yield from _micro_batches(config, laid, where)
         return
     for name in ("num_heads", "num_kv_heads"):
         num = config["model"].get(name)
