@@ -30,7 +30,7 @@ class Region:
     """
 
     def __init__(self, mesh: DeviceMesh, draws: bool, device: torch.device) -> None:
-        self.mesh, self.group, self.draws = mesh, mesh.get_group(), draws
+        self.mesh, self.group, self.draws, self.device = mesh, mesh.get_group(), draws, device
         self.rank, self.size = mesh.get_local_rank(), mesh.size()
         on_gpu = device.type == "cuda"
         self._generator = torch.cuda.default_generators[device.index or 0] if on_gpu else torch.default_generator
@@ -211,8 +211,9 @@ def part(tensor: Tensor, region: Region, dim: int, num: int = 1) -> nn.Parameter
     """A parameter split along `dim` over the ranks of a region; one of `num` matrices in one, each of them (dim 0)."""
     start, length = chunk(tensor.shape[dim] // num, region.size, region.rank)
     held = tensor.detach().unflatten(dim, (num, -1)).narrow(dim + 1, start, length).flatten(dim, dim + 1)
+    held = held.contiguous().clone().to(region.device)
     made: DTensor = DTensor.from_local(
-        held.contiguous().clone(),
+        held,
         region.mesh,
         [Shard(dim)],
         run_check=False,
