@@ -86,6 +86,7 @@ RANGES: dict[str, dict[str, str]] = {
         "max_restarts": "int[0,inf)",
         "shard_size": "int[1,inf)",
         "replicate_size": "int[1,inf)",
+        "tensor_size": "int[1,inf)",
         "num_stages": "int[1,inf)",
         "num_microbatches": "int[1,inf)",
         "stages_per_process": "int[1,inf)",

@@ -29,10 +29,13 @@ from .errors import TrainingError
 from .manifest import MANIFEST, TornCheckpoint, sync, verified, write_manifest
 from .packing import pack, read_pieces, read_tensors, unpack, write_tensors
 from .schema import FORMAT
-from .shards import Piece, Pieces, collect, file_of, publish, whole
+from .shards import Piece, Pieces, blocks_by_name, collect, described, file_of, publish, whole
 
 _WEIGHTS = "parts/main/model/"
 _MODEL, _STATE = "model.safetensors", "state.safetensors"
+
+Ours = tuple[dict[str, Tensor], dict[str, list[tuple[int, ...]]]]
+"""A rank's blocks by their names in its file, and for each tensor the offsets of its own."""
 
 
 class Checkpoints:
@@ -99,11 +102,12 @@ class Checkpoints:
         tree, packed = pack(state)
         pieces = {name: piece for name, piece in packed.items() if isinstance(piece, Piece)}
         tensors = {name: tensor for name, tensor in packed.items() if isinstance(tensor, Tensor) and self.rank == 0}
-        held = {name: piece.tensor for name, piece in pieces.items() if piece.tensor is not None}
+        held = blocks_by_name(pieces)
         staged = {name: self._stage(name, tensor) for name, tensor in (tensors | held).items()}
-        if any(tensor.is_cuda for tensor in (tensors | held).values()):
-            torch.cuda.synchronize()
-        ours = {name: (list(pieces[name].offset), staged.pop(name)) for name in held}
+        for device in {tensor.device for tensor in (tensors | held).values() if tensor.is_cuda}:
+            torch.cuda.synchronize(device)
+        offsets = {name: [offset for offset, _ in piece.blocks] for name, piece in pieces.items() if piece.blocks}
+        ours = ({name: staged.pop(name) for name in held}, offsets)
         shapes = {name: list(piece.shape) for name, piece in pieces.items()}
         write, args = (
             (self._write, (step, tree, staged, ours, shapes, best_step))
@@ -151,7 +155,7 @@ class Checkpoints:
             self._staging[name] = buffer
         return buffer.copy_(tensor, non_blocking=tensor.is_cuda)
 
-    def _write_part(self, step: int, ours: dict[str, Any]) -> None:
+    def _write_part(self, step: int, ours: Ours) -> None:
         """What a rank other than the first writes: its pieces, and word of them."""
         beside = self._beside(step)
         try:
@@ -165,17 +169,17 @@ class Checkpoints:
             with contextlib.suppress(OSError):
                 publish(beside, self.rank, told)
 
-    def _write_pieces(self, beside: Path, ours: dict[str, Any]) -> dict[str, Any]:
+    def _write_pieces(self, beside: Path, ours: Ours) -> dict[str, Any]:
         name = file_of(self.rank)
-        written = write_tensors({path: tensor for path, (_, tensor) in ours.items()}, beside / name)
-        return {"name": name, "file": written, "offsets": {path: offset for path, (offset, _) in ours.items()}}
+        tensors, offsets = ours
+        return {"name": name, "file": write_tensors(tensors, beside / name), "offsets": offsets}
 
     def _write(
         self,
         step: int,
         tree: Any,
         tensors: dict[str, Tensor | Pieces],
-        ours: dict[str, Any],
+        ours: Ours,
         shapes: dict[str, list[int]],
         best_step: int | None,
     ) -> None:
@@ -188,13 +192,7 @@ class Checkpoints:
             if shapes:
                 records = [self._write_pieces(beside, ours), *collect(beside, self.num_ranks, self.limit_s)]
                 content["files"] = {record["name"]: record["file"] for record in records}
-                content["pieces"] = {
-                    path: {
-                        "shape": shape,
-                        "parts": [[each["name"], each["offsets"][path]] for each in records if path in each["offsets"]],
-                    }
-                    for path, shape in shapes.items()
-                }
+                content["pieces"] = described(shapes, records)
             if shapes and self.full:
                 tensors = {**tensors, **read_pieces(beside, content.pop("pieces"))}
                 for name in content["files"]:

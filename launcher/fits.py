@@ -8,8 +8,8 @@ from typing import Any
 
 from . import CONF
 from .bindings import ALGORITHM_GROUPS, num_splits
-from .errors import ConfigError, did_you_mean
-from .parallel.mesh import degrees
+from .errors import did_you_mean
+from .portions import portions
 from .rates import rates
 from .signatures import Signature, signature, table
 
@@ -35,7 +35,7 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     if not estimator:
         yield from _optimizer(config)
         yield from rates(config, where)
-        yield from _batch(config, where)
+        yield from portions(config, where)
 
 
 def _memory(config: dict[str, Any], estimator: bool, where: Where) -> Iterator[str]:
@@ -90,6 +90,9 @@ def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where
     memory = config["memory"]
     if memory["_target_"] != NO_SAVING:
         asking.append((where("memory"), "it", memory, True))
+    spread = config["parallel"]
+    if signature(spread["_target_"]).facts.get("needs_model") and not model.facts.get("estimator"):
+        asking.append((where("parallel"), _name(spread["_target_"]), spread, True))
     sent = config["communication"]["_target_"]
     lacks = set(signature(sent).facts.get("lacks", ()))
     for key, name, node, steps in asking:
@@ -259,41 +262,4 @@ def _cluster(config: dict[str, Any], where: Where) -> Iterator[str]:
         yield (
             f"{where('cluster.nodes')}: parallel.num_processes={ranks} can not be cut into {nodes} nodes of as many "
             f"processes each; {'parallel=ddp or another one of several processes can' if ranks == 1 else f'parallel.num_processes={ceil(ranks / nodes) * nodes} can'}"
-        )
-
-
-def _portions(config: dict[str, Any], where: Where) -> Iterator[str]:
-    """A pipeline's processes, stages and micro-batches."""
-    settings, batch, accumulate = config["parallel"], config["training"]["batch_size"], config["training"]["accumulate"]
-    ranks, num = settings["num_processes"], settings["num_microbatches"] * accumulate
-    depth = settings["num_stages"] or ranks
-    if ranks % depth:
-        yield f"{where('parallel.num_stages')}: {ranks} processes can not be cut into sets of {depth}"
-    elif batch % (num * (ranks // depth)):
-        cut = num * (ranks // depth)
-        near = sorted({max(1, batch // cut) * cut, ceil(batch / cut) * cut})
-        yield f"{where('parallel.num_microbatches')}: a step of training.batch_size={batch} samples can not be cut into {cut} portions; training.batch_size={' or '.join(map(str, near))} can"
-    elif settings["schedule"] == "1f1b" and num < depth:
-        yield f"{where('parallel.num_microbatches')}: schedule=1f1b over {depth} stages needs as many micro-batches at least, and there are {num}"
-    elif settings["schedule"] == "interleaved" and num % depth:
-        yield f"{where('parallel.num_microbatches')}: schedule=interleaved over {depth} processes needs a multiple of that many micro-batches, and there are {num}"
-
-
-def _batch(config: dict[str, Any], where: Where) -> Iterator[str]:
-    if "num_microbatches" in config["parallel"]:
-        yield from _portions(config, where)
-        return
-    batch, accumulate = config["training"]["batch_size"], config["training"]["accumulate"]
-    try:
-        ranks = degrees(config["parallel"]).data
-    except ConfigError as error:
-        yield str(error)
-        return
-    cut = accumulate * ranks
-    if batch % cut:
-        near = sorted({max(1, batch // cut) * cut, ceil(batch / cut) * cut})
-        key = "training.batch_size" if accumulate == 1 else "training.accumulate"
-        yield (
-            f"{where(key)}: a step of training.batch_size={batch} samples can not be cut into training.accumulate={accumulate} "
-            f"x {ranks} process(es); training.batch_size={' or '.join(map(str, near))} can"
         )

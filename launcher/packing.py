@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .shards import Piece, Pieces
+from .shards import Piece, Pieces, numbered
 
 _CHUNK = 8 << 20  # bytes; written while the processor's cache still holds what the checksum has just read
 
@@ -144,7 +144,14 @@ def read_pieces(folder: Path, described: dict[str, Any]) -> dict[str, Pieces]:
     names = {file for each in described.values() for file, _ in each["parts"]}
     files = {name: read_tensors(folder / name, mapped=True) for name in names}
     return {
-        name: Pieces(tuple(each["shape"]), [(tuple(offset), files[file][name]) for file, offset in each["parts"]])
+        name: Pieces(
+            tuple(each["shape"]),
+            [
+                (tuple(offset), files[file][numbered(name, index)])
+                for file, offsets in each["parts"]
+                for index, offset in enumerate(offsets)
+            ],
+        )
         for name, each in described.items()
     }
 

@@ -180,7 +180,12 @@ class Run:
             "stop": None if self.stop in LEAVES else self.stop,
             "total_steps": self.plan.total_steps,
             "ranks": self.parallel.gather_states(
-                {"rng": rng_state(), "pending": self._pending_state(), "own": self.parallel.rank_state(self)}
+                {
+                    "rng": rng_state(),
+                    "pending": self._pending_state(),
+                    "own": self.parallel.rank_state(self),
+                    "data_rank": self.parallel.data_rank,
+                }
             ),
             "recorder": self.recorder.state_dict(),
         }
@@ -208,13 +213,18 @@ class Run:
             self.stop = None  # whoever lengthens a run that was stopped wants it to go on
         self.recorder.load_state_dict(state["recorder"])
         ranks, rank = state["ranks"], self.parallel.rank
-        if len(ranks) == self.parallel.world_size:
+        shares, now = [each["data_rank"] for each in ranks], {"data_rank": self.parallel.data_rank}
+        if shares == [each["data_rank"] for each in self.parallel.gather_states(now)]:
             self.pending = _steps(ranks[rank]["pending"], self.parallel.device)
             self.parallel.load_rank_state(self, ranks[rank]["own"])
             set_rng_state(ranks[rank]["rng"])
-        else:  # other ranks than there were: the first takes over what all had seen, and dropout draws anew
-            share = 1 if rank == 0 else 0
-            seen = [_steps(entry["pending"], self.parallel.device) for entry in ranks]
+        else:  # other ranks, or other samples: the first takes over what all had seen, and dropout draws anew
+            share = 1 if self.parallel.data_rank == 0 else 0
+            seen = [
+                _steps(entry["pending"], self.parallel.device)
+                for number, entry in enumerate(ranks)
+                if entry["data_rank"] not in shares[:number]
+            ]
             both = [[sum(parts) * share for parts in zip(*step, strict=True)] for step in zip(*seen, strict=True)]
             self.pending = [(total, weight) for total, weight in both]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,14 @@ from torch import Tensor
 
 @dataclass
 class Piece:
-    """This rank's part of a tensor: the block of `tensor`'s shape that begins at `offset` in one of `shape`.
+    """This rank's part of a tensor of `shape`: blocks of it, each with the offset at which it begins.
 
-    `tensor` is None where another rank holds it all, or holds the same block and writes it.
+    There is none where another rank holds it all, or holds the same blocks and writes them.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
-    offset: tuple[int, ...]
-    tensor: Tensor | None
+    blocks: list[tuple[tuple[int, ...], Tensor]]
 
 
 @dataclass
@@ -73,6 +72,31 @@ def whole(state: Any) -> Any:
     if isinstance(state, list):
         return [whole(value) for value in state]
     return state
+
+
+def numbered(name: str, index: int) -> str:
+    """The name of a rank's block of a tensor in its file: of its first one the tensor's own."""
+    return name if index == 0 else f"{name}#{index}"
+
+
+def blocks_by_name(pieces: Mapping[str, Piece]) -> dict[str, Tensor]:
+    """The blocks of pieces by their names in a rank's file."""
+    return {
+        numbered(name, index): tensor
+        for name, piece in pieces.items()
+        for index, (_, tensor) in enumerate(piece.blocks)
+    }
+
+
+def described(shapes: Mapping[str, list[int]], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a manifest says of tensors in pieces: the shape of each, and each file's blocks by their offsets."""
+    return {
+        path: {
+            "shape": shape,
+            "parts": [[each["name"], each["offsets"][path]] for each in records if path in each["offsets"]],
+        }
+        for path, shape in shapes.items()
+    }
 
 
 def file_of(rank: int) -> str:

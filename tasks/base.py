@@ -117,9 +117,9 @@ class Task(ABC):
         """Models that take part and are not trained: a reference, a reward model."""
         return {}
 
-    def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
-        """The model as `num` modules in a row, each called as `stage(x, batch)`, the first one without x; what the last
-        one gives is what `forward` does. For strategies that split a model by its layers; weights stay the model's."""
+    def stages(self, model: nn.Module, num: int | None) -> list[nn.Module]:
+        """The model as `num` modules in a row (None: as many as there can be), each called as `stage(x, batch)`, the first
+        one without x; what the last one gives is what `forward` does. For strategies that split a model by its layers; weights stay the model's."""
         raise ConfigError(f"{type(self).__name__} does not say how its model is cut into stages")
 
     def score(self, estimator: Any, rows: Any) -> dict[str, float]:

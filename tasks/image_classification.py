@@ -105,7 +105,7 @@ class ImageClassification(Task):
         pixels = ((images - low) / (high - low).clamp_min(1e-6) * 255).round().byte().numpy()
         return [each[0] if len(each) != 3 else each.transpose(1, 2, 0) for each in pixels]
 
-    def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
+    def stages(self, model: nn.Module, num: int | None) -> list[nn.Module]:
         return in_stages(model, num, "images")
 
     def num_classes(self) -> int:

@@ -152,7 +152,7 @@ class PretrainCLM(Task):
         output = model(input_ids=batch["input_ids"], use_cache=False)
         return output.logits
 
-    def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
+    def stages(self, model: nn.Module, num: int | None) -> list[nn.Module]:
         if type(model).__name__ != "LlamaForCausalLM":
             raise ConfigError(f"{type(model).__name__} does not say where it can be cut into stages; model=llama does")
         from .models.llama import pieces

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from launcher.errors import ConfigError
+from launcher.functional.cuts import cuts
 
 if TYPE_CHECKING:
     from launcher.data import Batch
@@ -54,8 +54,9 @@ class Stage(nn.Module):
         return found
 
 
-def in_stages(model: nn.Module, num: int, column: str, pieces: list[nn.Module] | None = None) -> list[nn.Module]:
-    """The model in `num` stages, such that the largest has as few parameters as can be.
+def in_stages(model: nn.Module, num: int | None, column: str, pieces: list[nn.Module] | None = None) -> list[nn.Module]:
+    """The model in `num` stages, such that the largest has as few parameters as can be; without a number in as many as
+    there can be.
 
     A model is cut where `pieces` say, or its own `pieces()`. Raises ConfigError for a model without, and for more stages than pieces.
     """
@@ -65,26 +66,12 @@ def in_stages(model: nn.Module, num: int, column: str, pieces: list[nn.Module] |
             raise ConfigError(f"{type(model).__name__} does not say where it can be cut into stages")
         pieces = own()
     assert pieces is not None
+    if num is None:
+        return [Stage([piece], column) for piece in pieces]
     if len(pieces) < num:
         raise ConfigError(
             f"{type(model).__name__} can be cut into {len(pieces)} stages at most, and {num} are asked for; a larger model.depth gives more"
         )
     sizes = [sum(parameter.numel() for parameter in piece.parameters()) for piece in pieces]
-    ends = [0, *_cuts(tuple(sizes), num)]
+    ends = [0, *cuts(tuple(sizes), num)]
     return [Stage(pieces[start:end], column) for start, end in pairwise(ends)]
-
-
-def _cuts(sizes: tuple[int, ...], num: int) -> tuple[int, ...]:
-    """Where each of `num` runs of `sizes` ends, none of them empty, with the smallest largest sum."""
-
-    @cache
-    def best(start: int, left: int) -> tuple[int, tuple[int, ...]]:
-        if left == 1:
-            return sum(sizes[start:]), (len(sizes),)
-        found = []
-        for end in range(start + 1, len(sizes) - left + 2):
-            largest, rest = best(end, left - 1)
-            found.append((max(largest, sum(sizes[start:end])), (end, *rest)))
-        return min(found)
-
-    return best(0, num)[1]

@@ -123,7 +123,7 @@ class TextClassification(Task):
         both = zip(batch["input_ids"].tolist(), batch["attention_mask"].sum(1).tolist(), strict=True)
         return [self.vocabulary.decode(ids[:length]) for ids, length in both]
 
-    def stages(self, model: nn.Module, num: int) -> list[nn.Module]:
+    def stages(self, model: nn.Module, num: int | None) -> list[nn.Module]:
         return in_stages(model, num, "input_ids")
 
     def num_classes(self) -> int:

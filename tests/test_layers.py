@@ -32,6 +32,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "origins",
         "place",
         "plan",
+        "portions",
         "procedures",
         "rates",
         "replay",

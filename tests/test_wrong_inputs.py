@@ -174,7 +174,7 @@ TOGETHER = [
     Case("communication=powersgd", "communication=powersgd: Single has nothing that PowerSGD could send. Of conf/parallel these have: ddp, zero1"),
     Case("parallel=ddp communication=diloco regularization=[ema]", "regularization=[ema]: ema needs full params, which no rank has with DiLoCo; communication=allreduce leaves it to each"),
     Case("parallel=ddp communication=local_sgd communication.period=0", "communication.period=0: expected a whole number at least 1"),
-    Case("parallel=pipeline parallel.num_processes=4 parallel.num_stages=3", "parallel.num_stages=3: 4 processes can not be cut into sets of 3"),
+    Case("parallel=pipeline parallel.num_processes=4 parallel.num_stages=3", "parallel.num_processes=4 can not be laid out as pipeline 3: parallel.num_processes=3 can, or other sizes (parallel.num_stages)"),
     Case("parallel=pipeline parallel.num_processes=4 parallel.num_microbatches=5", "parallel.num_microbatches=5: a step of training.batch_size=32 samples can not be cut into 5 portions; training.batch_size=30 or 35 can"),
     Case("parallel=pipeline parallel.num_processes=4 parallel.num_microbatches=2", "parallel.num_microbatches=2: schedule=1f1b over 4 stages needs as many micro-batches at least, and there are 2"),
     Case("parallel=ddp parallel.num_processes=0", "parallel.num_processes=0: expected a whole number at least 1"),

@@ -54,14 +54,18 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
 
 @torch.no_grad()
 def predict(task: Task, model: nn.Module, batches: EvalBatches, parallel: Parallel) -> dict[str, np.ndarray]:
-    """The columns of `Task.predictions` over all of `batches`, in their order; empty where the task has none."""
+    """The columns of `Task.predictions` over all of `batches`, in their order; empty where the task has none.
+
+    `model` may lie on another device than the one that is trained: what is exported of weights in parts is on the CPU.
+    """
     found: dict[str, list[np.ndarray]] = {}
     training = model.training
+    device = next((each.device for each in model.parameters()), parallel.device)
     model.eval()
     try:
         for batch in batches:
-            batch = parallel.place(batch)
-            with parallel.precision.autocast(parallel.device):
+            batch = {name: column.to(device) for name, column in batch.items()}
+            with parallel.precision.autocast(device):
                 output = task.forward(model, batch)
             for name, column in task.predictions(output, batch).items():
                 found.setdefault(name, []).append(column.cpu().numpy())

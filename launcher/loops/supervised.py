@@ -159,7 +159,8 @@ class Supervised:
         """A checkpoint is good to go on from: no step before it, this one included, has ruined the weights."""
         parameters = run.parallel.local([parameter.detach() for parameter in run.main.model.parameters()])
         weights = [each for each in parameters if each.is_floating_point() and each.numel()]
-        bad = bool(weights) and not torch.isfinite(torch.stack(torch._foreach_norm(weights, ord=torch.inf))).all()
+        sizes = [size.to(run.parallel.device) for size in torch._foreach_norm(weights, ord=torch.inf)]
+        bad = bool(sizes) and not torch.isfinite(torch.stack(sizes)).all()
         if run.parallel.max(float(bad)):
             self._fail(run, "the weights are not finite", step)
 

@@ -259,7 +259,7 @@ class Parallel:
         return flag
 
     def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
-        """Each rank's state, in the order of ranks, on the main rank (elsewhere: whatever is cheap)."""
+        """Each rank's state, in the order of ranks. Every rank comes here."""
         return [state]
 
     def rank_state(self, run: Run) -> dict[str, Any]:

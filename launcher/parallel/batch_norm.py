@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -14,16 +14,17 @@ class AllReduce(torch.autograd.Function):
     """The sum over the ranks; the gradient of a sum that all ranks use is the sum of all their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, group: Any) -> Tensor:
+        ctx.group = group
         total = value.clone()
-        dist.all_reduce(total)
+        dist.all_reduce(total, group=group)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         total = gradients[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total
+        dist.all_reduce(total, group=ctx.group)
+        return total, None
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -33,6 +34,9 @@ class SyncBatchNorm(_BatchNorm):
     a module's own class, so that what that class does around its batch norm stays; weights and buffers keep their names.
     """
 
+    group: ClassVar[Any] = None
+    """The ranks that have other samples; None is all."""
+
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
@@ -41,11 +45,11 @@ class SyncBatchNorm(_BatchNorm):
         dims = [dim for dim in range(x.ndim) if dim != 1]
         shape = [-1 if dim == 1 else 1 for dim in range(x.ndim)]
         counted = torch.cat([x.sum(dims), x.new_full((1,), x.numel() / x.shape[1])])
-        sums, num = _all_reduce(counted).split([x.shape[1], 1])
+        sums, num = _all_reduce(counted, self.group).split([x.shape[1], 1])
         num = num.detach()
         mean = sums / num
         centred = x - mean.view(shape)
-        variance = _all_reduce(centred.square().sum(dims)) / num
+        variance = _all_reduce(centred.square().sum(dims), self.group) / num
         output = centred * torch.rsqrt(variance + self.eps).view(shape)
         if self.weight is not None:
             output = output * self.weight.view(shape) + self.bias.view(shape)
@@ -59,15 +63,17 @@ class SyncBatchNorm(_BatchNorm):
         return typed
 
 
-def _all_reduce(value: Tensor) -> Tensor:
-    total: Tensor = AllReduce.apply(value)  # type: ignore[no-untyped-call]  # torch's
+def _all_reduce(value: Tensor, group: Any) -> Tensor:
+    total: Tensor = AllReduce.apply(value, group)  # type: ignore[no-untyped-call]  # torch's
     return total
 
 
-def synchronise(model: nn.Module) -> nn.Module:
-    """The model with every batch norm in it made to see all ranks; the modules stay the ones they are."""
+def synchronise(model: nn.Module, group: Any = None) -> nn.Module:
+    """The model with every batch norm in it made to see all ranks of `group`; the modules stay the ones they are."""
     for module in model.modules():
         if isinstance(module, _BatchNorm) and not isinstance(module, (SyncBatchNorm, nn.SyncBatchNorm)):
             kind = type(module)
-            module.__class__ = type(kind.__name__, (kind, SyncBatchNorm), {"__module__": kind.__module__})
+            module.__class__ = type(
+                kind.__name__, (kind, SyncBatchNorm), {"__module__": kind.__module__, "group": group}
+            )
     return model

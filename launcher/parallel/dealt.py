@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from launcher.shards import Piece, Pieces, region, whole
+from launcher.shards import Piece, Pieces, whole
 
-from .dtensors import block, local, piece
+from .dtensors import local, part_of, piece
 
 Make = Callable[[list[dict[str, Any]]], Optimizer]
 
@@ -108,8 +108,7 @@ class LocalOptimizer(PartOptimizer):
         parameter, _ = self._pairs[index]
         if tuple(value.shape) != tuple(parameter.shape) or not value.shape:
             return whole(value).clone()
-        shape, offset = block(parameter)
-        return region(value, offset, shape).clone()
+        return part_of(value, parameter).clone()
 
 
 def looks_at_each_element(optimizer: Optimizer) -> bool:
@@ -211,15 +210,16 @@ def deal(sizes: list[int], num_ranks: int) -> list[int]:
 
 def _pieces(state: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: Piece(tuple(value.shape), value.dtype, (0,) * value.ndim, value) if isinstance(value, Tensor) else value
+        key: Piece(tuple(value.shape), value.dtype, [((0,) * value.ndim, value)])
+        if isinstance(value, Tensor)
+        else value
         for key, value in state.items()
     }
 
 
 def _described(state: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: Piece(value.shape, value.dtype, value.offset, None) if isinstance(value, Piece) else value
-        for key, value in state.items()
+        key: Piece(value.shape, value.dtype, []) if isinstance(value, Piece) else value for key, value in state.items()
     }
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from launcher.precision import Precision
 
 from .base import Parallel
+from .mesh import Degrees
 
 
 class Distributed(Parallel):
@@ -32,6 +33,20 @@ class Distributed(Parallel):
             precision, self.accelerator.device, self.accelerator.process_index, self.accelerator.num_processes
         )
         self._flag: tuple[Any, Tensor] | None = None
+
+    def lay_out(self, laid: Degrees, *needed: str) -> None:
+        """Lay the ranks out by `laid`, on a mesh of the axes with more than one rank and of those `needed`, of which
+        `replicate` or `shard` is one."""
+        self.degrees = laid
+        self.data_rank, self.num_data_ranks = laid.data_rank(self.rank), laid.data
+        if self.world_size == 1:
+            return
+        mesh = laid.mesh(self.device.type, *needed)
+        names = tuple(axis for axis in ("replicate", "shard") if axis in (mesh.mesh_dim_names or ()))
+        self.mesh, self.data_mesh = mesh, mesh[names]
+        if laid.data < self.world_size:  # there are ranks with the same samples
+            flat = self.data_mesh._flatten("data") if len(names) > 1 else self.data_mesh
+            self.data_group = flat.get_group()
 
     def sum(self, value: Any) -> Any:
         if not isinstance(value, Tensor):

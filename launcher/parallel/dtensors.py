@@ -9,9 +9,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 
-from launcher.shards import Piece, Pieces, region
+from launcher.shards import Piece, Pieces, region, whole
+
+Span = tuple[slice, tuple[int, ...], tuple[int, ...]]
+"""Rows of this rank's part, and the offset and the shape of the block that they are of the whole tensor."""
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -19,10 +21,49 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def chunk(size: int, num: int, index: int) -> tuple[int, int]:
+    """Where the part `index` of `num` of `size` rows begins, and how many it has: all as large as the first, then less."""
+    step = -(-size // num)
+    start = min(index * step, size)
+    return start, min(step, size - start)
+
+
 def block(tensor: DTensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and offset of this rank's part of a tensor."""
-    shape, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
+    """Shape and offset of this rank's part of a tensor, which the innermost axis of its mesh was the first to split."""
+    shape, offset = list(tensor.shape), [0] * tensor.ndim
+    coordinates = tensor.device_mesh.get_coordinate()
+    assert coordinates is not None
+    for axis in reversed(range(tensor.device_mesh.ndim)):
+        placement: Any = tensor.placements[axis]
+        if not placement.is_replicate():
+            start, length = chunk(shape[placement.dim], tensor.device_mesh.size(axis), coordinates[axis])
+            offset[placement.dim] += start
+            shape[placement.dim] = length
     return tuple(shape), tuple(offset)
+
+
+def spans(tensor: DTensor) -> list[Span]:
+    """The blocks that this rank's part consists of: one, but for a tensor of several matrices in one.
+
+    Of such a one (`packed`: how many matrices, over how many ranks) a rank has some rows of each, one matrix after the
+    other: heads of queries, keys and values. What the mesh knows as rows in a row lies apart in the tensor then.
+    """
+    shape, offset = block(tensor)
+    packed = getattr(tensor, "packed", None)
+    if packed is None:
+        return [(slice(0, shape[0] if shape else 1), offset, shape)] if all(shape) else []
+    num, ranks = packed
+    run = tensor.shape[0] // (num * ranks)
+    found: list[Span] = []
+    row, end = offset[0], offset[0] + shape[0]
+    while row < end:
+        upto = min(end, (row // run + 1) * run)
+        rank, matrix = divmod(row // run, num)
+        begin = matrix * ranks * run + rank * run + row % run
+        rows = slice(row - offset[0], upto - offset[0])
+        found.append((rows, (begin, *offset[1:]), (upto - row, *shape[1:])))
+        row = upto
+    return found
 
 
 def piece(tensor: Tensor, held: Tensor | None = None) -> Tensor | Piece:
@@ -30,7 +71,7 @@ def piece(tensor: Tensor, held: Tensor | None = None) -> Tensor | Piece:
 
     `held` is saved in place of the tensor's own part: what belongs to it and is split as it is.
     """
-    part = local(tensor.detach()) if held is None else held
+    part = local(tensor.detach()) if held is None else local(held)
     if not isinstance(tensor, DTensor) or tensor.numel() == 0:
         return part
     coordinates = tensor.device_mesh.get_coordinate()
@@ -38,28 +79,33 @@ def piece(tensor: Tensor, held: Tensor | None = None) -> Tensor | Piece:
     first = all(
         place == 0 for place, placement in zip(coordinates, tensor.placements, strict=True) if placement.is_replicate()
     )
-    _, offset = block(tensor)
-    return Piece(tuple(tensor.shape), part.dtype, offset, part if first and part.numel() else None)
+    blocks = [(offset, part[rows] if part.ndim else part) for rows, offset, _ in spans(tensor)] if first else []
+    return Piece(tuple(tensor.shape), part.dtype, blocks)
+
+
+def part_of(saved: Tensor | Pieces, tensor: Tensor) -> Tensor:
+    """This rank's part of what was saved whole or in pieces, as `tensor` is split; perhaps in the memory of `saved`."""
+    if not isinstance(tensor, DTensor):
+        found: Tensor = whole(saved)
+        return found
+    parts = [region(saved, offset, shape) for _, offset, shape in spans(tensor)]
+    if not parts:
+        return torch.empty(block(tensor)[0], dtype=saved.dtype)
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def fill(tensor: Tensor, saved: Tensor | Pieces) -> None:
     """Copy what was saved, whole or in pieces, into a tensor that may be split otherwise."""
     with torch.no_grad():
-        if isinstance(tensor, DTensor):
-            shape, offset = block(tensor)
-            part = tensor.to_local()
-            if part.numel():
-                part.copy_(region(saved, offset, shape))
-        else:
-            tensor.copy_(saved.whole() if isinstance(saved, Pieces) else saved)
+        local(tensor).copy_(part_of(saved, tensor))
 
 
 def like(tensor: Tensor, saved: Tensor | Pieces) -> Tensor:
     """What was saved of a parameter's moments, split as the parameter is; a copy."""
     if not isinstance(tensor, DTensor) or tuple(saved.shape) != tuple(tensor.shape) or not saved.shape:
-        return (saved.whole() if isinstance(saved, Pieces) else saved).clone()
-    shape, offset = block(tensor)
-    part = region(saved, offset, shape).to(tensor.to_local().device, copy=True)
+        found: Tensor = whole(saved)
+        return found.clone()
+    part = part_of(saved, tensor).to(tensor.to_local().device, copy=True)
     made: DTensor = DTensor.from_local(
         part, tensor.device_mesh, tensor.placements, run_check=False, shape=tensor.shape, stride=tensor.stride()
     )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
@@ -25,6 +23,7 @@ from .dealt import LocalOptimizer, Make, looks_at_each_element
 from .distributed import Distributed
 from .dtensors import fill, like, local, norm, piece, split_share
 from .mesh import Degrees, degrees
+from .outline import filled, outline
 from .shares import Shares
 
 
@@ -56,15 +55,16 @@ class FSDP(Distributed):
         super().__init__(precision, device, num_processes, timeout_s)
         self.reshard = reshard
         self.offload = offload
-        sizes = {"shard_size": shard_size, "replicate_size": replicate_size}
-        self.degrees = degrees(sizes, self.world_size) if self.world_size > 1 else Degrees()  # a range test is of one
-        self.data_rank, self.num_data_ranks = self.degrees.data_rank(self.rank), self.degrees.data
+        sizes = {"shard_size": shard_size, "replicate_size": replicate_size} | self.further_sizes()
+        self.lay_out(degrees(sizes, self.world_size) if self.world_size > 1 else Degrees(), "shard")
         self._outline: nn.Module | None = None
-        self.saves_pieces = self.forward_together = self.world_size > 1
+        self.saves_pieces = self.world_size > 1
+        self.forward_together = self.degrees.data > 1
         self.whole_weights = self.world_size == 1
-        if self.world_size > 1:
-            axes = self.degrees.sizes() if self.degrees.shard > 1 else {"replicate": self.degrees.replicate, "shard": 1}
-            self.mesh = init_device_mesh(self.device.type, tuple(axes.values()), mesh_dim_names=tuple(axes))
+
+    def further_sizes(self) -> dict[str, Any]:
+        """The sizes of other axes that the ranks are laid out along."""
+        return {}
 
     @classmethod
     def shares(cls, settings: Mapping[str, Any]) -> Shares:
@@ -95,14 +95,20 @@ class FSDP(Distributed):
             raise ConfigError(
                 f"the model's parameter {scalar} is a single number, which can not be split; parallel=zero1 does"
             )
-        synchronise(model)
+        synchronise(model, self.data_group)
         self._outline = outline(model)
+        self._wrap(model)
+        return model
+
+    def _wrap(self, model: nn.Module) -> None:
+        """Split what the data ranks share out."""
         policy = CPUOffloadPolicy(pin_memory=self.device.type == "cuda") if self.offload else OffloadPolicy()
         for block in blocks(model):
-            fully_shard(block, mesh=self.mesh, reshard_after_forward=self.reshard, offload_policy=policy)
-        fully_shard(model, mesh=self.mesh, reshard_after_forward=None if self.reshard else False, offload_policy=policy)
+            fully_shard(block, mesh=self.data_mesh, reshard_after_forward=self.reshard, offload_policy=policy)
+        fully_shard(
+            model, mesh=self.data_mesh, reshard_after_forward=None if self.reshard else False, offload_policy=policy
+        )
         _check_split(model, self.degrees.shard)
-        return model
 
     def plain(self, model: nn.Module) -> nn.Module:
         """The model as the task made it, on the CPU, its weights not yet filled in."""
@@ -189,8 +195,9 @@ class FSDP(Distributed):
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         found = optimizer.state_dict()
         if self.world_size > 1 and not isinstance(optimizer, LocalOptimizer):
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             found["state"] = {
-                index: {key: piece(value) if isinstance(value, Tensor) else value for key, value in state.items()}
+                index: {key: _piece(parameters[index], value) for key, value in state.items()}
                 for index, state in found["state"].items()
             }
         return found
@@ -208,6 +215,11 @@ class FSDP(Distributed):
             for index, state in saved["state"].items()
         }
         optimizer.load_state_dict({"state": split, "param_groups": whole(saved["param_groups"])})
+
+
+def _piece(parameter: Tensor, value: Any) -> Any:
+    """What this rank saves of an entry of a parameter's state, which is split as the parameter is."""
+    return piece(parameter, value) if isinstance(value, DTensor) else value
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
@@ -238,27 +250,6 @@ def _alone(module: nn.Module, holders: dict[int, int]) -> bool:
     for _, parameter in module.named_parameters(remove_duplicate=False):
         own[id(parameter)] = own.get(id(parameter), 0) + 1
     return all(holders[number] == count for number, count in own.items())
-
-
-def outline(model: nn.Module) -> nn.Module:
-    """A copy of a model without memory for its parameters."""
-    memo: dict[int, Any] = {
-        id(each): nn.Parameter(torch.empty_like(each, device="meta"), requires_grad=each.requires_grad)
-        for each in model.parameters()
-    }
-    return copy.deepcopy(model, memo)
-
-
-def filled(made: nn.Module, live: nn.Module) -> nn.Module:
-    """A copy of an outline on the CPU: room for its parameters, and the buffers of `live`."""
-    memo: dict[int, Any] = {
-        id(each): nn.Parameter(torch.empty_like(each, device="cpu"), requires_grad=each.requires_grad)
-        for each in made.parameters()
-    }
-    memo |= {
-        id(ours): theirs.detach().cpu().clone() for ours, theirs in zip(made.buffers(), live.buffers(), strict=True)
-    }
-    return copy.deepcopy(made, memo)
 
 
 def _check_split(model: nn.Module, num: int) -> None:

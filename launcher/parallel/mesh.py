@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import ConfigError
 
-AXES = ("pipeline", "replicate", "shard", "tensor")
-"""From the outermost to the innermost: ranks that are neighbours split the same layer, which exchange most."""
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+KEYS = {"pipeline": "num_stages", "replicate": "replicate_size", "shard": "shard_size", "tensor": "tensor_size"}
+"""The axes with their keys in a `parallel` node, from the outermost to the innermost: ranks that are neighbours split
+the same layer, which exchange most."""
 
 
 @dataclass(frozen=True)
@@ -40,37 +44,45 @@ class Degrees:
         """The share of the samples that a rank takes."""
         return rank // self.tensor % self.data
 
-    def sizes(self) -> dict[str, int]:
-        """The axes with more than one rank, outermost first."""
-        return {axis: getattr(self, axis) for axis in AXES if getattr(self, axis) > 1}
+    def mesh(self, device_type: str, *needed: str) -> DeviceMesh:
+        """The ranks as a mesh, outermost axis first, of the axes with more than one rank and of those `needed`.
+
+        Every rank has to come here.
+        """
+        from torch.distributed.device_mesh import init_device_mesh
+
+        sizes = {axis: getattr(self, axis) for axis in KEYS if getattr(self, axis) > 1 or axis in needed}
+        return init_device_mesh(device_type, tuple(sizes.values()), mesh_dim_names=tuple(sizes))
 
 
 def degrees(node: Mapping[str, Any], num_processes: int | None = None) -> Degrees:
-    """The degrees that a `parallel` node asks for: its `<axis>_size` keys, where null is what the others leave.
+    """The degrees that a `parallel` node asks for by `KEYS`, where null is what the others leave, and all for `num_stages`.
 
-    Without keys every process has other samples. Raises ConfigError where the product is not `num_processes` (the
+    Where neither `replicate_size` nor `shard_size` is a key, what is left has other samples. Raises ConfigError where the product is not `num_processes` (the
     node's own where it is None).
     """
     world = int(node.get("num_processes") or 1) if num_processes is None else num_processes
-    given = {axis: node[f"{axis}_size"] for axis in AXES if f"{axis}_size" in node}
+    given = {axis: node[key] for axis, key in KEYS.items() if key in node}
+    if "pipeline" in given and given["pipeline"] is None:
+        given["pipeline"] = world
     if not given.keys() & {"replicate", "shard"}:
         given["replicate"] = None
     known = {axis: int(size) for axis, size in given.items() if size is not None}
     low = [axis for axis, size in known.items() if size < 1]
     if low:
-        raise ConfigError(f"parallel.{low[0]}_size={known[low[0]]}: at least 1 rank, or null for what is left")
+        raise ConfigError(f"parallel.{KEYS[low[0]]}={known[low[0]]}: at least 1 rank, or null for what is left")
     open_axes = [axis for axis in given if axis not in known]
     product = 1
     for size in known.values():
         product *= size
     words = " x ".join(f"{axis} {size}" for axis, size in known.items() if size > 1) or "1"
     if len(open_axes) > 1:
-        keys = " and ".join(f"parallel.{axis}_size" for axis in open_axes)
+        keys = " and ".join(f"parallel.{KEYS[axis]}" for axis in open_axes)
         raise ConfigError(f"{keys}: only one of them can be what is left (null)")
     if world % product or (not open_axes and world != product):
         least = product if not open_axes or product > world else world // product * product
         raise ConfigError(
             f"parallel.num_processes={world} can not be laid out as {words}: "
-            f"parallel.num_processes={least} can, or other sizes (parallel.{next(iter(known))}_size)"
+            f"parallel.num_processes={least} can, or other sizes (parallel.{KEYS[next(iter(known))]})"
         )
     return Degrees(**known, **dict.fromkeys(open_axes, world // product))

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -21,6 +20,7 @@ from launcher.shards import whole
 
 from .base import LossHook
 from .distributed import Distributed
+from .mesh import degrees
 from .messages import pass_on, tell
 from .shares import Shares
 from .stage import Columns, Timed
@@ -54,8 +54,9 @@ class Pipeline(Distributed):
 
     @classmethod
     def shares(cls, settings: Mapping[str, Any]) -> Shares:
-        num = int(settings["num_stages"] or settings["num_processes"])
-        return Shares(num, num, num, num, samples=int(settings["num_processes"]) // num)
+        laid = degrees(settings)
+        num = laid.pipeline
+        return Shares(num, num, num, num, samples=laid.data)
 
     def __init__(
         self,
@@ -69,18 +70,16 @@ class Pipeline(Distributed):
         stages_per_process: int = 2,
     ) -> None:
         super().__init__(precision, device, num_processes, timeout_s)
-        depth = self.world_size if num_stages is None else num_stages
+        laid = degrees({"num_stages": num_stages}, self.world_size)
         if self.scaler is not None:
             raise ConfigError(
                 "precision=fp16: a pipeline has no loss scale between its stages; precision=bf16 needs none"
             )
-        self.depth, self.schedule_name, self.num_microbatches = depth, schedule, num_microbatches
-        self.num_data_ranks, (self.data_rank, self.place_in_row) = self.world_size // depth, divmod(self.rank, depth)
+        self.depth, self.schedule_name, self.num_microbatches = laid.pipeline, schedule, num_microbatches
         self.loops = stages_per_process if schedule == "interleaved" else 1
-        mesh = init_device_mesh(self.device.type, (self.num_data_ranks, depth), mesh_dim_names=("data", "pipeline"))
-        self.row = mesh.get_group("pipeline")
-        self.data_group = mesh.get_group("data")
-        self.first = self.data_rank * depth
+        self.lay_out(laid, "pipeline", "replicate")
+        self.row = self.mesh.get_group("pipeline")
+        self.ranks, self.place_in_row = dist.get_process_group_ranks(self.row), dist.get_rank(self.row)
         self.whole_weights = False
         self.busy_s = self.elapsed_s = 0.0
         self.measured = False
@@ -167,7 +166,7 @@ class Pipeline(Distributed):
         if self._losses:
             sums[0] = torch.stack([loss.sum for loss in self._losses.values()]).sum()
             sums[1] = sum(loss.weight for loss in self._losses.values())
-        dist.broadcast(sums, self.first + self.depth - 1, group=self.row)
+        dist.broadcast(sums, self.ranks[-1], group=self.row)
         self._join(run, float(self.sum(sums[1])))
         return sums[0].float(), sums[1]
 
@@ -259,9 +258,9 @@ class Pipeline(Distributed):
             if place == self.place_in_row:
                 x = stage(x, batch)
             if index + 1 == len(stages):
-                x = tell(x, self.first + place, self.row, self.device)
+                x = tell(x, self.ranks[place], self.row, self.device)
             elif self.depth > 1:
-                x = pass_on(x, self.first + place, self.first + (place + 1) % self.depth, self.row, self.device)
+                x = pass_on(x, self.ranks[place], self.ranks[(place + 1) % self.depth], self.row, self.device)
         return x
 
     # -- a checkpoint is that of a whole model

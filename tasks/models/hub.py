@@ -116,4 +116,4 @@ def _quiet() -> Iterator[None]:
 pretrained.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]
 pretrained.blank = blank  # type: ignore[attr-defined]  # for what is asked of a model before its weights are loaded
 pretrained.load_tokenizer = load_tokenizer  # type: ignore[attr-defined]  # how a task learns that the model brings its own
-pretrained.offers = frozenset({"blocks"})  # type: ignore[attr-defined]
+pretrained.offers = frozenset({"blocks", "tensor_plan"})  # type: ignore[attr-defined]

@@ -81,4 +81,4 @@ def pieces(model: LlamaForCausalLM) -> list[nn.Module]:
 
 
 llama.packages = {"transformers": "transformers"}  # type: ignore[attr-defined]  # as a class would state it
-llama.offers = frozenset({"blocks"})  # type: ignore[attr-defined]
+llama.offers = frozenset({"blocks", "tensor_plan"})  # type: ignore[attr-defined]

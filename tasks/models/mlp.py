@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -16,6 +17,8 @@ class MLP(nn.Module):
 
     Input [batch, *input_shape], output [batch, num_outputs].
     """
+
+    offers: ClassVar[frozenset[str]] = frozenset({"tensor_plan"})
 
     def __init__(
         self,

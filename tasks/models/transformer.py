@@ -26,6 +26,12 @@ class Block(nn.Module):
 
     drop_path = 0.0
     """The share of samples whose branch is left out in training; stochastic depth sets it."""
+    tp_plan: ClassVar[dict[str, str]] = {
+        "qkv": "packed_colwise:3",
+        "out": "rowwise",
+        "mlp.0": "colwise",
+        "mlp.3": "rowwise",
+    }
 
     def __init__(
         self,
@@ -39,7 +45,7 @@ class Block(nn.Module):
         super().__init__()
         if width % num_heads:
             raise ConfigError(f"model.width={width} is not a multiple of model.num_heads={num_heads}")
-        self.num_heads = num_heads
+        self.num_heads, self.head_width = num_heads, width // num_heads
         self.attention_dropout = attention_dropout
         hidden = round(width * mlp_ratio)
         self.norm1 = token_norm(norm, width)
@@ -58,8 +64,8 @@ class Block(nn.Module):
 
     def attention(self, x: Tensor, mask: Tensor | None) -> Tensor:
         heads = (
-            self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        )  # 3, batch, heads, tokens, head width
+            self.qkv(x).unflatten(-1, (3, -1, self.head_width)).permute(2, 0, 3, 1, 4)
+        )  # 3, batch, heads (those of this rank, where they are split), tokens, head width
         query, key, value = heads.unbind()
         rate = self.attention_dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=rate)
@@ -93,7 +99,8 @@ class Transformer(nn.Module):
     `max_length` tokens. Output [batch, num_outputs]. What stands at padding does not change the output.
     """
 
-    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks", "blocks"})
+    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks", "blocks", "tensor_plan"})
+    tp_plan: ClassVar[dict[str, str]] = {"tokens": "embedding_rowwise"}  # beside that of the blocks
 
     def __init__(
         self,

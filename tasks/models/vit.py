@@ -23,7 +23,7 @@ class ViT(nn.Module):
     Raises ConfigError where `patch_size` does not divide height and width.
     """
 
-    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks", "blocks"})
+    offers: ClassVar[frozenset[str]] = frozenset({"residual_blocks", "blocks", "tensor_plan"})
 
     def __init__(
         self,
