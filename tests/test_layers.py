@@ -24,6 +24,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "explain",
         "explain_files",
         "fits",
+        "installed",
         "batch_size",
         "estimate",
         "verdict",
