@@ -14,10 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from parity import composed, run
+
 from launcher import CONF
 from launcher.signals import Interrupt
 from launcher.trackers.jsonl import read
-from parity import composed, run
 
 SEEDS = (0, 1, 2)
 MARGIN = 0.02
