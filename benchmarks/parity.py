@@ -1,14 +1,16 @@
 """Every way of running in parallel beside one process: the largest difference of 20 losses, in float32.
 
-    python benchmarks/parity.py [strategy …]       all of them, or those named; prints the table of docs/parallel.md
+    python benchmarks/parity.py [strategy …]       all of them, or those named; writes docs/parity.md
 
-Each cell is a run of the real workers, of the same config but for `parallel=`; the global batch is the same. A
-combination that is refused is shown with the reason that the command gives.
+A strategy is an entry of conf/parallel, or one of VARIANTS. Each cell is a run of the real workers, of the same config
+but for `parallel=`; the global batch is the same. A combination that is refused is shown with the reason that the
+command gives. What was found is kept in benchmarks/parity.json, so that the table can be made in several turns.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -16,10 +18,11 @@ import tempfile
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from launcher import compose
+from launcher import CONF, compose
 from launcher.check import check
 from launcher.console import Console
 from launcher.elastic import run_workers
@@ -29,16 +32,13 @@ from launcher.signals import Interrupt
 from launcher.trackers.jsonl import read
 from launcher.worker import work
 
-STRATEGIES = {
-    "ddp x 2": ("parallel=ddp",),
-    "zero1 x 2": ("parallel=zero1",),
-    "zero2 x 2": ("parallel=zero2",),
-    "zero3 x 2": ("parallel=zero3",),
-    "zero3 x 4": ("parallel=zero3", "parallel.num_processes=4"),
-    "fsdp x 2": ("parallel=fsdp",),
-    "fsdp x 2, offload": ("parallel=fsdp", "parallel.offload=true"),
-    "hsdp 2 x 2": ("parallel=hsdp",),
+VARIANTS = {
+    "fsdp, offload": ("parallel=fsdp", "parallel.offload=true"),
+    "zero3, 4 processes": ("parallel=zero3", "parallel.num_processes=4"),
+    "pipeline, gpipe": ("parallel=pipeline", "parallel.schedule=gpipe"),
+    "pipeline, 2 copies": ("parallel=pipeline", "parallel.num_processes=4", "parallel.num_stages=2"),
 }
+"""What is shown beside the entries of conf/parallel as they are."""
 MODELS = {
     "classifier": ("model=cnn", "model.dropout=0", "model.norm=layer"),
     "Llama": ("task=pretrain_clm", "model.width=64", "model.depth=2", "task.sequence_length=32"),
@@ -50,30 +50,51 @@ COMMON = (
     "training.batch_size=16",
     "training.max_steps=20",
     "training.log_every=1",
+    "training.eval_every=null",
     "training.clip_norm=1",
     "scheduler=constant",
 )
+FOUND = Path(__file__).with_suffix(".json")
+PAGE = Path(__file__).parent.parent / "docs" / "parity.md"
+HEAD = """# Beside one process
+
+The largest difference of 20 training losses from those of one process at the same global batch, in float32, with
+`training.clip_norm=1`. The number in a head is `training.accumulate`; the one process takes each step in one piece. The
+classifier is `model=cnn model.norm=layer`, the Llama one of two blocks 64 wide. The strategies are those of
+[several processes](parallel.md), as many processes as an entry has by default on a machine without GPUs, or as said.
+
+`python benchmarks/parity.py` makes this page; `python benchmarks/parity.py zero3` one line of each table.
+"""
 
 
-def losses(folder: Path, *overrides: str) -> list[float]:
-    """The training losses of a run, by its workers. Raises ConfigError where it is refused."""
+def strategies() -> dict[str, tuple[str, ...]]:
+    """The overrides of each line of the tables."""
+    return {path.stem: (f"parallel={path.stem}",) for path in sorted((CONF / "parallel").glob("*.yaml"))} | VARIANTS
+
+
+def composed(*overrides: str) -> Any:
+    """The finished config of a command. Raises ConfigError where it is refused."""
     with compose.session() as hydra:
-        composed = compose.compose(hydra, [*COMMON, *overrides])
-        check(composed.config, composed.origins)
-    config = composed.config
+        found = compose.compose(hydra, list(overrides))
+        check(found.config, found.origins)
+    return found.config
+
+
+def run(config: Any, folder: Path, interrupt: Interrupt) -> None:
+    """What the command does with a finished config, in `folder`, without a word."""
     folder.mkdir()
     write_config(config, folder)
     if config.parallel.num_processes > 1:
         with quiet():
-            run_workers(config, folder, False, Console(quiet=True), Interrupt())
+            run_workers(config, folder, False, Console(quiet=True), interrupt)
     else:
-        work(config, folder, False, Console(quiet=True), Interrupt())
-    return [line["train/loss"] for line in read(folder / "metrics.jsonl") if "train/loss" in line]
+        work(config, folder, False, Console(quiet=True), interrupt)
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Nothing on stdout, of the workers neither."""
+    sys.stdout.flush()
     kept = os.dup(1)
     with Path(os.devnull).open("w") as nothing:
         os.dup2(nothing.fileno(), 1)
@@ -84,46 +105,74 @@ def quiet() -> Iterator[None]:
         os.close(kept)
 
 
-def cell(folder: Path, reference: list[float], *overrides: str) -> str:
+def losses(folder: Path, *overrides: str) -> list[float]:
+    """The training losses of a run, by its workers. Raises ConfigError where it is refused."""
+    run(composed(*COMMON, *overrides), folder, Interrupt())
+    return [line["train/loss"] for line in read(folder / "metrics.jsonl") if "train/loss" in line]
+
+
+def cell(folder: Path, reference: list[float], *overrides: str) -> float | str:
     """The largest difference from one process, or what the refusal says."""
     try:
         found = losses(folder, *overrides)
     except ConfigError as error:
-        return f"refused: {str(error).splitlines()[0]}"
+        return str(error).splitlines()[0]
     assert len(found) == len(reference) == 20
-    return f"{max(abs(a - b) for a, b in zip(found, reference, strict=True)):.0e}"
+    return max(abs(a - b) for a, b in zip(found, reference, strict=True))
+
+
+def page(found: dict[str, dict[str, float | str]]) -> str:
+    """docs/parity.md: a table a model, and below them why what is refused is."""
+    text, refused = HEAD, []
+    heads = [f"{optimizer}, {accumulate}" for optimizer, accumulate in product(OPTIMIZERS, ACCUMULATE)]
+    for model in MODELS:
+        text += f"\n| {model} | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|\n"
+        for strategy in strategies():
+            cells = []
+            for head in heads:
+                value = found.get(strategy, {}).get(f"{model}, {head}")
+                if isinstance(value, str):
+                    refused += [value] if value not in refused else []
+                cells.append(
+                    ""
+                    if value is None
+                    else f"{value:.0e}"
+                    if isinstance(value, float)
+                    else f"({refused.index(value) + 1})"
+                )
+            text += f"| {strategy} | " + " | ".join(cells) + " |\n"
+    text += "\nRefused before anything starts, in these words:\n\n"
+    return text + "".join(f"{number}. {reason}\n" for number, reason in enumerate(refused, start=1))
 
 
 def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
-    chosen = {name: words for name, words in STRATEGIES.items() if not sys.argv[1:] or name.split()[0] in sys.argv[1:]}
-    columns = list(product(MODELS, OPTIMIZERS, ACCUMULATE))
-    refused: list[str] = []
+    known = strategies()
+    unknown = set(sys.argv[1:]) - set(known)
+    if unknown:
+        raise SystemExit(f"{', '.join(sorted(unknown))}: no such strategy; there are {', '.join(known)}")
+    found = json.loads(FOUND.read_text()) if FOUND.exists() else {}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        table: dict[tuple[str, tuple[str, str, int]], str] = {}
-        for number, (model, optimizer, accumulate) in enumerate(columns):
-            words = (*MODELS[model], f"optimizer={optimizer}")
-            alone = losses(root / f"{number}-alone", *words)  # in one piece a step
-            for index, (strategy, placement) in enumerate(chosen.items()):
-                found = cell(root / f"{number}-{index}", alone, *words, f"training.accumulate={accumulate}", *placement)
-                if found.startswith("refused"):
-                    reason = found.removeprefix("refused: ")
-                    refused += [reason] if reason not in refused else []
-                    found = f"refused ({refused.index(reason) + 1})"
-                table[strategy, (model, optimizer, accumulate)] = found
-                print(strategy, model, optimizer, accumulate, found, file=sys.stderr, flush=True)
-    for model in MODELS:
-        heads = [(optimizer, accumulate) for optimizer in OPTIMIZERS for accumulate in ACCUMULATE]
-        print(f"\n| {model} | " + " | ".join(f"{optimizer}, {accumulate}" for optimizer, accumulate in heads) + " |")
-        print("|---" * (len(heads) + 1) + "|")
-        for strategy in chosen:
-            cells = [table[strategy, (model, *head)] for head in heads]
-            print(f"| {strategy} | " + " | ".join(cells) + " |")
-    print()
-    for number, reason in enumerate(refused, start=1):
-        print(f"{number}. {reason}")
+        alone: dict[tuple[str, str], list[float]] = {}
+        for index, strategy in enumerate(sys.argv[1:] or known):
+            found[strategy] = {}
+            for number, (model, optimizer, accumulate) in enumerate(product(MODELS, OPTIMIZERS, ACCUMULATE)):
+                words = (*MODELS[model], f"optimizer={optimizer}")
+                if (model, optimizer) not in alone:
+                    alone[model, optimizer] = losses(root / f"alone-{number}", *words)
+                value = cell(
+                    root / f"{index}-{number}",
+                    alone[model, optimizer],
+                    *words,
+                    f"training.accumulate={accumulate}",
+                    *known[strategy],
+                )
+                found[strategy][f"{model}, {optimizer}, {accumulate}"] = value
+                print(strategy, model, optimizer, accumulate, value, flush=True)
+            FOUND.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+            PAGE.write_text(page(found))
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ RANGES: dict[str, dict[str, str]] = {
         "rank": "int[1,inf)",
         "start_step": "int[0,inf)",
         "period": "int[1,inf)",
+        "max_staleness": "int[0,inf)",
         "outer_lr": "float(0,inf)",
         "momentum": "float[0,1)",
     },

@@ -157,6 +157,7 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
     limit = size if debug.one_batch else None
     held_out = None
     if val is not None:
+        share = {} if parallel.apart else share  # the main rank judges all of it
         held_out = EvalBatches(_near(val, parallel), batch_size=size, limit=limit, **share)
     return Loaders(batches, held_out)
 

@@ -9,6 +9,7 @@ from typing import Any
 from . import CONF
 from .bindings import ALGORITHM_GROUPS, num_splits
 from .errors import did_you_mean
+from .installed import missing_packages
 from .portions import portions
 from .rates import rates
 from .signatures import Signature, signature, table
@@ -28,7 +29,7 @@ def fits(config: dict[str, Any], where: Where) -> Iterator[str]:
     yield from _algorithms(config, task, model, where)
     yield from _communication(config, where)
     yield from _folds(config, where)
-    yield from _packages(config, where)
+    yield from missing_packages(config)
     yield from _action(config, where)
     yield from _cluster(config, where)
     yield from _memory(config, estimator, where)
@@ -179,12 +180,20 @@ def _unsure(model: dict[str, Any]) -> bool:
 
 def _communication(config: dict[str, Any], where: Where) -> Iterator[str]:
     """Another way of sending than the strategy's own needs a strategy that leaves the way open."""
-    sent, spread = config["communication"]["_target_"], config["parallel"]["_target_"]
+    sent, spread, optimizer = (str(config[group]["_target_"]) for group in ("communication", "parallel", "optimizer"))
     if _name(sent) != "AllReduce" and "communication" not in signature(spread).parameters:
         fit = _entries("parallel", lambda each, _: "communication" in each.parameters)
         yield f"{where('communication')}: {_name(spread)} has nothing that {_name(sent)} could send. Of conf/parallel these have: {fit}"
     elif signature(sent).facts.get("replicas") and "full_state" not in signature(spread).facts["capabilities"]:
         yield f"{where('communication')}: with {_name(sent)} each rank moves all weights by itself, and with {_name(spread)} a part of them; parallel=ddp goes with it"
+    if signature(sent).facts.get("replicas") and "full_state" in signature(optimizer).facts.get("needs", ()):
+        yield f"optimizer: what {_name(optimizer)} judges is put together of weights and state, and with {_name(sent)} each rank has its own; communication=allreduce does not, optimizer=adamw needs no state for it"
+    if signature(sent).facts.get("apart"):
+        name = _name(sent)
+        if "metric" in config["scheduler"]:
+            yield f"{where('scheduler')}: {_name(config['scheduler']['_target_'])} cuts the rate after evaluations, and with {name} the main rank alone judges: the others would never hear of it; scheduler=cosine does without, communication=local_sgd tells all"
+        if config["deterministic"]:
+            yield f"{where('deterministic')}: with {name} the result follows from which rank comes first; communication=local_sgd sends as little and repeats bit for bit"
 
 
 def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:
@@ -216,27 +225,6 @@ def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:
             yield f"{where('num_seeds')}: validation=nested fits each fold once; num_seeds goes with the other k-fold validations"
         if config["stopping"]:
             yield f"stopping: an outer fold of validation=nested is looked at once, at its end, so that its rows choose nothing; leave out stopping=[{', '.join(config['stopping'])}]"
-
-
-def _packages(config: dict[str, Any], where: Where) -> Iterator[str]:
-    """What an entry needs installed, by its class's own word."""
-    from importlib.util import find_spec
-
-    for group in ("tracker", "monitor", "stopping"):
-        for name, node in (config[group] or {}).items():
-            facts = signature(node["_target_"]).facts
-            missing = [package for module, package in facts.get("packages", {}).items() if find_spec(module) is None]
-            if missing:
-                wanted = f"'training-launcher[{facts['extra']}]'" if facts.get("extra") else " ".join(missing)
-                yield f"{group}={name} needs {' and '.join(missing)}, which is not installed: pip install {wanted}, or leave it out with {group}=[]"
-    for group in ("task", "model", "data", "optimizer", "cluster"):
-        if not config[group]:
-            continue
-        target = config[group]["_target_"]
-        needed = signature(target).facts.get("packages", {})
-        missing = [package for module, package in needed.items() if find_spec(module) is None]
-        if missing:
-            yield f"{group}: {_name(target)} needs {' and '.join(missing)}, which is not installed: pip install {' '.join(missing)}"
 
 
 def _action(config: dict[str, Any], where: Where) -> Iterator[str]:

@@ -193,14 +193,44 @@ class Undecided(ImageClassification):
 
 
 class Interrupts(Monitor):
-    """What a signal in the middle of training step `step` does."""
+    """What a signal in the middle of training step `step` does, to rank `rank`."""
+
+    def __init__(self, step: int, rank: int = 0) -> None:
+        self.step, self.rank = step, rank
+
+    def after_step(self, run: Run) -> None:
+        if run.progress.step + 1 == self.step and run.parallel.rank == self.rank:
+            run.interrupt.signal = 15
+
+
+class Stops(Monitor):
+    """Rank 0 has enough after training step `step`."""
 
     def __init__(self, step: int) -> None:
         self.step = step
 
     def after_step(self, run: Run) -> None:
-        if run.progress.step + 1 == self.step:
-            run.interrupt.signal = 15
+        if run.progress.step + 1 == self.step and run.parallel.is_main:
+            run.stop = "enough"
+
+
+class Late(Algorithm):
+    """Rank 1 comes to its first step when rank 0 has taken step `step`, which the file `mark` tells."""
+
+    def __init__(self, step: int, mark: str) -> None:
+        self.step, self.mark = step, Path(mark)
+
+    def batch(self, run: Run, batch: Batch) -> Batch:
+        patience = time.monotonic() + 200
+        while run.parallel.rank == 1 and not self.mark.exists():
+            if time.monotonic() > patience:
+                raise TimeoutError(f"rank 0 has not come to step {self.step}")
+            time.sleep(0.01)
+        return batch
+
+    def after_step(self, run: Run) -> None:
+        if run.parallel.is_main and run.progress.step + 1 == self.step:
+            self.mark.touch()
 
 
 class Tells(Algorithm):

@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "explain",
         "explain_files",
         "fits",
+        "installed",
         "batch_size",
         "estimate",
         "verdict",

@@ -292,8 +292,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}")
-    beside.write_text(json.dumps(content), encoding="utf-8")
+    (beside := path.with_name(f".{path.name}")).write_text(json.dumps(content), encoding="utf-8")
     beside.replace(path)
 
 

@@ -24,6 +24,8 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
     metrics = task.metrics().to(parallel.device)
     for metric in metrics.values():
         metric.process_group = parallel.data_group  # ranks with the same samples count them once
+        if parallel.apart:  # this rank judges all of them
+            metric.distributed_available_fn = lambda: False
     total: Tensor | float = 0.0
     weight: Any = 0
     training = model.training

@@ -37,6 +37,7 @@ class Supervised:
         Raises TrainingError for a loss that is not finite, and for a checkpoint that can not be written.
         """
         algorithms = run.algorithms
+        run.parallel.begin(run)
         for hook in overriding(algorithms, "fit_start"):
             hook(run)
         epoch_hooks, batch_hooks = overriding(algorithms, "epoch_start"), overriding(algorithms, "batch")
@@ -117,7 +118,10 @@ class Supervised:
             signalled = run.parallel.max(float(run.interrupt.signal is not None)) > 0
             run.stop = run.stop or ("preempted" if signalled else plan.limited_by)
         last = step == plan.total_steps or run.stop not in (None, "preempted")
-        judged = run.loaders.val is not None and (last or (plan.eval_every and step % plan.eval_every == 0))
+        if last:
+            run.parallel.bring_in(run)
+        judges = run.parallel.judges
+        judged = judges and run.loaders.val is not None and (last or (plan.eval_every and step % plan.eval_every == 0))
         if judged and not last and deadline is not None:
             judged = run.parallel.max(float(deadline.near())) == 0  # the last one is about to come
         judged_by_training = judged and run.objective[0].startswith("train/")
@@ -131,7 +135,7 @@ class Supervised:
             deadline.evaluated(time.monotonic() - before)
         if run.stop not in (None, *LEAVES) and run.pending:
             self._log(run)  # ended by what was just evaluated: the losses since the last line are told too
-        if last or improved or run.stop or self._checkpoint_due(run, step):
+        if judges and (last or improved or run.stop or self._checkpoint_due(run, step)):
             self._check_weights(run, step)
             self.save(run, wait=run.stop in LEAVES)
             if deadline is not None:
@@ -238,6 +242,7 @@ class Supervised:
             run.parallel.barrier()
 
     def _end(self, run: Run) -> dict[str, float]:
+        run.parallel.bring_in(run)
         if run.stop != "preempted":
             run.parallel.finish(run.main.model)
         run.checkpoints.wait()

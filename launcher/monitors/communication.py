@@ -9,7 +9,8 @@ from launcher.run import Run
 class Communication(Monitor):
     """Logs, as means a step since the last line, of the main rank: `communication/bytes` that it put into collectives,
     `communication/baseline_bytes` that a plain average of the gradients would have been, `communication/time_s` from
-    the start to the end of the exchanges (partly beside the backward pass), and `communication/bytes_per_s`.
+    the start to the end of the exchanges (partly beside the backward pass), and `communication/bytes_per_s`; with
+    `communication=async` also `communication/staleness` and `communication/dropped`.
 
     Logs nothing where the strategy sends in a way of its own.
     """
@@ -33,4 +34,5 @@ class Communication(Monitor):
         values = {"bytes": bytes_sent / steps, "baseline_bytes": float(sent.baseline_bytes), "time_s": seconds / steps}
         if seconds:
             values["bytes_per_s"] = bytes_sent / seconds
+        values |= sent.log()
         return {f"communication/{name}": value for name, value in values.items()}

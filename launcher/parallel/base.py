@@ -14,6 +14,7 @@ from launcher.precision import Precision
 from launcher.run import Loss
 from launcher.shards import whole
 
+from .ranks import Ranks
 from .shares import Shares
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 LossHook = Callable[["Run", "Batch", Any, Loss], Loss]
 
 
-class Parallel:
+class Parallel(Ranks):
     """One process with a whole model. What spreads further overrides what differs.
 
     `capabilities` are what an algorithm may ask for by the same words: "local_gradients" (each rank sees whole
@@ -39,6 +40,9 @@ class Parallel:
     """Whether each rank writes a part of a checkpoint."""
     whole_weights = True
     """Whether this rank's model has all weights; if not, what is exported is read from a checkpoint."""
+    apart = False
+    """Whether ranks do not wait for each other between the first step and the last: the main one alone judges and saves
+    what all have brought in until then, and what ranks tell each other (`sum`, `agree`, …) a rank tells itself."""
     forward_together = False
     """Whether ranks exchange something in a forward pass, so that all have to make as many."""
 
@@ -68,6 +72,11 @@ class Parallel:
         """Whether this rank writes the run's folder."""
         return self.rank == 0
 
+    @property
+    def judges(self) -> bool:
+        """Whether this rank takes part in evaluations and checkpoints."""
+        return self.is_main or not self.apart
+
     # -- the model
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -81,6 +90,13 @@ class Parallel:
     def judged(self, model: nn.Module) -> nn.Module:
         """The model that is evaluated, as the task made it. Every rank comes here."""
         return self.unwrap(model)
+
+    def begin(self, run: Run) -> None:
+        """Everything is built and restored, the first step of this process is next. Every rank comes here."""
+
+    def bring_in(self, run: Run) -> None:
+        """The last step of this process is taken: where ranks are apart, what they have moves into what is judged. Every
+        rank comes here, and may more than once."""
 
     def finish(self, model: nn.Module) -> None:
         """The last step is taken: what ranks have apart is brought together. Every rank comes here."""
@@ -240,27 +256,7 @@ class Parallel:
         if run.settings.clip_norm is not None:
             self.clip(run, run.settings.clip_norm)
 
-    # -- between ranks
-
-    def sum(self, value: Any) -> Any:
-        """A number or a tensor, summed over the ranks; a plain number is taken to be the same on each."""
-        return value
-
-    def mean(self, value: Tensor) -> Tensor:
-        """A tensor's mean over the ranks."""
-        return value
-
-    def max(self, value: float) -> float:
-        """A number, the largest over the ranks."""
-        return value
-
-    def agree(self, flag: bool) -> bool:
-        """Whether any rank says yes; all ranks get the same answer at the same step."""
-        return flag
-
-    def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
-        """Each rank's state, in the order of ranks. Every rank comes here."""
-        return [state]
+    # -- state
 
     def rank_state(self, run: Run) -> dict[str, Any]:
         """What this rank alone has, and needs to go on bit for bit."""
@@ -268,9 +264,6 @@ class Parallel:
 
     def load_rank_state(self, run: Run, state: dict[str, Any]) -> None:
         """Take up what `rank_state` returned, after all that ranks share; only where there are as many as there were."""
-
-    def barrier(self) -> None:
-        """Returns when every rank has come here."""
 
     def model_state(self, model: nn.Module) -> dict[str, Any]:
         """A model's weights and buffers by their names; what is split as `Piece`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from launcher.optim.base import with_weights
 from launcher.precision import Precision
 
 from .batch_norm import synchronise
+from .communication.asynchronous import Asynchronous
 from .communication.base import Communication
 from .communication.local_sgd import LocalSGD
+from .communication.store import Told
 from .distributed import Distributed
 from .shares import Shares
 
@@ -30,7 +33,8 @@ class DDP(Distributed):
     exchanged.
 
     Where `communication` keeps replicas, a rank's gradient is that of its own samples' mean, nothing is wrapped, and
-    what is judged and saved is the mean of the replicas; each rank's own weights and moments are saved beside it.
+    what is judged and saved is the mean of the replicas; each rank's own weights and moments are saved beside it. Where
+    they are `apart`, it is what the main rank has of all of them, and saved with its moments alone.
     """
 
     def __init__(
@@ -44,6 +48,9 @@ class DDP(Distributed):
         super().__init__(precision, device, num_processes, timeout_s)
         self.communication = communication
         self._replicas = communication if isinstance(communication, LocalSGD) else None
+        self._store = communication if isinstance(communication, Asynchronous) and self.world_size > 1 else None
+        self.apart = self._store is not None
+        self.timeout_s = timeout_s
         self._met, self._asked = True, False
 
     @property
@@ -96,13 +103,36 @@ class DDP(Distributed):
     def whole(self, weight: Any) -> Any:
         return self.sum(weight) if self._replicas is None else weight * self.num_data_ranks
 
+    def begin(self, run: Run) -> None:
+        if self._store is not None:
+            self._store.begin(self.rank, self.timeout_s)
+
     def step(self, run: Run) -> None:
         super().step(run)
-        self._met = self.communication.after_step(run.progress.step + 1)
+        self._stepped(run)
 
     def skip(self, run: Run) -> None:
         super().skip(run)
+        self._stepped(run)
+
+    def _stepped(self, run: Run) -> None:
         self._met = self.communication.after_step(run.progress.step + 1)
+        if self._store is not None and self._met:
+            told = self._store.exchange_now(self._word(run))
+            if told == Told.LEAVE:
+                run.interrupt.signal = run.interrupt.signal or signal.SIGTERM
+            elif told == Told.OVER:
+                run.stop = run.stop or "over"
+
+    def _word(self, run: Run) -> Told:
+        """What this rank has to say to those that do not wait for it: that it was told to leave, or that all is over."""
+        if run.interrupt.signal is not None:
+            return Told.LEAVE
+        return Told.OVER if self.is_main and run.stop is not None else Told.GO_ON
+
+    def bring_in(self, run: Run) -> None:
+        if self._store is not None:
+            self._store.end(self._word(run), self.timeout_s)
 
     def agree(self, flag: bool) -> bool:
         """Replicas agree when they meet: nobody is waited for in between."""
@@ -111,7 +141,7 @@ class DDP(Distributed):
 
     def rank_state(self, run: Run) -> dict[str, Any]:
         state: dict[str, Any] = {"communication": self.communication.state_dict()}
-        if self._replicas is not None:
+        if self._replicas is not None and not self.apart:
             own: dict[str, Tensor] = self.unwrap(run.main.model).state_dict()
             state |= {"model": own, "optimizer": run.main.optimizer.state_dict()}
         return state

@@ -49,6 +49,8 @@ class Distributed(Parallel):
             self.data_group = flat.get_group()
 
     def sum(self, value: Any) -> Any:
+        if self.apart:
+            return value
         if not isinstance(value, Tensor):
             return value * self.num_data_ranks
         total = value.to(self.device, copy=True)
@@ -58,10 +60,10 @@ class Distributed(Parallel):
 
     def mean(self, value: Tensor) -> Tensor:
         total: Tensor = self.sum(value)
-        return total / self.num_data_ranks
+        return value if self.apart else total / self.num_data_ranks
 
     def max(self, value: float) -> float:
-        if self.world_size == 1:
+        if self.world_size == 1 or self.apart:
             return value
         largest = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
@@ -69,6 +71,8 @@ class Distributed(Parallel):
 
     def agree(self, flag: bool) -> bool:
         """One step late, so that the collective runs beside the computation and nobody waits for it."""
+        if self.apart:
+            return flag
         said = False
         if self._flag is not None:
             work, tensor = self._flag
@@ -79,14 +83,14 @@ class Distributed(Parallel):
         return said
 
     def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
-        if self.world_size == 1:
+        if self.world_size == 1 or self.apart:
             return [state]
         states: list[dict[str, Any]] = [{} for _ in range(self.world_size)]
         dist.all_gather_object(states, state)
         return states
 
     def barrier(self) -> None:
-        if self.world_size > 1:
+        if self.world_size > 1 and not self.apart:
             dist.barrier()
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from launcher.console import Console
 from . import page, space
 from .display import Row, SweepView
 from .keep import Keeper
-from .scheduler import Ended
+from .listener import Ended
 from .study import Claim, Study
 from .table import Tables, best_of
 

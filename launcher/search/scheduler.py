@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +18,7 @@ from launcher.folder import CONFIG, in_use, read_config, write_config
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
+from .listener import Ended, Listener
 from .outcome import ENDED, settle
 from .pool import Pool, Together
 from .study import PAUSED, Claim, Study
@@ -28,33 +29,6 @@ TOGETHER = 1000
 """So many trials are given to a pool that takes them together; of SLURM's arrays the most that it is set up for."""
 GRACE_S = 20.0
 """A trial that was asked to leave and has not left after so long is ended."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial of this driver's that is over: what its result.json says, and the values that the study was told."""
-
-    claim: Claim
-    result: dict[str, Any]
-    values: list[float] | None
-
-    @property
-    def good(self) -> bool:
-        return self.result["status"] in ENDED
-
-
-class Listener(Protocol):
-    """Who wants to know how a sweep goes on."""
-
-    def started(self, claim: Claim, slot: int, resumed: bool) -> None: ...
-
-    def ended(self, ended: Ended) -> None: ...
-
-    def left(self, claim: Claim, why: str) -> None:
-        """A trial that ended here without being over: it is resumed by whoever comes next."""
-
-    def looked(self) -> None:
-        """Called again and again."""
 
 
 @dataclass

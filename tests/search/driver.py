@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from launcher.result import write_result
 from launcher.search import space
+from launcher.search.listener import Ended
 from launcher.search.samplers import GridSampler, RandomSampler
-from launcher.search.scheduler import Ended, Scheduler
+from launcher.search.scheduler import Scheduler
 from launcher.search.storage import open_storage
 from launcher.search.study import Claim, Study
 from launcher.signals import Interrupt

@@ -24,6 +24,8 @@ class Communication:
 
     replicas: ClassVar[bool] = False
     """Each rank moves weights of its own, which are brought together now and then."""
+    apart: ClassVar[bool] = False
+    """And they do not wait for each other even then."""
     lacks: ClassVar[frozenset[str]] = frozenset()
     """Capabilities of the strategy, in its words, that it does not have with this."""
 
@@ -48,6 +50,10 @@ class Communication:
     def measure(self) -> None:
         """Take times from now on. Before the first step."""
         self._timed = True
+
+    def log(self) -> dict[str, float]:
+        """More to say at a log line than bytes and time."""
+        return {}
 
     def hook(self) -> None:
         """Let `exchange` do what DDP would do by itself."""
