@@ -11,7 +11,7 @@ TORCH := $(or $(TORCH),$(INSTALLED),default)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test sweep report lint format signatures bench docs lock slurm-up slurm-down clean
+.PHONY: help run test sweep report dashboard lint format signatures bench docs lock slurm-up slurm-down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ report: $(VENV)/.installed ## write the page of the newest run
 	@run=$$(ls -td outputs/*/*/ 2>/dev/null | head -n 1); \
 	if [ -z "$$run" ]; then echo "no run under outputs/ yet: make run" >&2; exit 2; fi; \
 	$(PY) -m launcher action=report run="$${run%/}" $(ARGS)
+
+dashboard: $(VENV)/.dashboard ## serve the curves of all runs and the studies of all sweeps of this folder
+	@$(PY) -m launcher.dashboard $(ARGS)
 
 lint: $(VENV)/.installed ## check style, format and types
 	@$(PY) -m ruff check
@@ -141,6 +144,11 @@ $(VENV)/.installed: $(VENV)/.torch-$(TORCH) requirements.lock pyproject.toml
 $(VENV)/.tested: $(VENV)/.installed requirements-test.lock
 	@echo "Installing requirements-test.lock, about 70 MB to download"
 	@$(PIP) install -qq -r requirements-test.lock
+	@touch $@
+
+$(VENV)/.dashboard: $(VENV)/.installed requirements-test.lock
+	@grep -E '^(bottle|optuna-dashboard)==' requirements-test.lock > $(VENV)/dashboard.txt
+	@$(PIP) install -qq -r $(VENV)/dashboard.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed requirements-bench.lock

@@ -1,47 +1,155 @@
-"""What a sweep costs beside its training: `python benchmarks/sweep.py [number of trivial trials]`.
+"""What a sweep costs beside its training, and what ending trials early saves: `python benchmarks/sweep.py [PART…]`.
 
-Sixteen trials on two slots by the real command, from the command to the prompt; and many trials that do nothing, in which
-all that is left is what the study, the leases and the folders cost: the last tenth beside the first. The journal's flushes
-to the disk are left out of the latter, which measures what grows.
+sixteen   sixteen trials on two slots by the real command, from the command to the prompt
+isolated  a trial in a process of its own beside the same fit, again and again in one process
+busy      64 trials of about a second on two slots: the share of the time in which the slots have a trial
+halving   81 configurations of the digits, up to 27 epochs, five seeds: successive halving beside random draws
+many      10,000 trials that do nothing, in which all that is left is what the study, the leases and the folders cost:
+          the last tenth beside the first (the journal's flushes to the disk are left out: they do not grow)
 """
 
 from __future__ import annotations
 
 import csv
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+MODEL = ("model=mlp", "tracker=[]")
+
+
+def sweep(folder: Path, *words: str) -> float:
+    """The wall time of a sweep by the real command, in a folder of its own; its study is `multirun/bench`."""
+    command = [sys.executable, "-m", "launcher", "-m", *MODEL, "hydra.sweeper.study_name=bench", *words]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    started = time.monotonic()
+    subprocess.run(command, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "multirun" / "bench" / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def stints(folder: Path) -> list[Any]:
+    """When each trial ran, on which slot."""
+    import optuna
+
+    from launcher.report.slots import stints as found
+    from launcher.search.storage import open_storage
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    own = folder / "multirun" / "bench"
+    study = optuna.load_study(study_name="bench", storage=open_storage(None, own))
+    return found(own, study.trials, {int(row["number"]): row["state"] for row in table(folder)})
 
 
 def sixteen() -> None:
-    """Wall time of sixteen trials, and the share of it in which the two slots were training."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "launcher", "-m", "model=mlp", "tracker=[]", "training.max_epochs=9"]
-        started = time.monotonic()
-        subprocess.run(
-            [*command, "seed=range(16)", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=bench"],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        took = time.monotonic() - started
-        with (Path(folder) / "multirun" / "bench" / "trials.csv").open() as file:
-            walls = [float(row["wall_s"]) for row in csv.DictReader(file)]
+    with tempfile.TemporaryDirectory() as name:
+        took = sweep(Path(name), "training.max_epochs=9", "seed=range(16)", "hydra.sweeper.n_jobs=2")
+        walls = [float(row["wall_s"]) for row in table(Path(name))]
     print(
         f"16 trials on 2 slots: {took:.1f} s, of which training {sum(walls) / 2:.1f} s ({sum(walls) / 16:.2f} s a trial)"
     )
 
 
-def many(num: int) -> None:
+def isolated() -> None:
+    from launcher import compose
+    from launcher.check import check
+    from launcher.console import Console
+    from launcher.folder import write_config
+    from launcher.signals import Interrupt
+    from launcher.worker import work
+
+    num, epochs = 12, "training.max_epochs=4"
+    with tempfile.TemporaryDirectory() as name:
+        sweep(Path(name), epochs, f"seed=range({num})", "hydra.sweeper.n_jobs=1")
+        starts = sorted(each.start for each in stints(Path(name)))
+        alone = statistics.median(after - before for before, after in pairwise(starts[1:]))
+        with compose.session() as hydra:
+            composed = compose.compose(hydra, [*MODEL, epochs])
+            check(composed.config, composed.origins)
+        config = composed.config
+        times = []
+        for number in range(num):
+            own = Path(name) / str(number)
+            own.mkdir()
+            write_config(config, own)
+            began = time.monotonic()
+            work(config, own, False, Console(quiet=True), Interrupt())
+            times.append(time.monotonic() - began)
+    within = statistics.median(times[2:])
+    print(
+        f"a trial of its own process {alone:.3f} s, the same fit in one process {within:.3f} s: {alone - within:.3f} s more"
+    )
+
+
+def busy() -> None:
+    from launcher.report.slots import busy as share
+
+    with tempfile.TemporaryDirectory() as name:
+        took = sweep(Path(name), "training.max_epochs=15", "seed=range(64)", "hydra.sweeper.n_jobs=2")
+        found, walls = stints(Path(name)), [float(row["wall_s"]) for row in table(Path(name))]
+    mean = statistics.fmean(each.end - each.start for each in found)
+    print(
+        f"64 trials on 2 slots: {took:.1f} s; slots busy {share(found):.1%}; a trial {mean:.2f} s, of it training {statistics.fmean(walls):.2f} s"
+    )
+
+
+def halving(seeds: int = 5) -> None:
+    """The draws of both are the same: trial n's follows from the seed and n."""
+    words = (
+        "training.max_epochs=27", "training.batch_size=128", "model.width=32", "hydra.sweeper.n_trials=81",
+        "optimizer.lr=tag(log,interval(1e-4,1e-1))", "model.dropout=interval(0,0.5)", "optimizer.weight_decay=tag(log,interval(1e-4,1))",
+        "hydra.sweeper.n_jobs=2", "hydra.sweeper.keep_trials=1",
+    )  # fmt: skip
+    best: dict[str, list[float]] = {"random": [], "halving": []}
+    spent: dict[str, list[int]] = {"random": [], "halving": []}
+    ends: dict[str, list[list[tuple[float, float]]]] = {
+        "random": [],
+        "halving": [],
+    }  # (seconds, best so far) of each trial
+    for seed in range(seeds):
+        for name in best:
+            with tempfile.TemporaryDirectory() as folder:
+                sweep(Path(folder), f"search={name}", f"seed={seed}", *words)
+                rows, when = table(Path(folder)), stints(Path(folder))
+            first = min(each.start for each in when)
+            over = {each.number: each.end - first for each in when}
+            complete = [row for row in rows if row["state"] == "completed"]
+            best[name].append(max(float(row["value"]) for row in complete))
+            spent[name].append(sum(int(row["steps"]) for row in rows) // 12)
+            ends[name].append([(over[int(row["number"])], float(row["value"])) for row in complete])
+        print(
+            f"seed {seed}: best {best['random'][-1]:.4f} {best['halving'][-1]:.4f}, epochs {spent['random'][-1]} {spent['halving'][-1]}",
+            flush=True,
+        )
+    error = statistics.stdev(best["random"]) / seeds**0.5
+    times = []
+    for number in range(seeds):
+        goal = best["random"][number] - error
+        whole = max(second for second, _ in ends["random"][number])
+        times.append(
+            min((second for second, value in ends["halving"][number] if value >= goal), default=float("inf")) / whole
+        )
+    share = sum(spent["halving"]) / sum(spent["random"])
+    print(
+        f"best of 81: random {statistics.fmean(best['random']):.4f}, halving {statistics.fmean(best['halving']):.4f} "
+        f"(standard error {error:.4f}) for {share:.0%} of the epochs; random's best after {statistics.median(times):.0%} of its time"
+    )
+
+
+def many(num: int = 10_000) -> None:
     """The processor time of a trivial trial, at the start and at the end of a study of `num`."""
     from launcher.result import write_result
     from launcher.search.scheduler import Ended, Scheduler
@@ -81,6 +189,10 @@ def many(num: int) -> None:
     )
 
 
+PARTS: dict[str, Callable[[], None]] = {
+    "sixteen": sixteen, "isolated": isolated, "busy": busy, "halving": halving, "many": many
+}  # fmt: skip
+
 if __name__ == "__main__":
-    sixteen()
-    many(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    for part in sys.argv[1:] or PARTS:
+        PARTS[part]()

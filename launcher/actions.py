@@ -29,6 +29,14 @@ def act(config: DictConfig) -> int:
     if config.run is None:
         raise ConfigError(f"action={config.action} needs run=<the folder of a run>")
     folder = Path(config.run)
+    if config.action == "report":
+        from .report.sweep import FACTS
+
+        if (folder / FACTS).is_file():
+            from .search import page
+
+            console.message(f"page: {page.write(folder)}")
+            return DONE
     saved = read_config(folder)
     if config.action == "report":
         from .report.run import write

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .figures import count, number, rate, span
-from .terminal import Plain, Surface, Terminal, Words, is_terminal
+from .terminal import Look, Plain, Surface, Terminal, Words, is_terminal
 from .wording import closing_rows, commands, header_rows
 
 if TYPE_CHECKING:
@@ -71,9 +71,13 @@ class View:
             said.append(rate(self.rate))
         return said
 
+    def rows(self) -> list[Words]:
+        """A run has its bar alone."""
+        return []
+
 
 class Console:
-    """Tells a person of one run. `quiet` says nothing; `plain` is decided by the stream where it is not given.
+    """Tells a person of one run, or of one sweep. `quiet` says nothing; `plain` is decided by the stream where it is not given.
 
     A terminal has a bar unless it is a dumb one or `CI` is set. `NO_COLOR` leaves the bar and takes the colours.
     A reader who goes away (`| head`) ends the output and not the run.
@@ -87,6 +91,7 @@ class Console:
         self._waiting: list[Callable[[Surface], None]] = []
         self._busy = False
         self._run: Run | None = None
+        self._look: Callable[[], Look] | None = None
         self._trail: deque[tuple[float, int]] = deque()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -101,12 +106,19 @@ class Console:
 
     def start(self, run: Run) -> None:
         """Show how far `run` has come, until `stop`."""
+        if self._quiet or self._thread is not None:
+            return
+        self._run = run
+        self._trail.clear()
+        self.follow(lambda: View(run, self._trail))
+
+    def follow(self, look: Callable[[], Look]) -> None:
+        """Show what `look` returns, again and again from a thread of its own, until `stop`."""
         global _live
         if self._quiet or self._thread is not None:
             return
         _guard_forks()
-        self._run, _live = run, self
-        self._trail.clear()
+        self._look, _live = look, self
         self._ended.clear()
         self._thread = threading.Thread(target=self._watch, name="console", daemon=True)
         self._thread.start()
@@ -146,8 +158,8 @@ class Console:
         if _live is self:
             _live = None
             atexit.unregister(self.stop)
-        if self._run is not None:
-            self._run = None
+        if self._look is not None:
+            self._run = self._look = None
             self._draw(lambda surface: surface.stop())
 
     def summary(self, result: dict[str, Any], folder: Path, next_commands: dict[str, str] | None = None) -> None:
@@ -167,10 +179,11 @@ class Console:
     def _watch(self) -> None:
         interval = Plain.interval_s if self._plain else Terminal.interval_s
         while not self._ended.wait(interval):
-            if self._run is not None:
-                self._show(View(self._run, self._trail))
+            look = self._look
+            if look is not None:
+                self._show(look())
 
-    def _show(self, view: View) -> None:
+    def _show(self, view: Look) -> None:
         self._draw(lambda surface: surface.progress(view))
 
     def _draw(self, action: Callable[[Surface], None]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -40,6 +41,7 @@ HASHED_BYTES = 16 << 20
 """Samples in memory up to this size are hashed whole; of more, and of those that are decoded, `SAMPLED` of them."""
 SAMPLED = 16
 
+_PASSWORD = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")
 _VARIABLES = (
     "CUDA_", "NVIDIA_VISIBLE", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH_", "PYTORCH_", "PYTHONHASHSEED", "SLURM_JOB_ID",
     "SLURM_ARRAY", "SLURM_NNODES", "SLURM_JOB_PARTITION", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "LAUNCHER_TRUST",
@@ -48,8 +50,12 @@ _VARIABLES = (
 
 
 def remember(words: list[str]) -> None:
-    """Keep the command line for `provenance.json`, unless this process already works for another command."""
-    os.environ.setdefault(COMMAND, shlex.join(["python", "-m", "launcher", *words]))
+    """Keep the command line for `provenance.json`, unless this process already works for another command.
+
+    The password in an address (`://user:password@host`) is left out.
+    """
+    shown = [_PASSWORD.sub(r"\1:***@", word) for word in words]
+    os.environ.setdefault(COMMAND, shlex.join(["python", "-m", "launcher", *shown]))
 
 
 def provenance() -> dict[str, Any]:

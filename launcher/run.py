@@ -147,6 +147,14 @@ class Run:
             model = hook(self, model)
         return model
 
+    def sizes(self) -> dict[str, int]:
+        """How many parameters the model has, and how many of them are trained."""
+        found = list(self.parallel.unwrap(self.main.model).parameters())
+        return {
+            "parameters": sum(each.numel() for each in found),
+            "trainable_parameters": sum(each.numel() for each in found if each.requires_grad),
+        }
+
     def better(self, value: float, than: float | None) -> bool:
         """Whether an objective's value beats another; anything beats None, and NaN beats nothing."""
         if value != value:

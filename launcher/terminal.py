@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from .figures import printable, share
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.live import Live
     from rich.text import Text
-
-    from .console import View
 
 Words = list[tuple[str, str]]
 """A line as (text, role), the roles being those of `STYLES`; on a narrow terminal the last words are left out."""
@@ -31,6 +30,19 @@ QUIET_S = 30.0
 GAP = "  "
 
 
+class Look(Protocol):
+    """A look at what goes on. `share` of it is done, of which nothing is known where None; it began `elapsed` seconds ago."""
+
+    elapsed: float
+    share: float | None
+
+    def words(self) -> list[str]:
+        """What is said, the most important first."""
+
+    def rows(self) -> list[Words]:
+        """Lines above the bar, on a terminal alone."""
+
+
 class Surface(Protocol):
     interval_s: float
     """How often to look at a run."""
@@ -44,8 +56,8 @@ class Surface(Protocol):
     def commands(self, rows: list[tuple[str, str]]) -> None:
         """Permanent labelled lines to be copied: never broken."""
 
-    def progress(self, view: View) -> None:
-        """How far a run is."""
+    def progress(self, view: Look) -> None:
+        """How far a run, or a sweep, is."""
 
     def stop(self) -> None:
         """No more progress: leave everything as it was found."""
@@ -100,7 +112,7 @@ class Plain:
     def commands(self, rows: list[tuple[str, str]]) -> None:
         self.table(rows)
 
-    def progress(self, view: View) -> None:
+    def progress(self, view: Look) -> None:
         """After every tenth of the run, not within five seconds of another line; else when it was quiet for long."""
         quiet, done = time.monotonic() - self._said_at, view.share or 0.0
         if (done - self._said_share >= 0.1 and quiet >= 5) or quiet >= max(QUIET_S, view.elapsed / 50):
@@ -160,7 +172,7 @@ class Terminal:
             words = [(f"{label:<{width}}", "faint"), (text, "")]
             self._console.print(self._text(words, fit=False), soft_wrap=True)
 
-    def progress(self, view: View) -> None:
+    def progress(self, view: Look) -> None:
         from rich.live import Live
 
         if self._live is None:
@@ -173,7 +185,7 @@ class Terminal:
                 redirect_stderr=is_terminal(sys.stderr),
             )
             self._live.start()
-        self._live.update(self._bar(view), refresh=True)
+        self._live.update(self._drawn(view), refresh=True)
 
     def stop(self) -> None:
         if self._live is not None:
@@ -184,7 +196,23 @@ class Terminal:
         if self._live is not None:
             sys.stdout, sys.stderr = self._before
 
-    def _bar(self, view: View) -> Text:
+    def _drawn(self, view: Look) -> Text | Group:
+        """The bar, below as many rows as there is room for, their words in columns."""
+        rows = view.rows()[: max(0, self._console.height - 3)]
+        if not rows:
+            return self._bar(view)
+        from rich.console import Group
+
+        widths = [max(len(text) for text, _ in column) for column in zip(*rows, strict=True)]
+        aligned = [
+            self._text([(f"{text:<{width}}", role) for (text, role), width in zip(row, widths, strict=True)])
+            for row in rows
+        ]
+        for line in aligned:
+            line.rstrip()
+        return Group(*aligned, self._bar(view))
+
+    def _bar(self, view: Look) -> Text:
         words = view.words()
         room = self._console.width - 1 - len("100%" + GAP) * (view.share is not None)
         while len(words) > 1 and len(GAP.join(words)) + 8 > room:

@@ -109,11 +109,7 @@ def _fit_module(
     state = run.checkpoints.load_last() if resume else None
     if state is not None:
         run.restore(state)
-    parameters = list(parallel.unwrap(run.main.model).parameters())
-    counts = _sizes(data) | {
-        "parameters": sum(each.numel() for each in parameters),
-        "trainable_parameters": sum(each.numel() for each in parameters if each.requires_grad),
-    }
+    counts = _sizes(data) | run.sizes()
     header = (
         _header(config, folder, task, data, name)
         | counts

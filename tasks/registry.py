@@ -12,6 +12,7 @@ With that `task=sorting` exists, what `my_package` holds may be named in a confi
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -66,9 +67,15 @@ def trusted() -> list[str]:
     return [f"{package}.*" for package in _packages()]
 
 
-def _packages() -> list[str]:
+def _packages() -> tuple[str, ...]:
+    return _packages_on(tuple(sys.path))
+
+
+@cache
+def _packages_on(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The packages with entry points of ours; what is installed is read once, not for each object that is built."""
     points = [*entry_points(group=TASKS), *entry_points(group=TARGETS)]
-    return sorted({_root(point) for point in points})
+    return tuple(sorted({_root(point) for point in points}))
 
 
 def _root(point: EntryPoint) -> str:

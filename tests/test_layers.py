@@ -20,6 +20,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "check",
         "cluster",
         "compose",
+        "dashboard",
         "elastic",
         "explain",
         "explain_files",

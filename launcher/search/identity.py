@@ -11,26 +11,32 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import distribution_to_json
 
 from launcher.errors import ConfigError
+from launcher.report.sweep import FACTS
 
 from .space import Dimension
+from .storage import without_login
 
-FILE = "sweep.json"
 _FREE = ("worker", "action", "name", "tags", "debug")
 """Keys of a config that say nothing about what a trial computes."""
 
 
-def identity(config: DictConfig, dimensions: Sequence[Dimension], sampler: Any, pruner: Any) -> dict[str, Any]:
+def identity(
+    config: DictConfig, dimensions: Sequence[Dimension], sampler: Any, pruner: Any, metrics: Sequence[str], storage: Any
+) -> dict[str, Any]:
     """The sweep as sweep.json keeps it; `config` is the job's, without the keys that are searched."""
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *_FREE)])
     base: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     plain = dict(_flat(base))
     spans = {each.name: json.loads(distribution_to_json(each.distribution)) for each in dimensions}
-    return {"space": spans, "sampler": _plain(sampler), "pruner": _plain(pruner), "config": plain}
+    found = {"space": spans, "sampler": _plain(sampler), "pruner": _plain(pruner), "config": plain}
+    found |= {"metrics": list(metrics), "storage": None if storage is None else without_login(storage)}
+    read: dict[str, Any] = json.loads(json.dumps(found))  # as it will be read, to be compared: tuples are lists
+    return read
 
 
 def accept(folder: Path, now: dict[str, Any], changes_wanted: bool) -> None:
     """Take down the sweep, or see that it is the one that the folder holds. Raises ConfigError with what differs."""
-    path = folder / FILE
+    path = folder / FACTS
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -44,7 +50,7 @@ def accept(folder: Path, now: dict[str, Any], changes_wanted: bool) -> None:
         )
     if known is None or differing:
         folder.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{FILE}")
+        beside = path.with_name(f".{FACTS}")
         beside.write_text(json.dumps(now, indent=1, sort_keys=True), encoding="utf-8")
         beside.replace(path)
 
@@ -55,7 +61,7 @@ def _differences(known: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key) or (key in before) != (key in after):
                 yield f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
-    for part in ("sampler", "pruner"):
+    for part in ("sampler", "pruner", "metrics", "storage"):
         if known.get(part) != now[part]:
             yield f"hydra.sweeper.{part}: {_shown(known, part)} -> {_shown(now, part)}"
 

@@ -13,7 +13,7 @@ from launcher.console import Console
 from launcher.figures import count, number, span, things
 
 from . import space
-from .pruning import Pruning, rungs_of
+from .pruning import Pruning, first_rung, rungs_of
 from .space import Dimension
 
 SHOWN = 20
@@ -66,8 +66,7 @@ def _rungs(pruning: Pruning, n_trials: int, length: float) -> dict[str, str]:
     node = pruning.node
     if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node["min_resource"], int):
         return {"pruner": node["_target_"].rpartition(".")[2]}
-    rate = node["min_resource"] * node["reduction_factor"] ** node.get("min_early_stopping_rate", 0)
-    ends = [*rungs_of(rate, node["reduction_factor"], length), length]
+    ends = [*rungs_of(first_rung(node), node["reduction_factor"], length), length]
     come, before, spent, told = n_trials, 0.0, 0.0, []
     for end in ends:
         told.append(f"{count(come)} to {end:g}")

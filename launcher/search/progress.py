@@ -1,38 +1,51 @@
-"""What a person sees of a sweep while it runs, and the tables that it leaves."""
+"""What a person is told of a sweep while it runs, and the tables and the page that it leaves."""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 
 from optuna.trial import TrialState
 
 from launcher.console import Console
 
-from . import space
+from . import page, space
+from .display import Row, SweepView
 from .keep import Keeper
 from .scheduler import Ended
 from .study import Claim, Study
 from .table import Tables, best_of
 
+STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+SHARE = 0.02
+"""The most of the time that goes into counting the trials of the whole study."""
+
 
 class Progress:
-    """Tells of each trial as it ends, and keeps trials.csv and optimization_results.yaml up to date."""
+    """Tells of each trial as it ends, shows those that run, and keeps trials.csv and optimization_results.yaml up to date."""
 
     def __init__(self, study: Study, console: Console, metrics: Sequence[str], slots: int, keeper: Keeper) -> None:
         self._study, self._console, self._metrics = study, console, metrics
         self._tables, self._keeper = Tables(study, metrics), keeper
         self.finished, self.failed = self._counted()
-        self._here = 0
+        self._began, self._ended_here, self._next = time.monotonic(), 0, 0.0
+        self._rows: dict[int, Row] = {}
         total = f"{study.n_trials} trials" if study.n_trials is not None else "trials"
         already = f", {self.finished} of them done already" if self.finished else ""
         console.message(f"{total} in {study.folder}, {slots} at a time{already}")
+        self.looked()
+        console.follow(self._look)
 
     def started(self, claim: Claim, slot: int, resumed: bool) -> None:
+        self._rows[claim.number] = Row(claim.number, slot, claim.params, self._study.folder / str(claim.number))
         if resumed:
             self._console.message(f"trial {claim.number}: goes on")
 
     def ended(self, ended: Ended) -> None:
+        self._rows.pop(ended.claim.number, None)
         self.finished += 1
+        self._ended_here += 1
         self.failed += not ended.good
         total = "" if self._study.n_trials is None else f"/{self._study.n_trials}"
         point = " ".join(space.overrides(ended.claim.params))
@@ -41,13 +54,28 @@ class Progress:
         self._tables.write()
 
     def left(self, claim: Claim, why: str) -> None:
+        self._rows.pop(claim.number, None)
         self._console.message(f"trial {claim.number}: {why}")
 
     def looked(self) -> None:
-        return
+        """Count what all drivers have done, now and then: the terminal's own thread asks no storage."""
+        started = time.monotonic()
+        if started < self._next:
+            return
+        trials = self._study.trials()
+        best = best_of(self._study, trials)
+        self._best = None if best is None else (best.number, best.values[0])
+        self._states = Counter(STATES[trial.state] for trial in trials if trial.state.is_finished())
+        self._next = time.monotonic() + (time.monotonic() - started) / SHARE
+
+    def _look(self) -> SweepView:
+        elapsed = time.monotonic() - self._began
+        rows, total = list(self._rows.values()), self._study.n_trials
+        return SweepView(rows, self._states, total, self._best, self._ended_here, elapsed, self._metrics[0])
 
     def close(self) -> None:
         """The tables as they are at the end, and the best trial."""
+        self._console.stop()
         self._tables.write(now=True)
         self.finished, self.failed = self._counted()
         best = best_of(self._study, self._study.trials())
@@ -57,6 +85,7 @@ class Progress:
                 f"best: trial {best.number}, {said}  ({' '.join(space.overrides(space.point(best.params)))})"
             )
         self._console.message(f"table: {self._study.folder / 'trials.csv'}")
+        self._console.message(f"page: {page.write(self._study.folder, self._study.optuna)}")
 
     def _counted(self) -> tuple[int, int]:
         trials = [trial for trial in self._study.trials() if trial.state.is_finished()]

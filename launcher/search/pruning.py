@@ -5,6 +5,8 @@
     promote  at a rung every trial pauses, with a checkpoint, and leaves its slot; one that is among the best 1/η
              of its rung is promoted when a slot is free: it goes on from the checkpoint, bit for bit
 
+Of several objectives the best are those of the lowest rank of non-domination (`domination`).
+
 Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), algorithm 2; Li et al., "Hyperband" (2018).
 """
 
@@ -22,7 +24,13 @@ from optuna.trial import FrozenTrial
 
 from launcher.errors import ConfigError
 
+from .domination import Point, best_first
+
 MODULES = ("optuna.pruners.*",)
+REPORTS = "launcher:reports"
+"""The trial's attribute that keeps what it reported of several objectives, for which Optuna has no place: by the step."""
+KNOWN = ("parameters", "trainable_parameters", "steps", "wall_s", "peak_memory_bytes")
+"""Numbers of a result that a running trial knows too."""
 LENGTHS = ("min_resource", "max_resource", "n_warmup_steps", "interval_steps")
 _LENGTH = re.compile(r"(\d+)\s*(epochs?|steps?)?")
 
@@ -89,6 +97,28 @@ def _rungs(node: dict[str, Any], unit: str, length: float | None) -> tuple[int, 
     return tuple(rungs_of(node["min_resource"], node["reduction_factor"], length))
 
 
+def several(found: Pruning, metrics: Sequence[str]) -> None:
+    """See that trials of several objectives can be judged while they run. Raises ConfigError."""
+    node = found.node
+    if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node.get("min_resource"), int):
+        raise ConfigError(
+            "hydra.sweeper.pruner: several objectives are judged by their rank at rungs, which hydra/sweeper/pruner=halving "
+            "has, with a min_resource of its own"
+        )
+    for metric in metrics:
+        if "/" not in metric and metric not in KNOWN:
+            raise ConfigError(
+                f"hydra.sweeper.metrics: a running trial does not know {metric}, so that it can not be pruned by it; "
+                f"it knows its own metrics and {', '.join(KNOWN)}"
+            )
+
+
+def first_rung(node: dict[str, Any]) -> int:
+    """Where the first trials are judged."""
+    first: int = node["min_resource"] * node["reduction_factor"] ** node.get("min_early_stopping_rate", 0)
+    return first
+
+
 def rungs_of(min_resource: int, reduction_factor: int, length: float) -> list[int]:
     """min_resource · η^k below the whole length."""
     found = [min_resource]
@@ -97,25 +127,56 @@ def rungs_of(min_resource: int, reduction_factor: int, length: float) -> list[in
     return [rung for rung in found if rung < length]
 
 
-def at_rung(trial: FrozenTrial, rung: int) -> float | None:
+def reports(trial: FrozenTrial) -> dict[int, Point]:
+    """What a trial has reported, by the step in the pruner's unit: a number for each objective."""
+    several = trial.user_attrs.get(REPORTS)
+    if several is None:
+        return {step: (value,) for step, value in trial.intermediate_values.items()}
+    return {int(step): tuple(values) for step, values in several.items()}
+
+
+def at_rung(trial: FrozenTrial, rung: int) -> Point | None:
     """What a trial reported when it came to a rung; None where it has not come so far."""
-    steps = [step for step in trial.intermediate_values if step >= rung]
-    return trial.intermediate_values[min(steps)] if steps else None
+    known = reports(trial)
+    steps = [step for step in known if step >= rung]
+    return known[min(steps)] if steps else None
+
+
+def _judged(trials: Sequence[FrozenTrial], rung: int, maximize: Sequence[bool]) -> list[FrozenTrial]:
+    """The trials that have come to a rung, the best first; those whose value is not a number are not among them."""
+    come = [(at_rung(trial, rung), trial) for trial in trials]
+    valid = [(point, trial) for point, trial in come if point is not None and all(value == value for value in point)]
+    return [valid[index][1] for index in best_first([point for point, _ in valid], maximize)]
 
 
 def promotable(
-    trials: Sequence[FrozenTrial], paused: set[int], rungs: Sequence[int], reduction_factor: int, maximize: bool
+    trials: Sequence[FrozenTrial],
+    paused: set[int],
+    rungs: Sequence[int],
+    reduction_factor: int,
+    maximize: Sequence[bool],
 ) -> int | None:
     """The paused trial to go on with: of the highest rung that has one among its best 1/η, the best."""
-    sign = -1 if maximize else 1
     for index in reversed(range(len(rungs))):
-        come = [(at_rung(trial, rungs[index]), trial) for trial in trials]
-        judged = sorted(
-            ((sign * value, trial.number, trial) for value, trial in come if value is not None and value == value),
-            key=lambda entry: entry[:2],
-        )
-        for _, number, trial in judged[: len(judged) // reduction_factor]:
+        judged = _judged(trials, rungs[index], maximize)
+        for trial in judged[: len(judged) // reduction_factor]:
             beyond = index + 1 < len(rungs) and at_rung(trial, rungs[index + 1]) is not None
-            if number in paused and not beyond:
-                return number
+            if trial.number in paused and not beyond:
+                return trial.number
     return None
+
+
+def falls_behind(
+    trials: Sequence[FrozenTrial], number: int, rungs: Sequence[int], node: dict[str, Any], maximize: Sequence[bool]
+) -> bool:
+    """Whether a trial of several objectives, which has come to these rungs just now, is to stop at one of them.
+
+    As Optuna has it for one objective: it goes on as one of the best 1/η so far, or as the very best of fewer.
+    """
+    for rung in rungs:
+        judged = [trial.number for trial in _judged(trials, rung, maximize)]
+        if len(judged) <= node.get("bootstrap_count", 0) or number not in judged:
+            return True
+        if judged.index(number) >= max(1, len(judged) // node["reduction_factor"]):
+            return True
+    return False

@@ -169,6 +169,7 @@ class Scheduler:
     def _submit(self, claim: Claim, slot: int, config: DictConfig, resume: bool) -> None:
         handle = self.pool.submit(self._own(claim), resume, self._environment(claim, slot))
         self._running[handle] = _Running(claim, slot, config)
+        self.study.begins(claim, slot)
         self.listener.started(claim, slot, resume)
 
     def _over(self, run: _Running, status: int) -> None:

@@ -12,7 +12,7 @@ from launcher.errors import ConfigError
 
 from .lock import HostLock
 
-JOURNAL = "study.journal"
+JOURNAL, OPENING = "study.journal", ".opening"
 DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
 
 
@@ -32,7 +32,8 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
 
     shown = without_login(url)
     try:
-        return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        with HostLock(folder / OPENING).held():  # the first to come makes the tables; a second one then would fail
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
         package = DRIVERS.get(url.partition(":")[0].partition("+")[0], str(error.name))
         raise ConfigError(f"hydra.sweeper.storage={shown}: needs a driver: pip install {package}") from error

@@ -23,6 +23,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
+from launcher.report.slots import STINTS
 from launcher.result import read_result
 
 from . import lease, space
@@ -62,6 +63,7 @@ class Study:
         extend: Callable[[optuna.trial.Trial], None] | None = None,
         n_trials: int | None = None,
         patience_s: float = 60.0,
+        metrics: Sequence[str] = (),
     ) -> None:
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
         self._sampler_of, self._extend = sampler_of, extend
@@ -75,9 +77,12 @@ class Study:
                 pruner=pruner or NopPruner(),
                 load_if_exists=True,
             )
+            if metrics and self.optuna.metric_names != list(metrics):
+                self.optuna.set_metric_names(list(metrics))
         self.storage = self.optuna._storage
         self._id = self.optuna._study_id
         self._renewed_at = time.monotonic()
+        self._stints: dict[int, list[list[Any]]] = {}
 
     def ask(self) -> Claim | None:
         """The next trial; None where all have been given out."""
@@ -115,11 +120,25 @@ class Study:
         with self._turn.held():
             return [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
 
+    def begins(self, claim: Claim, slot: int) -> None:
+        """Take down that a trial now runs on this driver's slot."""
+        known = self.storage.get_trial(claim.id).user_attrs.get(STINTS, [])
+        self._stints[claim.number] = [*known, [claim.lease.holder.host, slot, time.time(), None]]
+        self.storage.set_trial_user_attr(claim.id, STINTS, self._stints[claim.number])
+
+    def _ends(self, claim: Claim) -> None:
+        """Take down that it runs no more, if it did. The study's lock and the trial's lease are held."""
+        stints = self._stints.pop(claim.number, None)
+        if stints is not None:
+            stints[-1][-1] = time.time()
+            self.storage.set_trial_user_attr(claim.id, STINTS, stints)
+
     def tell(self, claim: Claim, state: TrialState, values: list[float] | None = None) -> bool:
         """How a trial ended; False where it is no longer this driver's to say."""
         with self._turn.held():
             if lease.read(self._own(claim.number)) != claim.lease:
                 return False
+            self._ends(claim)
             self.optuna.tell(claim.number, values, state, skip_if_finished=True)
             lease.let_go(self._own(claim.number), claim.lease)
             return True
@@ -127,7 +146,9 @@ class Study:
     def let_go(self, claim: Claim) -> None:
         """Leave a trial unfinished, for whoever comes next."""
         with self._turn.held():
-            lease.let_go(self._own(claim.number), claim.lease)
+            if lease.read(self._own(claim.number)) == claim.lease:
+                self._ends(claim)
+                lease.let_go(self._own(claim.number), claim.lease)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The study's trials in those states (all without any), by number, not to be changed."""

@@ -105,8 +105,7 @@ class LauncherSweeper(Sweeper):
         if per_trial is None:
             per_trial = ranks if isinstance(ranks, int) else len(there)
         self._slots = devices.slots(there, self.n_jobs, per_trial, self.trials_per_device)
-        preload = () if self.config.hydra.sweeper.get("pruner") is None else ("optuna", "launcher.search.pruning")
-        pool = pool_of(self.config, len(self._slots), preload)
+        pool = pool_of(self.config, len(self._slots), self._preload())
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         self._fixed, self._dimensions = space_of(self.params, arguments, parser, self.config)
@@ -125,7 +124,7 @@ class LauncherSweeper(Sweeper):
         pool.warm_up()
         self._check_corners()
         plain_pruner = None if self._pruning is None else self._pruning.plain()
-        now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner)
+        now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner, self.metrics, self.storage)
         identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
@@ -143,8 +142,19 @@ class LauncherSweeper(Sweeper):
                 extend=extension(self.custom_search_space, self.config),
                 n_trials=self.n_trials,
                 patience_s=self.lease,
+                metrics=self.metrics,
             )
             return self._run(study, pool, console)
+
+    def _preload(self) -> tuple[str, ...]:
+        """Modules that every trial will need beside those that every fit does."""
+        nodes = [self.config.get(group) for group in ("task", "model", "data")]
+        targets = [str(node.get("_target_")) for node in nodes if isinstance(node, DictConfig)]
+        own = [target.rpartition(".")[0] for target in targets if target.startswith("launcher.")]
+        return (
+            *own,
+            *([] if self.config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.pruning"]),
+        )
 
     def _run(self, study: Study, pool: Pool, console: Console) -> int:
         interrupt = Interrupt()
@@ -173,7 +183,7 @@ class LauncherSweeper(Sweeper):
     def _read_pruning(self) -> pruning.Pruning | None:
         found = pruning.read(self.config)
         if found is not None and len(self.metrics) > 1:
-            raise ConfigError("hydra.sweeper.pruner: trials are pruned by one objective; there are several")
+            pruning.several(found, self.metrics)
         if found is not None and (self.config.num_seeds > 1 or "fold" in self.config.procedure):
             raise ConfigError("hydra.sweeper.pruner: a trial that is made of several fits has no single curve to judge")
         return found
@@ -183,7 +193,7 @@ class LauncherSweeper(Sweeper):
         if self._pruning is None:
             return lambda claim, slot: devices.environment(self._slots[slot])
         facts = {"storage": self.storage, "folder": str(study.folder), "study": study.folder.name}
-        facts |= self._pruning.plain()
+        facts |= self._pruning.plain() | {"metrics": self.metrics, "directions": list(self.directions)}
         return lambda claim, slot: (
             devices.environment(self._slots[slot]) | {VARIABLE: json.dumps(facts | {"trial": claim.id})}
         )
@@ -192,7 +202,7 @@ class LauncherSweeper(Sweeper):
         found = self._pruning
         if found is None or not found.rungs:
             return None
-        factor, maximize = found.node["reduction_factor"], self.directions[0] == "maximize"
+        factor, maximize = found.node["reduction_factor"], [each == "maximize" for each in self.directions]
         return lambda trials, paused: pruning.promotable(trials, paused, found.rungs, factor, maximize)
 
     def _show_plan(self, folder: Path) -> None:

@@ -54,16 +54,41 @@ class Reporter:
             return PRUNE
         if VERDICT in before.user_attrs:
             return PRUNE
-        storage.set_trial_intermediate_value(trial_id, at, float(value))
-        rungs = self._facts["rungs"]
-        if rungs:
-            earlier = max((other for other in before.intermediate_values if other < at), default=0)
-            come = sum(rung <= at for rung in rungs) - sum(rung <= earlier for rung in rungs)
-            return PAUSE if come else GO_ON
-        if self._pruner.prune(self._study, storage.get_trial(trial_id)):
+        from .pruning import REPORTS, falls_behind, first_rung, reports, rungs_of
+
+        earlier = max((other for other in reports(before) if other < at), default=0)
+        several = len(self._facts["metrics"]) > 1
+        if several:
+            values = [self._now(metric) for metric in self._facts["metrics"]]
+            storage.set_trial_user_attr(trial_id, REPORTS, before.user_attrs.get(REPORTS, {}) | {str(at): values})
+        else:
+            storage.set_trial_intermediate_value(trial_id, at, float(value))
+        node = self._facts["node"]
+        if self._facts["rungs"]:
+            return PAUSE if any(earlier < rung <= at for rung in self._facts["rungs"]) else GO_ON
+        if several:
+            come = [rung for rung in rungs_of(first_rung(node), node["reduction_factor"], at + 1) if rung > earlier]
+            maximize = [each == "maximize" for each in self._facts["directions"]]
+            behind = falls_behind(self._study.get_trials(deepcopy=False), before.number, come, node, maximize)
+        else:
+            behind = self._pruner.prune(self._study, storage.get_trial(trial_id))
+        if behind:
             storage.set_trial_user_attr(trial_id, VERDICT, at)
             return PRUNE
         return GO_ON
+
+    def _now(self, metric: str) -> float:
+        """An objective as it is at this evaluation: a metric, or a number that result.json will have."""
+        run = self._run
+        if metric in run.metrics:
+            return float(run.metrics[metric])
+        if metric in ("parameters", "trainable_parameters"):
+            return float(run.sizes()[metric])
+        if metric == "peak_memory_bytes":
+            from launcher.result import peak_memory_bytes
+
+            return float(peak_memory_bytes())
+        return {"steps": float(run.progress.step), "wall_s": run.progress.elapsed()}.get(metric, math.nan)
 
     def _open(self) -> None:
         import logging

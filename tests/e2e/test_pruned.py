@@ -56,6 +56,15 @@ def test_running_trials_are_stopped_at_the_rungs(launch: Launch, tmp_path: Path)
             assert int(row["steps"]) == 9 * EPOCH
 
 
+def test_the_same_command_goes_on_with_a_pruned_sweep(promoted: Path, warm: Warm) -> None:
+    before = (promoted / "trials.csv").read_text()
+    words = [*WORDS, "hydra.sweeper.pruner.promote=true", "hydra.sweeper.study_name=p"]
+    again = warm(*words, cwd=promoted.parent.parent)
+    assert again.returncode == 0, again.stderr
+    assert "9 of them done already" in again.stdout
+    assert (promoted / "trials.csv").read_text() == before
+
+
 def test_by_promotion_less_than_half_is_spent(promoted: Path) -> None:
     rows = table(promoted)
     spent = [int(row["steps"]) // EPOCH for row in rows]
@@ -82,6 +91,25 @@ def test_a_promoted_trial_is_what_it_would_have_been_alone(promoted: Path, launc
     assert all((mine[name] == theirs[name]).all() for name in theirs)
 
 
+@pytest.mark.parametrize("promote", ["false", "true"])
+def test_of_two_objectives_the_dominated_are_stopped(launch: Launch, tmp_path: Path, promote: str) -> None:
+    """Small ones stay for their size, the good large one for its accuracy; a large one that learns nothing is dominated."""
+    outcome = launch(
+        "-m", "hydra/sweeper/pruner=halving", "model=mlp", "tracker=[]", "training.max_epochs=3",
+        "model.width=8,16,32,64", "optimizer.lr=1e-2,1e-7", f"hydra.sweeper.pruner.promote={promote}",
+        "hydra.sweeper.pruner.reduction_factor=2", "hydra.sweeper.metrics=[val/accuracy,parameters]",
+        "hydra.sweeper.direction=[maximize,minimize]", "hydra.sweeper.study_name=two",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    rows = table(tmp_path / "multirun" / "two")
+    ended = {(int(row["model.width"]), row["optimizer.lr"]): row["state"] for row in rows}
+    steps = {int(row["model.width"]): int(row["steps"]) for row in rows if row["optimizer.lr"] == "0.01"}
+    assert {ended[width, "1e-07"] for width in (16, 32, 64)} == {"pruned"}, "dominated by the smaller one that learns"
+    assert ended[8, "0.01"] == "completed", "the smallest of those that learn is on the front at every rung"
+    assert max(steps[width] for width in (16, 32, 64)) > EPOCH, "and so is the most accurate at the first"
+    assert "Pareto front of val/accuracy and parameters" in (tmp_path / "multirun" / "two" / "report.html").read_text()
+
+
 def test_both_ranks_of_a_trial_hear_the_verdict(launch: Launch, tmp_path: Path) -> None:
     words = [word for word in WORDS if not word.startswith(("hydra.sweeper.n_", "optimizer.lr", "training.max_epochs"))]
     outcome = launch(
@@ -100,8 +128,16 @@ def test_both_ranks_of_a_trial_hear_the_verdict(launch: Launch, tmp_path: Path) 
         (("hydra.sweeper.pruner.min_resource=1month",), "expected steps, as 300, or epochs, as 1epoch"),
         (("num_seeds=3",), "a trial that is made of several fits has no single curve to judge"),
         (
-            ("hydra.sweeper.metrics=[val/accuracy,parameters]", "hydra.sweeper.direction=[maximize,minimize]"),
-            "trials are pruned by one objective",
+            (
+                "hydra.sweeper.metrics=[val/accuracy,parameters]",
+                "hydra.sweeper.direction=[maximize,minimize]",
+                "hydra/sweeper/pruner=hyperband",
+            ),
+            "several objectives are judged by their rank at rungs",
+        ),
+        (
+            ("hydra.sweeper.metrics=[val/accuracy,samples_per_s]", "hydra.sweeper.direction=[maximize,maximize]"),
+            "a running trial does not know samples_per_s",
         ),
         (
             ("hydra.sweeper.pruner.promote=true", "hydra.sweeper.pruner.min_resource=100"),

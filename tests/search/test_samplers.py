@@ -51,7 +51,7 @@ def values(study: Study, stop: int | None = None) -> list[float]:
     return [trial.values[0] for trial in study.trials()]
 
 
-@pytest.mark.parametrize(("search", "seeds", "num"), [("bayes", 5, 40), ("gp", 3, 18)])
+@pytest.mark.parametrize(("search", "seeds", "num"), [("bayes", 5, 40), ("gp", 3, 18), ("cmaes", 3, 80)])
 def test_it_beats_random_draws(tmp_path: Path, search: str, seeds: int, num: int) -> None:
     best = {
         name: [

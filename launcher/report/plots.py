@@ -1,0 +1,155 @@
+"""The drawings of a sweep's page, by Optuna's own visualisation, set into the page's look.
+
+They are plotly's: a reader may point at a trial and is told its number and its parameters. plotly.js lies in the page as
+it is (4.8 MB, once): packed it would be a third of that, but a page has to unpack such a thing after it is loaded, and
+what prints, mails or pictures it would find it empty.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from . import slots
+from .page import heading
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+STYLE = """<style>
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,28rem),1fr));gap:.8rem}
+.plots .chart{max-width:none;min-width:0}.plots .wide{grid-column:1/-1}
+.plot{height:21rem}
+@media(prefers-color-scheme:dark){.plot{filter:invert(1) hue-rotate(180deg)}}
+@media print{.plot{filter:none}}
+</style>"""
+"""The drawings are made for a light page; in the dark their lightness is turned around and their hues stay."""
+SCRIPT = """<script>
+for (const place of document.querySelectorAll(".plot")) {
+  const {data, layout} = JSON.parse(place.nextElementSibling.textContent);
+  if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
+  Plotly.newPlot(place, data, layout, {responsive: true, displayModeBar: false});
+}
+</script>"""
+INK, FAINT, RULE, BLUE = "#1c2330", "#5c6675", "#d9dee6", "#2f6fde"
+REM = 16
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its title; `wide` takes a row of its own, and is at least `rem` wide where the page is narrower."""
+
+    title: str
+    figure: Any
+    note: str = ""
+    wide: bool = False
+    rem: float = 0.0
+
+
+def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -> Iterator[Drawing]:
+    """What there is to be seen of a study, the most telling first; what needs more trials than there are is left out."""
+    from optuna import visualization as draw
+
+    logging.getLogger("optuna").setLevel(logging.ERROR)  # a study that is too small for a drawing is no news
+    names = study.metric_names or ["objective"]
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.values is not None and trial.state.name == "COMPLETE"]
+    params = list(dict.fromkeys(key for trial in trials for key in trial.params))
+    if complete:
+        for index, name in enumerate(names):
+            target = partial(_value, index=index)
+            made = draw.plot_optimization_history(study, target=target if len(names) > 1 else None, target_name=name)
+            yield Drawing(f"History of {name}", made)
+        for other in range(1, len(names)):
+            pair = [names[0], names[other]]
+            made = draw.plot_pareto_front(study, targets=partial(_pair, other=other), target_names=pair)
+            for trace, colour in zip(made.data, (FAINT, BLUE), strict=True):
+                trace.marker = {"color": colour, "size": 8}  # and not by number, which leaves the first ones pale
+            yield Drawing(f"Pareto front of {pair[0]} and {pair[1]}", made)
+    if len(complete) > 1 and params:
+        made = _tried(lambda: draw.plot_param_importances(study, target_name=names[0]))
+        if made is not None and any(len(trace.x or ()) for trace in made.data):
+            made.update_traces(cliponaxis=False)
+            made.update_layout(yaxis_title=None, margin_r=36)
+            yield Drawing("Importance of the parameters", made)
+        made = draw.plot_parallel_coordinate(study, target_name=names[0])
+        made.update_layout(margin={"l": 48, "r": 8}, xaxis_showline=False)
+        width = 6.0 * (len(params) + len(names) + 1)
+        yield Drawing("Parameters, a line a trial", made, wide=True, rem=width)
+    if any(trial.intermediate_values for trial in trials):
+        made = draw.plot_intermediate_values(study)
+        for rung in rungs:
+            made.add_vline(x=rung, line_dash="dot", line_color=FAINT)
+        made.update_layout(showlegend=False)
+        yield Drawing(f"Rungs: {names[0]} on the way", made, "dotted: where trials are judged" if rungs else "")
+    if found:
+        lanes = len({(each.host, each.slot) for each in found})
+        made = slots.figure(found)
+        made.update_layout(height=110 + 40 * lanes)
+        yield Drawing("Slots over time", made, wide=True)
+    elif trials:
+        yield Drawing("Trials over time", draw.plot_timeline(study), wide=True)
+
+
+def _value(trial: Any, index: int) -> float:
+    value: float = trial.values[index]
+    return value
+
+
+def _pair(trial: Any, other: int) -> tuple[float, float]:
+    return trial.values[0], trial.values[other]
+
+
+def _tried(make: Callable[[], Any]) -> Any:
+    """Importances want at least two trials that differ, in parameters that all of them have."""
+    try:
+        return make()
+    except (ValueError, RuntimeError):
+        return None
+
+
+def section(found: Sequence[Drawing]) -> Iterator[str]:
+    """The drawings as pieces of a page, with the library that draws them."""
+    if not found:
+        return
+    from plotly.offline import get_plotlyjs
+
+    cards = []
+    for each in found:
+        wide = " wide" if each.wide else ""
+        size = f' style="min-width:{each.rem:g}rem"' if each.rem else ""
+        height = each.figure.layout.height
+        size = f' style="height:{height / REM:g}rem"' if height else size
+        note = f'<p class="legend">{escape(each.note)}</p>' if each.note else ""
+        cards.append(
+            f'<div class="chart{wide}"><h3>{escape(each.title)}</h3>{note}<div class="scroll"><div class="plot"{size}></div>'
+            f'<script type="application/json">{_plain(each.figure)}</script></div></div>'
+        )
+    yield STYLE
+    yield heading("The search") + "<noscript><p>The drawings are made by a script that this page holds.</p></noscript>"
+    yield f'<div class="plots">{"".join(cards)}</div>'
+    yield f"<script>{get_plotlyjs()}</script>{SCRIPT}"
+
+
+def _plain(figure: Any) -> str:
+    """A figure as JSON, in the page's look, that no reader takes for the end of a script."""
+    figure.update_layout(
+        template=None,
+        title=None,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 8, "r": 8, "t": 8, "b": 8} | figure.layout.margin.to_plotly_json(),
+        font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        colorway=[BLUE, "#d9730d", "#12805c", "#8e44ad", "#c0392b", "#667085"],
+        autosize=True,
+    )
+    figure.update_xaxes(gridcolor=RULE, zerolinecolor=RULE, linecolor=FAINT, automargin=True)
+    figure.update_yaxes(gridcolor=RULE, zerolinecolor=RULE, linecolor=FAINT, automargin=True)
+    drawn = json.loads(figure.to_json())
+    return json.dumps({"data": drawn["data"], "layout": drawn["layout"]}).replace("<", "\\u003c")

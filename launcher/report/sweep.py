@@ -1,0 +1,202 @@
+"""The page of a sweep, made from its study and its folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.figures import count, number, share, span, things
+from launcher.wording import COMMAND, override, relative
+
+from . import plots, slots
+from .page import Html, code, folded, heading, link, page, table, tiles
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+NAME = "report.html"
+TABLE = "trials.csv"
+FACTS = "sweep.json"
+"""What makes the sweep the one that it is."""
+SHOWN = 100
+"""So many trials are listed, the best first."""
+
+Row = dict[str, str]
+
+
+def write(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequence[int] = ()) -> Path:
+    """Write `report.html` into a sweep's folder, which has its trials.csv; returns its path.
+
+    `facts` are those of sweep.json; `rungs` where trials are judged, in the pruner's unit.
+    """
+    path = folder / NAME
+    beside = folder / f".{NAME}.{os.getpid()}"  # two drivers may write it
+    beside.write_text(compose(study, folder, facts, rungs), encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+def compose(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequence[int]) -> str:
+    """The page as text."""
+    rows = _rows(folder)
+    states = {int(row["number"]): row["state"] for row in rows}
+    found = slots.stints(folder, study.get_trials(deepcopy=False), states)
+    names = list(study.metric_names or ["value"])
+    columns = ["value"] if len(names) == 1 else names
+    ordered = _ordered(rows, columns[0], study.directions[0].name == "MAXIMIZE")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's drawings call themselves experimental
+        drawn = list(plots.section(list(plots.drawings(study, rungs, found))))
+    best = [trial.number for trial in study.best_trials] if "completed" in states.values() else []
+    body = [
+        *_head(folder, names, ordered, columns, best, found),
+        *drawn,
+        *_trials(folder, ordered, columns, names, best),
+        *_details(facts),
+    ]
+    return page(f"Sweep {folder.name}", body)
+
+
+def _rows(folder: Path) -> list[Row]:
+    try:
+        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError:
+        return []
+
+
+def _ordered(rows: Sequence[Row], column: str, maximize: bool) -> list[Row]:
+    """Those that came to their end first, then those with a value, of each the best first; the rest by number."""
+
+    def key(row: Row) -> tuple[bool, bool, float, int]:
+        value = row.get(column)
+        whole = row["state"] in ("completed", "stopped")
+        return (
+            not whole,
+            not value,
+            (-float(value) if maximize else float(value)) if value else 0.0,
+            int(row["number"]),
+        )
+
+    return sorted(rows, key=key)
+
+
+def _head(
+    folder: Path,
+    names: Sequence[str],
+    ordered: Sequence[Row],
+    columns: Sequence[str],
+    best: Sequence[int],
+    found: Sequence[slots.Stint],
+) -> Iterator[str]:
+    """What was searched, how far it came, what came out, and the commands."""
+    states = [row["state"] for row in ordered]
+    ended = sum(state in ("completed", "stopped", "pruned", "failed") for state in states)
+    tone, status = ("good", "completed") if ended == len(states) else ("warn", f"{ended} of {len(states)} ended")
+    yield f'<header><h1>Sweep {escape(folder.name)}</h1><p><span class="pill {tone}">{escape(status)}</span>'
+    yield f'<span class="faint">{escape(relative(folder))}</span></p></header>'
+    yield tiles(_facts(names, ordered, columns, best, found))
+    lines = {}
+    if best:
+        own = folder / str(best[0])
+        lines["the best again"] = f"{COMMAND} --config-dir {shlex.quote(relative(own))}"
+        if (own / "model").is_dir():
+            lines["evaluate the best"] = f"{COMMAND} action=evaluate {override('run', own)}"
+    lines["this page"] = f"{COMMAND} action=report {override('run', folder)}"
+    yield heading("Commands") + code("\n".join(f"{command}  # {label}" for label, command in lines.items()))
+
+
+def _facts(
+    names: Sequence[str],
+    ordered: Sequence[Row],
+    columns: Sequence[str],
+    best: Sequence[int],
+    found: Sequence[slots.Stint],
+) -> Iterator[tuple[str, str]]:
+    if len(names) > 1:
+        yield f"on the front of {' and '.join(names)}", things(len(best), "trial")
+    elif best:
+        row = next(row for row in ordered if int(row["number"]) == best[0])
+        yield f"{names[0]}, best: trial {best[0]}", number(float(row[columns[0]]))
+    yield ("trial" if len(ordered) == 1 else "trials"), count(len(ordered))
+    for state in ("completed", "stopped", "pruned", "failed"):
+        num = sum(row["state"] == state for row in ordered)
+        if num:
+            yield state, count(num)
+    open_ = sum(row["state"] not in ("completed", "stopped", "pruned", "failed") for row in ordered)
+    if open_:
+        yield "still to end", count(open_)
+    spent = sum(float(row["wall_s"]) for row in ordered if row.get("wall_s"))
+    yield "of training", span(spent)
+    steps = sum(int(row["steps"]) for row in ordered if row.get("steps"))
+    yield "steps", count(steps)
+    if found:
+        whole = max(each.end for each in found) - min(each.start for each in found)
+        yield f"on {things(len({(each.host, each.slot) for each in found}), 'slot')}", span(whole)
+        part = slots.busy(found)
+        if part is not None:
+            yield "of it busy", share(part)
+
+
+def _trials(
+    folder: Path, ordered: Sequence[Row], columns: Sequence[str], names: Sequence[str], best: Sequence[int]
+) -> Iterator[str]:
+    """The table, each trial with its own page; what stands on the front, or is the best, is marked."""
+    if not ordered:
+        return
+    params = [key for key in ordered[0] if key not in ("number", "state", *columns, "steps", "wall_s")]
+    rows = []
+    for row in ordered[:SHOWN]:
+        page_of = f"{row['number']}/{NAME}"
+        name = row["number"] + (" *" if int(row["number"]) in best else "")
+        first: str | Html = link(name, page_of) if (folder / page_of).is_file() else name
+        values = [_short(row.get(column)) for column in columns]
+        rows.append(
+            [
+                first,
+                row["state"],
+                *values,
+                *(_short(row.get(key)) for key in params),
+                _short(row.get("steps")),
+                _short(row.get("wall_s")),
+            ]
+        )
+    numeric = frozenset(range(2, 2 + len(columns))) | {len(rows[0]) - 2, len(rows[0]) - 1}
+    said = f'<p class="faint">the first {SHOWN} of {count(len(ordered))}</p>' if len(ordered) > SHOWN else ""
+    yield heading("Trials") + said
+    yield table(("trial", "state", *names, *params, "steps", "seconds"), rows, numeric=numeric)
+
+
+def _short(text: str | None) -> str:
+    """A cell of the table in few digits."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return text or "–"
+    return count(value) if value.is_integer() and abs(value) < 1e15 else number(value)
+
+
+def _details(facts: Mapping[str, Any]) -> Iterator[str]:
+    rows = [(f"space: {key}", _plain(value)) for key, value in facts.get("space", {}).items()]
+    rows += [(key, _plain(facts[key])) for key in ("sampler", "pruner", "storage") if facts.get(key)]
+    if rows:
+        yield heading("Details") + folded("The search", table((), rows))
+    config = facts.get("config")
+    if config:
+        yield folded("Config that all trials share", table((), [(key, str(value)) for key, value in config.items()]))
+
+
+def _plain(value: Any) -> str:
+    """A distribution, a sampler or a pruner as words."""
+    if not isinstance(value, dict):
+        return str(value)
+    inner: Any = value.get("attributes", value.get("node", value))
+    said = ", ".join(f"{key}={each}" for key, each in inner.items() if each is not None and key != "_target_")
+    name = value.get("name") or str(inner.get("_target_", "")).rpartition(".")[2]
+    return f"{name}: {said}" if said else str(name)

@@ -1,0 +1,53 @@
+"""The page of a sweep, from what its folder says: which study, in which storage, with which rungs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from launcher.errors import ConfigError
+from launcher.report import sweep as report
+
+from .pruning import first_rung, rungs_of
+from .storage import JOURNAL, open_storage
+
+
+def write(folder: Path, study: optuna.Study | None = None) -> Path:
+    """Write `report.html` of the sweep in `folder`; returns its path. Raises ConfigError where its study is not found.
+
+    The study is opened where sweep.json says, unless whoever has it open gives it.
+    """
+    try:
+        facts: dict[str, Any] = json.loads((folder / report.FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder / report.FACTS}: {error}") from error
+    study = study or _opened(folder, facts.get("storage"))
+    return report.write(study, folder, facts, _rungs(study, facts.get("pruner")))
+
+
+def _opened(folder: Path, url: str | None) -> optuna.Study:
+    if url is None and not (folder / JOURNAL).is_file():
+        raise ConfigError(f"{folder}: its study is not here ({JOURNAL})")
+    optuna.logging.set_verbosity(logging.WARNING)
+    name = (
+        None if url is None else folder.absolute().name
+    )  # a journal in the folder holds no other, if that was renamed
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(url, folder))
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"{folder}: its study is not in {url or JOURNAL}") from error
+
+
+def _rungs(study: optuna.Study, pruner: dict[str, Any] | None) -> list[int]:
+    """Where trials were judged, up to the furthest that any has come."""
+    node = {} if pruner is None else pruner["node"]
+    if not str(node.get("_target_")).endswith("SuccessiveHalvingPruner") or not isinstance(node["min_resource"], int):
+        return []
+    furthest = max(
+        (step for trial in study.get_trials(deepcopy=False) for step in trial.intermediate_values), default=0
+    )
+    return rungs_of(first_rung(node), node["reduction_factor"], furthest)

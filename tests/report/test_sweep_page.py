@@ -1,0 +1,136 @@
+"""The page of a sweep: what it says and draws, made of studies with and without rungs, objectives and ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from launcher.report import slots
+from launcher.report.sweep import write
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+FACTS = {"space": {"x": {"name": "FloatDistribution", "attributes": {"low": 0.0, "high": 1.0, "log": False}}}}
+
+
+def page(folder: Path, study: optuna.Study, rungs: tuple[int, ...] = ()) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The page's text without its drawings, and the drawings by their titles."""
+    names = study.metric_names or ["value"]
+    lines = [",".join(["number", "state", *(names if len(names) > 1 else ["value"]), "x", "steps", "wall_s"])]
+    words = {"COMPLETE": "completed", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
+    for trial in study.trials:
+        values = [str(value) for value in trial.values or [""] * len(names)]
+        lines.append(
+            ",".join([str(trial.number), words[trial.state.name], *values, str(trial.params["x"]), "44", "1.5"])
+        )
+    (folder / "trials.csv").write_text("\n".join(lines) + "\n")
+    text = write(study, folder, FACTS, rungs).read_text()
+    found = re.findall(
+        r'<h3>([^<]*)</h3>(?:(?!<h3>).)*?<script type="application/json">(.*?)</script>', text, re.DOTALL
+    )
+    return re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL), {
+        title: json.loads(figure) for title, figure in found
+    }
+
+
+def study_of(num: int, directions: tuple[str, ...] = ("maximize",), reports: int = 0) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=list(directions), sampler=optuna.samplers.RandomSampler(seed=0))
+    study.set_metric_names(["val/accuracy", "parameters"][: len(directions)])
+    for number in range(num):
+        trial = study.ask()
+        x = trial.suggest_float("x", 0, 1)
+        for step in range(1, reports + 1):
+            trial.report(x * step, step)
+        trial.set_user_attr(slots.STINTS, [["here", number % 2, 10.0 * number, 10.0 * number + 10]])
+        study.tell(trial, [x, -x][: len(directions)] if not (reports and number % 3) else None, _state(reports, number))
+    return study
+
+
+def _state(reports: int, number: int) -> TrialState:
+    return TrialState.PRUNED if reports and number % 3 else TrialState.COMPLETE
+
+
+def test_one_objective(tmp_path: Path) -> None:
+    study = study_of(9, reports=4)
+    text, drawn = page(tmp_path, study, rungs=(1, 3))
+    assert set(drawn) == {
+        "History of val/accuracy",
+        "Importance of the parameters",
+        "Parameters, a line a trial",
+        "Rungs: val/accuracy on the way",
+        "Slots over time",
+    }
+    best = study.best_trial
+    assert f"val/accuracy, best: trial {best.number}" in text
+    assert f"<b>{best.value:.4f}</b>" in text
+    history = drawn["History of val/accuracy"]["data"]
+    assert _numbers(history[0]["y"]) == [trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    rungs = drawn["Rungs: val/accuracy on the way"]
+    assert len(rungs["data"]) == 9
+    assert [shape["x0"] for shape in rungs["layout"]["shapes"]] == [1, 3]
+    rows = re.findall(r"<tr><td>(?:<a[^>]*>)?(\d+)[ *]*(?:</a>)?</td><td>(\w+)</td>", text)
+    assert len(rows) == 9
+    assert rows[0] == (str(best.number), "completed")
+    assert "<b>50%</b><span>of it busy</span>" in text, "two slots that took turns"
+
+
+def test_two_objectives_have_a_front(tmp_path: Path) -> None:
+    study = study_of(6, ("maximize", "maximize"))
+    text, drawn = page(tmp_path, study)
+    front = drawn["Pareto front of val/accuracy and parameters"]["data"]
+    assert sum(len(trace["x"]) for trace in front) == 6
+    assert {"History of val/accuracy", "History of parameters"} <= set(drawn)
+    assert "<b>6 trials</b><span>on the front" in text, "what one gains the other loses"
+    assert text.count(" *</td>") == 6
+
+
+@pytest.mark.parametrize("num", [0, 1])
+def test_a_study_that_has_hardly_begun(tmp_path: Path, num: int) -> None:
+    study = study_of(num)
+    study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    text, drawn = page(tmp_path, study)
+    assert f"{num} of {num + 1} ended" in text
+    assert ("Slots over time" if num else "Trials over time") in drawn
+
+
+def test_stints_without_an_end_last_until_the_next(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    for lives in ([["a", 0, 1.0, None], ["a", 0, 5.0, 7.0]], [["b", 0, 2.0, None]]):
+        study.ask().set_user_attr(slots.STINTS, lives)
+    found = slots.stints(tmp_path, study.trials, {0: "completed"})
+    assert [(each.number, each.host, each.start, each.end, each.state) for each in found] == [
+        (0, "a", 1.0, 5.0, "went on later"),
+        (1, "b", 2.0, 7.0, "running"),
+        (0, "a", 5.0, 7.0, "completed"),
+    ]
+    assert slots.busy(found) == pytest.approx((4 + 5 + 2) / (6 * 2))
+
+
+def test_nothing_that_was_typed_ends_a_script(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    study.set_metric_names(["</script><b>"])
+    for _ in range(2):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        study.tell(trial, trial.number)
+    text, drawn = page(tmp_path, study)
+    assert "</script><b>" not in text
+    assert "History of &lt;/script&gt;&lt;b&gt;" in drawn
+
+
+def _numbers(values: Any) -> list[float]:
+    """plotly packs an array of numpy's."""
+    if not isinstance(values, dict):
+        return list(values)
+    import base64
+
+    import numpy as np
+
+    return list(np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]))
