@@ -97,6 +97,11 @@ def is_grid(node: DictConfig) -> bool:
     return str(node.get("_target_")) == GRID
 
 
+def is_independent(node: DictConfig) -> bool:
+    """Whether a trial's draw depends on no other trial."""
+    return str(node.get("_target_")) in (GRID, RANDOM)
+
+
 def sampler_of(node: DictConfig, seed: int, dimensions: Sequence[Dimension]) -> Callable[[int], BaseSampler]:
     """Makes the sampler for trial n from the node of hydra/sweeper/sampler. Raises ConfigError."""
     target = str(node.get("_target_"))

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,7 +66,11 @@ class _Running:
 
 
 class Scheduler:
-    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know."""
+    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know.
+
+    With `ahead` the next trial is asked for and composed while the slots are busy: right where a draw depends on nothing
+    that is still to be learnt.
+    """
 
     def __init__(
         self,
@@ -79,6 +84,7 @@ class Scheduler:
         promote: Callable[[Sequence[FrozenTrial], set[int]], int | None] | None = None,
         timeout: float | None = None,
         trial_timeout: float | None = None,
+        ahead: bool = False,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
         self._compose, self._values, self._environment = compose, values, environment
@@ -86,6 +92,8 @@ class Scheduler:
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._running: dict[int, _Running] = {}
         self._waiting: list[Claim] = []
+        self._ahead, self._composed = ahead and promote is None, dict[int, DictConfig]()
+        self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
         self._all_given = False
 
@@ -98,6 +106,8 @@ class Scheduler:
                     if self._all_given and not self._running and not self._waiting and not self.study.unfinished():
                         self._conclude()
                         return
+                self._tell_news()
+                self._prepare()
                 self.pool.wait(LOOK_S)
                 for handle in list(self._running):
                     status = self.pool.poll(handle)
@@ -106,10 +116,36 @@ class Scheduler:
                 self._watch()
                 self.listener.looked()
         finally:
+            self._tell_news()
             for handle in self._running:
                 self.pool.cancel(handle)
             for claim in self._waiting:
                 self.study.let_go(claim)
+
+    def _tell_news(self) -> None:
+        """What is to be said of trials that ended is said when their slots have been given to others."""
+        while self._news:
+            self._news.pop(0)()
+
+    def _prepare(self) -> None:
+        """Have the next trial ready. The last ones are left to whoever has a slot for them first."""
+        total = self.study.n_trials
+        if (
+            not self._ahead
+            or self._waiting
+            or self._all_given
+            or len(self._running) < self.pool.slots
+            or self._leaving()
+        ):
+            return
+        furthest = max((each.claim.number for each in self._running.values()), default=0)
+        if total is not None and furthest + 1 + self.pool.slots >= total:
+            return
+        claim = self.study.ask()
+        config = None if claim is None else self._new(claim)
+        if claim is not None and config is not None:
+            self._composed[claim.number] = config
+            self._waiting.append(claim)
 
     def _leaving(self) -> bool:
         return self.interrupt.signal is not None or time.monotonic() > self._end
@@ -126,8 +162,10 @@ class Scheduler:
             claim = self._next()
             if claim is None:
                 return
-            began = (self._own(claim) / CONFIG).exists()
-            config = self._begun(claim) if began else self._new(claim)
+            config = self._composed.pop(claim.number, None)
+            began = config is None and (self._own(claim) / CONFIG).exists()
+            if config is None:
+                config = self._begun(claim) if began else self._new(claim)
             if config is not None:
                 self._submit(claim, free.pop(0), config, resume=began)
 
@@ -200,7 +238,7 @@ class Scheduler:
             else:
                 state = TrialState.COMPLETE
         if self.study.tell(claim, state, values):
-            self.listener.ended(Ended(claim, result, values))
+            self._news.append(partial(self.listener.ended, Ended(claim, result, values)))
         else:
             self.listener.left(claim, "taken over by another driver")
 

@@ -36,7 +36,7 @@ from .arguments import directions_of, extension, seconds, space_of
 from .keep import Keeper
 from .pool import Pool
 from .progress import Progress
-from .samplers import is_grid, sampler_of
+from .samplers import is_grid, is_independent, sampler_of
 from .scheduler import Scheduler
 from .storage import open_storage
 from .study import Claim, Directions, Study
@@ -171,6 +171,7 @@ class LauncherSweeper(Sweeper):
                 self._promotion(),
                 timeout=self.timeout,
                 trial_timeout=self.trial_timeout,
+                ahead=is_independent(self.sampler),
             )
             try:
                 scheduler.run()

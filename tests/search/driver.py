@@ -115,5 +115,6 @@ def drive(
         lambda result: [result["objective"]["value"]],
         Silent(),
         Interrupt(),
+        ahead=True,
     ).run()
     (Path(folder) / f"done-{os.getpid()}").write_text(json.dumps(n_trials), encoding="utf-8")
