@@ -171,7 +171,7 @@ class LauncherSweeper(Sweeper):
                 self._promotion(),
                 timeout=self.timeout,
                 trial_timeout=self.trial_timeout,
-                ahead=is_independent(self.sampler),
+                ahead=is_independent(self.sampler) and not pool.outlives,
             )
             try:
                 scheduler.run()

@@ -286,7 +286,7 @@ def test_only_the_best_keep_their_weights(launch: Launch, tmp_path: Path) -> Non
 
 
 def test_another_driver_joins(launch: Launch, tmp_path: Path) -> None:
-    words = [*SHORT, "seed=range(8)", "hydra.sweeper.study_name=joined"]
+    words = [*SHORT, "seed=range(16)", "hydra.sweeper.study_name=joined"]
     first = launch.start(*words)
     study = tmp_path / "multirun" / "joined"
     deadline = time.monotonic() + 120
@@ -300,10 +300,10 @@ def test_another_driver_joins(launch: Launch, tmp_path: Path) -> None:
     done = first.wait()
     assert (done.returncode, second.returncode) == (0, 0), second.stderr
     ran = [[line for line in outcome.stdout.splitlines() if ": completed" in line] for outcome in (done, second)]
-    assert len(ran[0]) + len(ran[1]) == 8
+    assert len(ran[0]) + len(ran[1]) == 16
     assert ran[0]
     assert ran[1]
-    assert [row["state"] for row in table(study)] == ["completed"] * 8
+    assert [row["state"] for row in table(study)] == ["completed"] * 16
 
 
 def test_a_time_limit_ends_a_sweep_that_goes_on_later(launch: Launch, tmp_path: Path) -> None:
