@@ -130,8 +130,9 @@ def length(value: Any) -> tuple[float, str] | None:
 
 def num_splits(node: dict[str, Any]) -> int | None:
     """How many splits a node of conf/validation makes, by its arguments alone; None where they do not say."""
-    if "outer" in node:
-        return num_splits(node["outer"])
+    for inside in ("outer", "folds"):
+        if inside in node:
+            return num_splits(node[inside])
     splits = node.get("n_splits")
     if splits is None:
         return 1 if str(node.get("_target_", "")).startswith("launcher.splits.") else None

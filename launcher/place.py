@@ -211,17 +211,23 @@ def _place_fits(
     config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt, slots: int | None
 ) -> int:
     """The fits of a procedure through a pool, then one result of theirs. Without `slots` each core is one."""
+    from .search.here import Here
     from .search.pool import LocalPool, cores
     from .search.runner import run_jobs
 
     begin()
     _take_up_changes(fits, folder)
     (folder / RESULT).unlink(missing_ok=True)
+    pool: Pool
     if slots is None and config.cluster:
         pool = pool_of(config, len(fits))
+    elif slots is not None and not _trains(
+        config
+    ):  # of a trial: to import scikit-learn anew takes longer than its fits
+        pool = Here(interrupt)
     else:  # also in a job: it has its machine already
         slots = max(1, min(len(fits), (slots or cores()) // config.parallel.num_processes))
-        pool = LocalPool(slots, preload=_modules(config))
+        pool = LocalPool(slots, preload=modules(config))
     console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time")
 
     def told(outcome: Outcome) -> None:
@@ -263,7 +269,7 @@ def _trains(config: DictConfig) -> bool:
     return not signature(str(config.model._target_)).facts.get("estimator")
 
 
-def _modules(config: DictConfig) -> tuple[str, ...]:
+def modules(config: DictConfig) -> tuple[str, ...]:
     """The modules of what every fit of a run builds; of scikit-learn also those around an estimator."""
     nodes = [config[group] for group in ("task", "model", "data", "validation")]
     found = {str(node._target_).rpartition(".")[0] for node in nodes}

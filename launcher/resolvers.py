@@ -39,10 +39,10 @@ def by_problem(problem: str | None, classification: str | None, regression: str 
         return str(chosen)
     other = PROBLEMS[wanted == "classification"]
     name = next(
-        (entry for entry, choices in _models().items() if choices == (classification, regression)),
+        (entry for entry, choices in models().items() if choices == (classification, regression)),
         classification or regression,
     )
-    fits = sorted(entry for entry, choices in _models().items() if choices[PROBLEMS.index(wanted)])
+    fits = sorted(entry for entry, choices in models().items() if choices[PROBLEMS.index(wanted)])
     raise ConfigError(
         f"model={name} is for {other}, and the data's problem is {wanted} (data.problem). For it there are: {', '.join(fits)}."
     )
@@ -106,7 +106,7 @@ def _choices(match: re.Match[str]) -> tuple[str | None, ...]:
     return tuple(None if choice.strip() == "null" else choice.strip() for choice in match["choices"].split(","))
 
 
-def _models() -> dict[str, tuple[str | None, ...]]:
+def models() -> dict[str, tuple[str | None, ...]]:
     """The entries of conf/model that follow the problem, with their two targets."""
     found = {}
     for path in sorted((CONF / "model").glob("*.yaml")):

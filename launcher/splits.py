@@ -76,6 +76,23 @@ class Nested:
         yield from _splits(self.outer, X, y, groups)
 
 
+class Reserved:
+    """Folds of the rows that are left when some are put aside for the end.
+
+    The held-out rows of `test`'s first split are in no fold and choose nothing; `folds` splits the others. A
+    cross-validation with `procedure.refit=true` fits its model in the end on all of these and looks at the reserved ones once.
+    """
+
+    def __init__(self, test: Any, folds: Any) -> None:
+        self.test, self.folds = test, folds
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
+        """Yields the folds, in rows of the whole."""
+        rows = _nth(self.test, 0, X, y, groups)[0]
+        for learned, chosen in _splits(self.folds, *_inside(rows, X, y, groups)):
+            yield rows[learned], rows[chosen]
+
+
 class Everything:
     """All rows to learn from, none held out."""
 
@@ -99,8 +116,7 @@ class Fold:
         rows = np.arange(len(X))
         train, val = (rows, rows[:0]) if self.fold is None else _nth(self.splitter, self.fold, X, y, groups)
         if self.inner is not None:
-            inside = [None if each is None else np.asarray(each)[train] for each in (X, y, groups)]
-            learned, chosen = _nth(self.splitter.inner, self.inner, *inside)
+            learned, chosen = _nth(self.splitter.inner, self.inner, *_inside(train, X, y, groups))
             train, val = train[learned], train[chosen]
         yield train, val
 
@@ -123,7 +139,9 @@ def split_rows(
     for a split that leaks: with a row or a group on both sides, or against the order of time.
     """
     splitter = validation.splitter if isinstance(validation, Fold) else validation
-    inside = [splitter.outer, splitter.inner] if isinstance(splitter, Nested) else [splitter]
+    inside = [splitter]
+    if isinstance(splitter, Nested | Reserved):
+        inside = list(vars(splitter).values())
     by_group = any(_takes_groups(each) for each in inside)
     names = " and ".join(dict.fromkeys(type(each).__name__ for each in inside))
     if by_group and groups is None:
@@ -185,7 +203,12 @@ def _takes_groups(splitter: Any) -> bool:
 
 def _splits(splitter: Any, X: Any, y: Any, groups: Any) -> Iterator[Split]:
     """A splitter's splits; one that does not know of groups would warn of those it is given."""
-    return splitter.split(X, y, groups if isinstance(splitter, Nested) or _takes_groups(splitter) else None)  # type: ignore[no-any-return]  # any splitter
+    return splitter.split(X, y, groups if isinstance(splitter, Nested | Reserved) or _takes_groups(splitter) else None)  # type: ignore[no-any-return]  # any splitter
+
+
+def _inside(rows: np.ndarray, *each: Any) -> list[Any]:
+    """Of X, y and groups the entries of these rows; what is None stays so."""
+    return [None if values is None else np.asarray(values)[rows] for values in each]
 
 
 def _nth(splitter: Any, number: int, X: Any, y: Any, groups: Any) -> Split:

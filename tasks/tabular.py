@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 PREPROCESSING = "preprocessing"
 """The folder in an exported torch model that holds the fitted preprocessing."""
-SCALERS = {"standard": "StandardScaler", "minmax": "MinMaxScaler", "robust": "RobustScaler", "none": None}
+SCALERS = {
+    "standard": "StandardScaler", "minmax": "MinMaxScaler", "robust": "RobustScaler", "power": "PowerTransformer",
+    "none": None,
+}  # fmt: skip
 IMPUTERS = ("median", "mean", "most_frequent")
 
 
@@ -35,8 +38,8 @@ class Tabular(Task):
     """What the two problems share: preprocessing, fitted on the training rows alone, in front of the model.
 
     Columns of numbers are imputed (`impute`: `median`, `mean`, `most_frequent`) and scaled (`scale`: `standard`,
-    `minmax`, `robust`, `none`); columns of categories become a column a category, at most `max_categories`, the rarest
-    together. A category that training never saw counts as rare, or as none.
+    `minmax`, `robust`, `power` after Yeo and Johnson, 2000, `none`); columns of categories become a column a category, at
+    most `max_categories`, the rarest together. A category that training never saw counts as rare, or as none.
 
     An estimator of scikit-learn is fitted as the last step of a `Pipeline`. A torch module gets batches of `inputs`
     (float32, [batch, columns after preprocessing]) and `labels`.

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from launcher.bindings import num_splits
 from launcher.errors import ConfigError
 from launcher.predictions import FILE, read_table, write_table
+from launcher.result import read_result
 from launcher.search.runner import Job, Results
 from launcher.seeds import derive
 from launcher.signatures import signature
@@ -41,7 +42,8 @@ class CrossValidation(Procedure):
 
     `refit` fits once more on all rows, with the seed derived from (seed, "refit"), and puts what it exports into the
     run's own `model/`. Nothing is held out then, so nothing can stop it: where `stopping` ended the folds early, it
-    trains for the mean of the epochs at which they were best.
+    trains for the mean of the epochs at which they were best. With `validation=reserved` it learns from all rows that were
+    not put aside, is evaluated on these once, at its end, and the result has that as `test`.
 
     With `validation=nested` every outer fold first tries each point of `grid` (a list of values by key, as
     `{optimizer.lr: [0.001, 0.01]}`) on the inner folds of its training rows, all with the same seed, and is then
@@ -154,6 +156,9 @@ class CrossValidation(Procedure):
                 fit.name: {key: OmegaConf.select(read_config(folder / fit.name), key) for key in keys} for fit in chosen
             }
         if self.refit:
+            if "test" in folds[0].config.validation:
+                judged = (read_result(folder / REFIT) or {}).get("metrics", {})
+                found["test"] = {name: value for name, value in judged.items() if name.startswith("val/")}
             beside, final = folder / ".model", folder / "model"
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(folder / REFIT / "model", beside)
@@ -191,9 +196,13 @@ def _fit(
 def _everything(config: DictConfig) -> DictConfig:
     """The config of the fit on all rows."""
     own = _with(config, {"seed": derive(config.seed, "refit"), "num_seeds": 1})
-    OmegaConf.update(own, "validation", {"_target_": "launcher.splits.Everything"}, merge=False)
+    reserved = config.validation.get("test")
+    kept = {"_target_": "launcher.splits.Everything"} if reserved is None else reserved
+    OmegaConf.update(own, "validation", kept, merge=False)
     OmegaConf.update(own, "procedure", {"_target_": "launcher.procedures.single.Single"}, merge=False)
     OmegaConf.update(own, "stopping", {}, merge=False)
+    if reserved is not None:  # looked at once, at the end
+        return _with(own, {"training": {"predictions": True, "eval_every": None}})
     if signature(own.model._target_).facts.get("estimator"):
         own.objective.metric = own.objective.metric.replace("val/", "train/", 1)
     else:
@@ -222,6 +231,7 @@ def _out_of_fold(folder: Path, folds: list[Job]) -> tuple[list[str], Iterator[li
     """The folds' predictions as one table. A splitter that repeats itself holds a row out once a repeat."""
     tables = [(fit, *read_table(folder / fit.name / FILE)) for fit in folds]
     first = folds[0].config.validation
+    first = first.get("folds", first)
     repeats = int(first.n_splits) if "n_repeats" in first else len(folds)
     before = [[fit.name, str(fit.config.procedure.fold // repeats), str(fit.config.procedure.fold)] for fit in folds]
     lines = ([*own, *line] for own, (_, _, table) in zip(before, tables, strict=True) for line in table)

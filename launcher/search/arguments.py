@@ -14,13 +14,18 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from launcher import compose
 from launcher.errors import ConfigError, did_you_mean
+from launcher.place import modules
+from launcher.resolvers import models
 from launcher.schema import duration
 from launcher.seeds import derive
+from launcher.signatures import signature
 from launcher.trust import whitelist
 
 from . import space
 from .space import Condition, Dimension
 from .study import Directions
+
+_MISSING = object()
 
 
 def space_of(
@@ -45,33 +50,40 @@ def space_of(
         when = [space.condition(each) for each in parser.parse_overrides(list(names))]
         pivots = {each.key: each for each in dimensions}
         for each in when:
-            if each.key in pivots:
-                _possible(each, pivots[each.key], written={word for _, word in told})
+            _refuse(each, pivots.get(each.key), {word for _, word in told}, config)
         if all(_holds(each, config) for each in when if each.key not in pivots):
             dimensions.append(space.dimension(override, tuple(each for each in when if each.key in pivots)))
     return fixed, dimensions
 
 
-def _possible(condition: Condition, pivot: Dimension, written: set[str]) -> None:
+def _refuse(condition: Condition, pivot: Dimension | None, written: set[str], config: DictConfig) -> None:
     """Raises ConfigError for a condition that can not come true. The command's words may have left some of a file's choices
-    out; then blocks for these stand idle."""
-    choices = [str(value) for value in pivot.values or ()]
-    if choices and pivot.line in written and not set(choices) & set(condition.values):
-        near = did_you_mean(condition.values[0], choices)
+    out, and a file's choices may follow the data: then the blocks of the others stand idle."""
+    key, hydra = condition.key, GlobalHydra.instance().hydra
+    assert hydra is not None
+    if key in config.hydra.runtime.choices:
+        compose.parse(hydra, compose.CONFIG_NAME, [str(condition)], sweep=True)
+    elif pivot is None:
+        if OmegaConf.select(config, key, default=_MISSING) is _MISSING:
+            raise ConfigError(f"hydra.sweeper.params: {condition}: there is no {key!r} that could be so")
+    elif pivot.values and pivot.line in written and not {str(value) for value in pivot.values} & set(condition.values):
+        near = did_you_mean(condition.values[0], [str(value) for value in pivot.values])
         raise ConfigError(f"hydra.sweeper.params: {condition}: {pivot.line} has no such value.{near}")
 
 
 def _holds(condition: Condition, config: DictConfig) -> bool:
-    """Whether a condition on what is not searched is met. Raises ConfigError where there is no such thing."""
+    """Whether a condition on what is not searched is met."""
     key, choices = condition.key, config.hydra.runtime.choices
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    compose.parse(hydra, compose.CONFIG_NAME, [str(condition)], sweep=True)  # an option that there is
-    missing = object()
-    found = choices[key] if key in choices else OmegaConf.select(config, key, default=missing)
-    if found is missing:
-        raise ConfigError(f"hydra.sweeper.params: {condition}: there is no {key!r} that could be so")
-    return condition.holds({key: found})
+    return condition.holds({key: choices[key] if key in choices else OmegaConf.select(config, key)})
+
+
+def families(config: DictConfig, dimensions: Sequence[Dimension]) -> tuple[str, ...]:
+    """The modules of the estimators that trials are made of, and of what is around one; of torch modules none."""
+    if not signature(str(config.model._target_)).facts.get("estimator"):
+        return ()
+    names = {str(name) for each in dimensions if each.key == "model" for name in each.values or ()}
+    targets = [target for name, both in models().items() if name in names for target in both if target is not None]
+    return tuple(sorted({*modules(config), *(target.rpartition(".")[0] for target in targets)}))
 
 
 def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.Trial], None] | None:

@@ -32,9 +32,8 @@ def show(
 ) -> None:
     """Print the plan; `length` is a whole trial's in the pruner's unit, or in epochs without a pruner."""
     facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
-    for each in dimensions:
-        condition = f"when {' '.join(map(str, each.when))}" if each.when else "space"
-        facts[condition] = "; ".join(filter(None, [facts.get(condition), f"{each.key}: {_span(each)}"]))
+    facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
+    conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
     size = space.size(dimensions)
     facts["size"] = "without end" if size is None else things(size, "point")
     facts["trials"] = "as many as the time allows" if n_trials is None else count(n_trials)
@@ -43,6 +42,9 @@ def show(
         facts |= _rungs(pruning, n_trials, length)
     facts["time"] = _time(folder, n_trials, slots)
     console.header(facts)
+    for condition in conditions:
+        own = [each for each in dimensions if " ".join(map(str, each.when)) == condition]
+        console.message(f"when {condition}: {'; '.join(f'{each.key}: {_span(each)}' for each in own)}")
     if sampler.endswith("GridSampler"):
         points = itertools.product(*(each.values or () for each in dimensions))
         for index, point in enumerate(itertools.islice(points, min(SHOWN, n_trials or SHOWN))):

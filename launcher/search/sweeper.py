@@ -32,7 +32,8 @@ from launcher.place import pool_of
 from launcher.signals import Interrupt, listening
 
 from . import devices, identity, plan, pruning, space
-from .arguments import directions_of, extension, seconds, space_of
+from .arguments import directions_of, extension, families, seconds, space_of
+from .ensemble import build, refuse
 from .keep import Keeper
 from .pool import Pool
 from .progress import Progress
@@ -67,12 +68,14 @@ class LauncherSweeper(Sweeper):
         trials_per_device: int = 1,
         keep_trials: int | None = 5,
         accept_changes: bool = False,
+        ensemble: int | None = None,
         lease: Any = 60,
     ) -> None:
         for key, value, right in (
             ("n_trials", n_trials, n_trials is None or n_trials >= 1),
             ("n_jobs", n_jobs, n_jobs is None or n_jobs >= 1),
             ("trials_per_device", trials_per_device, trials_per_device >= 1),
+            ("ensemble", ensemble, ensemble is None or ensemble >= 1),
             ("keep_trials", keep_trials, keep_trials is None or keep_trials >= 1),
         ):
             if not right:
@@ -83,7 +86,7 @@ class LauncherSweeper(Sweeper):
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
         self.sampler, self.storage, self.study_name, self.n_trials = sampler, storage, study_name, n_trials
         self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
-        self.max_failure_rate, self.keep_trials = max_failure_rate, keep_trials
+        self.max_failure_rate, self.keep_trials, self.ensemble = max_failure_rate, keep_trials, ensemble
         self.custom_search_space = custom_search_space
         self._known: compose.Known = {}
         self.params, self.accept_changes = dict(params or {}), accept_changes
@@ -99,16 +102,19 @@ class LauncherSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
         self._objectives()
+        if self.ensemble is not None:
+            refuse(self.config, len(self.metrics))
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        self._fixed, self._dimensions = space_of(self.params, arguments, parser, self.config)
         there = [] if self.config.cluster else devices.visible()
         ranks = self.config.parallel.num_processes
         per_trial = self.devices_per_trial
         if per_trial is None:
             per_trial = ranks if isinstance(ranks, int) else len(there)
         self._slots = devices.slots(there, self.n_jobs, per_trial, self.trials_per_device)
-        pool = pool_of(self.config, len(self._slots), self._preload())
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        self._fixed, self._dimensions = space_of(self.params, arguments, parser, self.config)
+        preload = self._preload() + families(self.config, self._dimensions)
+        pool = pool_of(self.config, len(self._slots), preload)
         sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
         self._pruning = self._read_pruning()
         if is_grid(self.sampler):
@@ -179,6 +185,8 @@ class LauncherSweeper(Sweeper):
                 progress.close()
         if interrupt.signal is not None:
             return PREEMPTED
+        if self.ensemble is not None and not self.config.worker:
+            build(study, self.ensemble, console)
         return FAILED if progress.failed > self.max_failure_rate * max(1, progress.finished) else DONE
 
     def _read_pruning(self) -> pruning.Pruning | None:

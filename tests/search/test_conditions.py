@@ -140,7 +140,7 @@ def test_a_sweep_over_families(launch: Launch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words", "message"),
     [
-        (("model=knn:", "model=knm:"), (), "model=choice(knn,naive_bayes) has no such value. Did you mean 'knn'?"),
+        (("model=knn:", "model=knm:"), (), "no such option of the group 'model'. Did you mean 'knn'"),
         (("model.n_neighbors: \"range(1,12)\"", "model.neighbours: \"range(1,12)\""), (), "'model' has no key 'neighbours'. Did you mean 'n_neighbors'"),
         (("model=knn:", "model.depth=1:"), (), "there is no 'model.depth' that could be so"),
         (("\"range(1,12)\"", "3"), (), "model.n_neighbors=3: under a condition stands what is searched"),
