@@ -78,6 +78,12 @@ def run(words: list[str]) -> int:
     action = composed.config.action
     if action != "train":
         begin()
+    if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
+        from .start.wait import wait
+
+        left = wait(composed.config, composed.folder)
+        if left is not None:
+            return left
     if action == "plan":
         from . import plan
 
@@ -85,9 +91,7 @@ def run(words: list[str]) -> int:
         if composed.config.cluster:
             from .place import engine_of
 
-            print(
-                f"\nThe script for sbatch; nothing was submitted.\n\n{engine_of(composed.config).script(composed.folder)}"
-            )
+            print(f"\nWhat would be submitted; nothing was.\n\n{engine_of(composed.config).script(composed.folder)}")
         return status
     if action == "lr_find":
         from . import lr_find
@@ -192,7 +196,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     from hydra.core.plugins import Plugins
     from hydra.errors import HydraException
     from hydra.types import HydraContext, RunMode
-    from omegaconf import flag_override
+    from omegaconf import OmegaConf, flag_override
     from omegaconf.errors import OmegaConfBaseException
 
     from . import compose
@@ -211,6 +215,9 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     from .search.sweeper import LauncherSweeper
 
     HydraConfig.instance().set_config(config)
+    OmegaConf.resolve(
+        config.cluster
+    )  # it may be made of hydra.launcher, which the trials' own configs take the place of
     Plugins.instance().register(LauncherSweeper)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
     with flag_override(config.hydra, ["readonly", "struct"], False):

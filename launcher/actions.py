@@ -1,4 +1,4 @@
-"""Actions on what exists: evaluate, export, report and status take `run=<folder>`, compare `runs=[…]`; none trains."""
+"""Actions on what exists: evaluate, export, report, replay and status take `run=<folder>`, compare `runs=[…]`; none trains."""
 
 from __future__ import annotations
 
@@ -43,6 +43,10 @@ def act(config: DictConfig) -> int:
 
         console.message(f"page: {write(folder)}")
         return DONE
+    if config.action == "replay":
+        from .replay import replay
+
+        return replay(config, folder, console)
     fits = (read_result(folder) or {}).get("fits")
     if fits:
         raise ConfigError(

@@ -42,7 +42,7 @@ ONE = (
 )
 """Groups that hold one object; the others hold objects by name."""
 
-PERHAPS = ("cluster",)
+PERHAPS = ("cluster", "schedule")
 """Groups that hold one object or none."""
 
 MANY = ("tracker", "monitor", "stopping", "augment", "regularization")

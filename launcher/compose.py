@@ -146,8 +146,9 @@ def compose(
     parsed = parse(hydra, config_name, overrides, sweep=trial)
     origins = Origins(loader, config_name, parsed)
     config = whole(hydra, origins, known)
-    HydraConfig.instance().set_config(config)
     try:
+        OmegaConf.resolve(config.hydra.launcher)  # while what it refers to is there; a cluster may be made of it
+        HydraConfig.instance().set_config(config)
         folder = Path(str(config.hydra.run.dir))
     except OmegaConfBaseException as error:
         raise explain_files.resolution(error, config, origins) from error

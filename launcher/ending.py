@@ -51,10 +51,10 @@ def look_closer(
         write_predictions(folder / PREDICTIONS, columns, data.val_rows, data.facts.get("classes"))
     found = evidence.gather(task, data, model, {name: column[: evidence.LIMIT] for name, column in columns.items()})
     evidence.write(folder, found)
-    _show(recorder, found)
+    show(recorder, found)
 
 
-def _show(recorder: Recorder, found: dict[str, Any]) -> None:
+def show(recorder: Recorder, found: dict[str, Any]) -> None:
     """The pictures and the tables of the trackers."""
     step = recorder.step
     if "confusion" in found:
@@ -72,23 +72,28 @@ def close(
     config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any], console: Console
 ) -> dict[str, Any]:
     """Complete the result, write it and the page, and bring the trackers to their end."""
-    from .report.run import NAME
-
     result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance.provenance()
     write_result(folder, result)
     write_page(folder, console)
     if result["status"] != "preempted":
-        for name, file in (
-            ("config", CONFIG),
-            ("result", RESULT),
-            ("provenance", provenance.FILE),
-            ("provenance", provenance.PATCH),
-            ("report", NAME),
-            ("model", "model"),
-        ):
-            recorder.artifact(name, folder / file)
+        hand_over(recorder, folder)
     recorder.close(result)
     return result
+
+
+def hand_over(recorder: Recorder, folder: Path) -> None:
+    """The files of a run that has ended, for its trackers."""
+    from .report.run import NAME
+
+    for name, file in (
+        ("config", CONFIG),
+        ("result", RESULT),
+        ("provenance", provenance.FILE),
+        ("provenance", provenance.PATCH),
+        ("report", NAME),
+        ("model", "model"),
+    ):
+        recorder.artifact(name, folder / file)
 
 
 def write_page(folder: Path, console: Console) -> None:

@@ -226,9 +226,9 @@ def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:
 
 def _action(config: dict[str, Any], where: Where) -> Iterator[str]:
     if config["action"] == "train" and config["run"] is not None:
-        yield f"{where('run')}: run=<folder> goes with action=evaluate, export or report; to go on training: resume={config['run']}"
+        yield f"{where('run')}: run=<folder> goes with action=evaluate, export, report or replay; to go on training: resume={config['run']}"
     if config["action"] in ("plan", "lr_find") and config["run"] is not None:
-        yield f"{where('run')}: action={config['action']} is of a run that has not begun; run=<folder> goes with evaluate, export and report"
+        yield f"{where('run')}: action={config['action']} is of a run that has not begun; run=<folder> goes with evaluate, export, report and replay"
     if config["action"] == "compare":
         if not config["runs"]:
             yield f"{where('action')}: which runs? runs=[<folder>,<folder>] says so"

@@ -85,10 +85,11 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
     begin()
     log = folder / "log.txt"
     offset = log.stat().st_size if log.exists() else 0
-    pool = pool_of(config, slots=1)
+    engine = engine_of(config)
+    pool = engine.pool(1)
     handle = pool.submit(folder, resume)
     console.message(f"job {handle}, log {log}")
-    return follow(pool, handle, folder, offset, console, interrupt) if config.cluster.wait else DONE
+    return follow(engine, pool, handle, folder, offset, console, interrupt) if config.cluster.wait else DONE
 
 
 def pool_of(config: DictConfig, slots: int, preload: tuple[str, ...] = ()) -> Pool:

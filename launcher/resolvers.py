@@ -64,13 +64,16 @@ def refusal(error: Exception) -> str | None:
 
 
 def processes(device: str = "auto", *, _root_: DictConfig) -> int:
-    """`num_devices`, here or, with a `cluster`, on the nodes that a job asks for: a process a GPU there, else one a node.
-    A job of one node without GPUs has two."""
+    """`num_devices`, here or, with a `cluster`, on the nodes that a job asks for: a process a GPU there, else
+    `tasks_per_node` of each. A job of one node that says neither has two."""
     cluster = _root_.get("cluster")
     if not cluster:
         return num_devices(device)
     nodes, gpus = int(cluster.get("nodes") or 1), cluster.get("gpus_per_node")
-    return nodes * int(gpus) if gpus else nodes if nodes > 1 else ON_CPU
+    if gpus:
+        return nodes * int(gpus)
+    tasks = nodes * int(cluster.get("tasks_per_node") or 1)
+    return tasks if tasks > 1 else ON_CPU
 
 
 def num_devices(device: str = "auto") -> int:

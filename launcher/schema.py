@@ -17,7 +17,7 @@ from omegaconf import MISSING
 FORMAT = 1
 """The version of a run folder's layout; `resume` refuses another one."""
 
-ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "status", "compare")
+ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "replay", "status", "compare")
 
 
 @dataclass
@@ -133,6 +133,7 @@ class Config:
     augment: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
     cluster: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
 
 
 AUTO_SECONDS = 10.0

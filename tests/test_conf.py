@@ -31,7 +31,7 @@ PRESETS = sorted(
 )
 TASKS = sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 DATA = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-FILLED = {"path": "somewhere"}
+FILLED = {"path": "somewhere", "image": "registry/train:1"}
 """What stands for the values that an entry leaves open."""
 
 

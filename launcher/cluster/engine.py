@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -28,8 +29,16 @@ class Engine(Protocol):
         """Whether a job of the run in `folder` waits or runs."""
         ...
 
-    def script(self, folder: Path) -> str:
-        """What would be submitted for the run in `folder`."""
+    def told(self, folders: Sequence[Path]) -> dict[Path, tuple[str, str]]:
+        """Of each run that had a job: the last one, and its state in the cluster's words."""
+        ...
+
+    def ends(self, handle: str) -> str:
+        """The command by which a person ends a job."""
+        ...
+
+    def script(self, folder: Path, runs: int = 1, slots: int = 1) -> str:
+        """What would be submitted for the run in `folder`, or for so many runs of the sweep there, `slots` at a time."""
         ...
 
 
@@ -41,6 +50,7 @@ class Nodes:
     num: int
     start: str  # which start of which job: the nodes of an earlier one are not met
     inside: Path
+    host: str | None = None  # by which the others reach this one; None: its name
 
     def meeting_point(self, attempt: int) -> tuple[str, int]:
         """Host and port where the workers of all nodes meet; the first node chooses a port that is free.
@@ -53,7 +63,7 @@ class Nodes:
                 free.bind(("", 0))
                 port = free.getsockname()[1]
             beside = file.with_name(f".{file.name}")
-            beside.write_text(f"{socket.gethostname()}:{port}", encoding="utf-8")
+            beside.write_text(f"{self.host or socket.gethostname()}:{port}", encoding="utf-8")
             beside.replace(file)
         end = time.monotonic() + MEET_S
         while not file.exists():

@@ -11,14 +11,15 @@ from launcher.console import Console
 from launcher.errors import DONE
 from launcher.signals import Interrupt
 
-from .slurm import job_of
-from .states import states
-
 if TYPE_CHECKING:
     from launcher.search.pool import Pool
 
+    from .engine import Engine
 
-def follow(pool: Pool, handle: int, folder: Path, begin: int, console: Console, interrupt: Interrupt) -> int:
+
+def follow(
+    engine: Engine, pool: Pool, handle: str, folder: Path, begin: int, console: Console, interrupt: Interrupt
+) -> int:
     """Print the log of a job from the byte `begin` on until it has ended; returns the run's exit status.
 
     A signal detaches: the job goes on, and what follows it again is said.
@@ -34,11 +35,11 @@ def follow(pool: Pool, handle: int, folder: Path, begin: int, console: Console, 
         if interrupt.signal is not None:
             console.message(
                 f"detached: job {handle} goes on. python -m launcher action=status run={folder} says how it is, "
-                f"python -m launcher resume={folder} follows it again, scancel {handle} ends it"
+                f"python -m launcher resume={folder} follows it again, {engine.ends(handle)} ends it"
             )
             return DONE
         if position == begin:  # nothing has been printed yet: why does it wait?
-            now = str((states({handle: folder.resolve()}) or {}).get(handle, ""))
+            now = engine.told([folder]).get(folder, ("", ""))[1]
             if now and now != state and not now.startswith("RUNNING"):
                 console.message(f"job {handle}: {now}")
                 state = now
@@ -71,16 +72,30 @@ def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
     """Of each run's folder: its name, the state of the run, the job and its state, and where the log is."""
     from launcher.result import read_result
 
-    jobs = {folder: job_of(folder.resolve()) for folder in folders}
-    known = states({job: folder.resolve() for folder, job in jobs.items() if job is not None}) or {}
+    known = _told(folders)
     rows = []
-    for folder, job in jobs.items():
+    for folder in folders:
         result = read_result(folder)
         alive = time.time() - _changed(folder) if result is None else 0.0
         said = f"last written {alive:.0f} s ago" if result is None else f"{result['status']}: {result['reason']}"
-        state = "" if job is None else f"{job} {known.get(job, 'unknown to SLURM')}"
-        rows.append((folder.name, said, state, str(folder / "log.txt")))
+        job, state = known.get(folder, ("", ""))
+        rows.append(
+            (folder.name, said, f"{job} {state or 'unknown to the cluster'}" if job else "", str(folder / "log.txt"))
+        )
     return rows
+
+
+def _told(folders: list[Path]) -> dict[Path, tuple[str, str]]:
+    """The jobs of those runs that are on a cluster, and their states: each cluster is asked once."""
+    from launcher.folder import read_config
+    from launcher.place import engine_of
+
+    by_target: dict[str, tuple[Engine, list[Path]]] = {}
+    for folder in folders:
+        config = read_config(folder)
+        if config.cluster:
+            by_target.setdefault(str(config.cluster._target_), (engine_of(config), []))[1].append(folder)
+    return {folder: job for engine, own in by_target.values() for folder, job in engine.told(own).items()}
 
 
 def _changed(folder: Path) -> float:

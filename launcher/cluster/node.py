@@ -16,7 +16,7 @@ from launcher.leaving import settle
 from launcher.signals import Interrupt, listening
 
 from .engine import Nodes
-from .slurm import INSIDE, LEAVE
+from .jobs import INSIDE, LEAVE
 
 
 def run(folder: str, max_num_timeout: int | None, environment: dict[str, str]) -> None:
@@ -25,7 +25,9 @@ def run(folder: str, max_num_timeout: int | None, environment: dict[str, str]) -
     os.environ.update(environment)
     logging.getLogger("submitit").setLevel(logging.WARNING)
     os.environ["TERM"] = "dumb"  # srun gives its tasks a terminal, of which nothing but the log is left
-    job, restart = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = os.environ["SLURM_JOB_ID"] if task is None else f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}"
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     path = Path(folder)
     nodes = Nodes(
         int(os.environ.get("SLURM_NODEID", "0")),
@@ -36,30 +38,23 @@ def run(folder: str, max_num_timeout: int | None, environment: dict[str, str]) -
     interrupt = Interrupt()
     # From the first moment on: submitit's own handlers would give up a run that is still importing.
     with listening(interrupt, Console().message, impatient=False):
-        if nodes.rank:
-            status = _share(path, nodes, interrupt)
-        else:
-            status = _lead(path, nodes, interrupt, job, max_num_timeout)
+        status = share(path, nodes, interrupt)
+        if nodes.rank == 0 and not (status == PREEMPTED and _requeue(job, nodes.inside, interrupt, max_num_timeout)):
+            told = nodes.inside / ".exit.json"
+            told.write_text(json.dumps({"job": job, "status": status}), encoding="utf-8")
+            told.replace(nodes.inside / "exit.json")
     settle(status)
     if status:
         sys.exit(status)
 
 
-def _lead(folder: Path, nodes: Nodes, interrupt: Interrupt, job: int, max_num_timeout: int | None) -> int:
-    """What the first node does: the run, and what follows from its end."""
-    from launcher.place import run_in_pool
+def share(folder: Path, nodes: Nodes, interrupt: Interrupt) -> int:
+    """A node's part of the run in `folder`, to its end: of the first one the run, of another one its workers, and what
+    ends them is the first one's to tell. Returns the exit status."""
+    if nodes.rank == 0:
+        from launcher.place import run_in_pool
 
-    status = run_in_pool(folder, _begun(folder), interrupt, nodes)
-    if status == PREEMPTED and _requeue(job, nodes.inside, interrupt, max_num_timeout):
-        return status
-    told = nodes.inside / ".exit.json"
-    told.write_text(json.dumps({"job": job, "status": status}), encoding="utf-8")
-    told.replace(nodes.inside / "exit.json")
-    return status
-
-
-def _share(folder: Path, nodes: Nodes, interrupt: Interrupt) -> int:
-    """The part of a node that is not the first: its workers. What ends them is the first node's to tell."""
+        return run_in_pool(folder, _begun(folder), interrupt, nodes)
     from launcher.elastic import run_workers
     from launcher.errors import LauncherError
     from launcher.folder import read_config
@@ -76,11 +71,11 @@ def _begun(folder: Path) -> bool:
     return (folder / "checkpoints").exists()
 
 
-def _requeue(job: int, inside: Path, interrupt: Interrupt, max_num_timeout: int | None) -> bool:
+def _requeue(job: str, inside: Path, interrupt: Interrupt, max_num_timeout: int | None) -> bool:
     """Whether the job goes back into the queue, put there by SLURM itself (preemption) or here (a warning signal)."""
     if (inside / LEAVE).exists():  # whoever asked it to save wants it to stay out
         return False
-    asked = subprocess.run(["squeue", "-h", "-j", str(job), "-o", "%T|%L"], capture_output=True, text=True)
+    asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T|%L"], capture_output=True, text=True)
     state, _, _ = asked.stdout.strip().partition("|")
     if state == "CANCELLED":
         return False
@@ -96,14 +91,14 @@ def _requeue(job: int, inside: Path, interrupt: Interrupt, max_num_timeout: int 
             return False
         counted.write_text(str(timeouts + 1))
     Console().message(f"job {job} goes back into the queue")
-    done = subprocess.run(["scontrol", "requeue", str(job)], capture_output=True, text=True)
+    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
     if done.returncode:
         Console().warning(f"scontrol requeue {job}: {done.stderr.strip()}")
     return done.returncode == 0
 
 
-def _goes_on(job: int) -> bool:
+def _goes_on(job: str) -> bool:
     """Whether SLURM means a job that it is ending to start again."""
-    shown = subprocess.run(["scontrol", "show", "job", str(job)], capture_output=True, text=True).stdout
+    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
     words = dict(word.partition("=")[::2] for word in shown.split())
     return words.get("JobState") not in ("CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL") and words.get("Requeue") == "1"

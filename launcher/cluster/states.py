@@ -32,47 +32,45 @@ class State:
         return f"{self.name}{where}{why}"
 
 
-def states(jobs: dict[int, Path]) -> dict[int, State] | None:
-    """The state of each job that SLURM knows, given the folder each was submitted from; None if it does not answer.
+def states(jobs: dict[str, Path]) -> dict[str, State] | None:
+    """The state of each job that SLURM knows, given the folder in which its script lies; None if it does not answer.
 
-    A cluster that was set up anew counts its jobs from 1 again: an id alone could be another job of last month. The
-    script that was submitted lies in the run's folder, so its path tells them apart; the accounts hold it some seconds
-    after the job's state.
+    A cluster that was set up anew counts its jobs from 1 again: an id alone could be another job of last month. So the
+    path of the script tells them apart; the accounts hold it some seconds after the job's state. A task of an array is a
+    job of its own, `123_4`.
     """
     if not jobs:
         return {}
-    queued = _ask(["squeue", "-h", "-t", "all", "-j", _listed(jobs), "-o", "%i|%T|%N|%r|%o"])
+    queued = _ask(["squeue", "-h", "-r", "-t", "all", "-j", _listed(jobs), "-o", "%i|%T|%N|%r|%o"])
     found = {} if queued is None else _read(queued, jobs)
     missing = {job: folder for job, folder in jobs.items() if job not in found}
     if not missing:
         return found
-    told = _ask(["sacct", "-n", "-X", "-P", "-j", _listed(missing), "-o", "JobID,State,NodeList,Reason,SubmitLine"])
+    fields = "JobID,State,NodeList,Reason,SubmitLine"
+    told = _ask(["sacct", "-n", "-X", "-P", "--array", "-j", _listed(missing), "-o", fields])
     if queued is None and told is None:
         return None
     return found | ({} if told is None else _read(told, missing))
 
 
-def of_folder(folder: Path) -> int | None:
-    """The job in the queue whose script lies in `folder`: of a driver that died before it could write the number down."""
-    answer = _ask(["squeue", "-h", "-t", "PENDING,RUNNING,COMPLETING,SUSPENDED,REQUEUED", "-o", "%i|%o"])
-    for line in (answer or "").splitlines():
-        job, _, command = line.partition("|")
-        if f"{folder}/" in command and job.isdecimal():
-            return int(job)
-    return None
+def waiting() -> list[tuple[str, Path]]:
+    """The jobs that wait or run, each with the script that was submitted."""
+    answer = _ask(["squeue", "-h", "-r", "-t", "PENDING,RUNNING,COMPLETING,SUSPENDED,REQUEUED", "-o", "%i|%o"])
+    pairs = (line.partition("|") for line in (answer or "").splitlines())
+    return [(name, Path(command.partition(" ")[0])) for name, _, command in pairs]
 
 
-def _listed(jobs: Iterable[int]) -> str:
-    return ",".join(str(job) for job in sorted(jobs))
+def _listed(jobs: Iterable[str]) -> str:
+    return ",".join(sorted(jobs))
 
 
-def _read(answer: str, jobs: dict[int, Path]) -> dict[int, State]:
+def _read(answer: str, jobs: dict[str, Path]) -> dict[str, State]:
     found = {}
     for line in answer.splitlines():
         job, name, nodes, reason, command = [*line.split("|", 4), "", "", "", ""][:5]
-        if job.isdecimal() and int(job) in jobs and (not command or f"{jobs[int(job)]}/" in command):
+        if job in jobs and (not command or f"{jobs[job]}/" in command):
             unassigned = nodes in ("None assigned", "(null)")
-            found[int(job)] = State(name.split()[0], "" if unassigned else nodes, reason)  # "CANCELLED by 0"
+            found[job] = State(name.split()[0], "" if unassigned else nodes, reason)  # "CANCELLED by 0"
     return found
 
 

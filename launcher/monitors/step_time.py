@@ -100,10 +100,9 @@ def _exchanged(run: Run) -> dict[str, float]:
     whole, hidden = told.get("avg_backward_comm_time", 0), told.get("avg_backward_compute_comm_overlap_time", 0)
     if not whole:
         return {}
-    ranks, num_bytes = (
-        run.parallel.world_size,
-        sum(each.numel() * each.element_size() for each in run.parallel.gradients(run)),
-    )
+    # Not the gradients: they are gone by now.
+    sent = [each for each in run.main.model.parameters() if each.requires_grad]
+    ranks, num_bytes = run.parallel.world_size, sum(each.numel() * each.element_size() for each in sent)
     seconds = whole / 1e9
     found = {"communication/total_ms": 1000 * seconds, "communication/hidden": hidden / whole}
     if num_bytes:

@@ -13,13 +13,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from launcher.errors import FAILED
 from launcher.signals import Interrupt, held_back
@@ -43,7 +43,8 @@ PRELOAD = [
 
 
 class Pool(Protocol):
-    """Where fits run. `poll` returns None while a fit runs, and once the exit status of its handle, which is then void."""
+    """Where fits run. `submit` returns a handle, a pool's own word for what it has started; `poll` returns None while a
+    fit runs, and once the exit status of its handle, which is then void."""
 
     slots: int
     outlives: bool
@@ -51,17 +52,26 @@ class Pool(Protocol):
 
     def warm_up(self) -> None: ...
 
-    def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int: ...
+    def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> Any: ...
 
-    def poll(self, handle: int) -> int | None: ...
+    def poll(self, handle: Any) -> int | None: ...
 
-    def cancel(self, handle: int) -> None: ...
+    def cancel(self, handle: Any) -> None: ...
 
-    def abort(self, handle: int) -> None: ...
+    def abort(self, handle: Any) -> None: ...
 
-    def kill(self, handle: int) -> None: ...
+    def kill(self, handle: Any) -> None: ...
 
     def wait(self, timeout: float) -> None: ...
+
+
+@runtime_checkable
+class Together(Pool, Protocol):
+    """A pool that takes many runs at once, and itself sees to it that no more than its slots are under way."""
+
+    def submit_all(self, runs: Sequence[tuple[Path, Mapping[str, str]]]) -> list[Any]:
+        """Submit those runs (folder and environment each); returns their handles."""
+        ...
 
 
 @dataclass

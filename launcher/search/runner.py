@@ -75,7 +75,7 @@ def run_jobs(
         if result is not None and result["status"] in ENDED:
             outcomes[job.name] = Outcome(job, 0, result)
             waiting.remove(job)
-    running: dict[int, Job] = {}
+    running: dict[Any, Job] = {}
     cancelled = False
     try:
         while running or (waiting and not cancelled):
@@ -106,7 +106,7 @@ def run_jobs(
     return {name: outcomes[name] for name in order if name in outcomes}
 
 
-def _submit(job: Job, folder: Path, pool: Pool, outcomes: dict[str, Outcome]) -> int:
+def _submit(job: Job, folder: Path, pool: Pool, outcomes: dict[str, Outcome]) -> Any:
     own = folder / job.name
     began = (own / "config.yaml").exists()
     own.mkdir(parents=True, exist_ok=True)

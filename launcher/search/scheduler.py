@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,11 +20,13 @@ from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
 from .outcome import ENDED, settle
-from .pool import Pool
+from .pool import Pool, Together
 from .study import PAUSED, Claim, Study
 
 LOOK_S = 0.25
 """How often running trials are looked at when none of them ends."""
+TOGETHER = 1000
+"""So many trials are given to a pool that takes them together; of SLURM's arrays the most that it is set up for."""
 GRACE_S = 20.0
 """A trial that was asked to leave and has not left after so long is ended."""
 
@@ -85,12 +88,14 @@ class Scheduler:
         timeout: float | None = None,
         trial_timeout: float | None = None,
         ahead: bool = False,
+        together: Together | None = None,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
         self._compose, self._values, self._environment = compose, values, environment
         self._promote, self._trial_timeout = promote, trial_timeout
         self._end = math.inf if timeout is None else time.monotonic() + timeout
-        self._running: dict[int, _Running] = {}
+        self._together = together
+        self._running: dict[Any, _Running] = {}
         self._waiting: list[Claim] = []
         self._ahead, self._composed = ahead and promote is None, dict[int, DictConfig]()
         self._news: list[Callable[[], None]] = []
@@ -158,16 +163,41 @@ class Scheduler:
             self._looked_for_dead = time.monotonic()
             mine = {each.claim.number for each in self._running.values()} | {each.number for each in self._waiting}
             self._waiting += self.study.claim_dead(mine)
-        while free and not self._leaving():
-            claim = self._next()
-            if claim is None:
-                return
-            config = self._composed.pop(claim.number, None)
-            began = config is None and (self._own(claim) / CONFIG).exists()
-            if config is None:
-                config = self._begun(claim) if began else self._new(claim)
+        if self._together is not None:
+            if len(self._running) < self.pool.slots:
+                self._fill_together(self._together)
+            return
+        while free and (start := self._start()) is not None:
+            claim, config, began = start
             if config is not None:
-                self._submit(claim, free.pop(0), config, resume=began)
+                slot = free.pop(0)
+                handle = self.pool.submit(self._own(claim), began, self._environment(claim, slot))
+                self._running[handle] = _Running(claim, slot, config)
+                self.study.begins(claim, slot)
+                self.listener.started(claim, slot, began)
+
+    def _fill_together(self, pool: Together) -> None:
+        """Give the pool every trial that is left."""
+        given = itertools.islice(iter(self._start, None), TOGETHER)
+        starts = [(claim, config, began) for claim, config, began in given if config is not None]
+        if not starts:
+            return
+        handles = pool.submit_all([(self._own(claim), self._environment(claim, 0)) for claim, _, _ in starts])
+        for handle, (claim, config, began) in zip(handles, starts, strict=True):
+            self._running[handle] = _Running(claim, 0, config)
+            self.study.begins(claim, 0)
+            self.listener.started(claim, 0, began)
+
+    def _start(self) -> tuple[Claim, DictConfig | None, bool] | None:
+        """The next trial with its config, and whether it has begun; no config where it has ended already."""
+        claim = None if self._leaving() else self._next()
+        if claim is None:
+            return None
+        composed = self._composed.pop(claim.number, None)
+        if composed is not None:
+            return claim, composed, False
+        began = (self._own(claim) / CONFIG).exists()
+        return claim, self._begun(claim) if began else self._new(claim), began
 
     def _next(self) -> Claim | None:
         for claim in self._waiting:
@@ -203,12 +233,6 @@ class Scheduler:
             return None
         write_config(config, self._own(claim))
         return config
-
-    def _submit(self, claim: Claim, slot: int, config: DictConfig, resume: bool) -> None:
-        handle = self.pool.submit(self._own(claim), resume, self._environment(claim, slot))
-        self._running[handle] = _Running(claim, slot, config)
-        self.study.begins(claim, slot)
-        self.listener.started(claim, slot, resume)
 
     def _over(self, run: _Running, status: int) -> None:
         """A trial's process has ended."""

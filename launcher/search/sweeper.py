@@ -28,13 +28,14 @@ from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
 from launcher.folder import in_use, locked
-from launcher.place import pool_of
+from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
+from launcher.start.wait import wait
 
 from . import devices, identity, plan, pruning, space
 from .arguments import directions_of, extension, seconds, space_of
 from .keep import Keeper
-from .pool import Pool
+from .pool import Pool, Together
 from .progress import Progress
 from .samplers import is_grid, is_independent, sampler_of
 from .scheduler import Scheduler
@@ -104,7 +105,8 @@ class LauncherSweeper(Sweeper):
         per_trial = self.devices_per_trial
         if per_trial is None:
             per_trial = ranks if isinstance(ranks, int) else len(there)
-        self._slots = devices.slots(there, self.n_jobs, per_trial, self.trials_per_device)
+        n_jobs = self.n_jobs or (self.config.cluster or {}).get("array_parallelism")
+        self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         pool = pool_of(self.config, len(self._slots), self._preload())
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -117,12 +119,17 @@ class LauncherSweeper(Sweeper):
         elif self.n_trials is None and self.timeout is None:
             raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
         folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
-        if self.config.action == "plan":
-            self._check_corners()
-            self._show_plan(folder)
-            return DONE
-        pool.warm_up()
+        if self.config.action != "plan" and not self.config.schedule:
+            pool.warm_up()  # while the corners are composed
         self._check_corners()
+        if self.config.schedule:
+            left = wait(self.config)
+            if left is not None:
+                return left
+            pool = pool_of(self.config, len(self._slots), self._preload())  # of a cluster that now knows when
+        if self.config.action == "plan":
+            self._show_plan(folder, pool)
+            return DONE
         plain_pruner = None if self._pruning is None else self._pruning.plain()
         now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner, self.metrics, self.storage)
         identity.accept(folder, now, self.accept_changes)
@@ -172,6 +179,7 @@ class LauncherSweeper(Sweeper):
                 timeout=self.timeout,
                 trial_timeout=self.trial_timeout,
                 ahead=is_independent(self.sampler) and not pool.outlives,
+                together=self._together(pool),
             )
             try:
                 scheduler.run()
@@ -206,11 +214,20 @@ class LauncherSweeper(Sweeper):
         factor, maximize = found.node["reduction_factor"], [each == "maximize" for each in self.directions]
         return lambda trials, paused: pruning.promotable(trials, paused, found.rungs, factor, maximize)
 
-    def _show_plan(self, folder: Path) -> None:
+    def _together(self, pool: Pool) -> Together | None:
+        """The pool, if it takes trials together and all of them are known before the first has begun."""
+        known = is_independent(self.sampler) and self.n_trials is not None and self._pruning is None
+        return pool if known and self.trial_timeout is None and isinstance(pool, Together) else None
+
+    def _show_plan(self, folder: Path, pool: Pool) -> None:
         training, unit = self.config.training, "epochs" if self._pruning is None else self._pruning.unit
         length = training.max_epochs if unit == "epochs" else training.max_steps
         sampler = str(self.sampler._target_)
         plan.show(Console(), folder, sampler, self._dimensions, self.n_trials, len(self._slots), self._pruning, length)
+        if self.config.cluster:
+            engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
+            said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, len(self._slots))
+            Console().message(f"\nWhat would be submitted; nothing was.\n\n{said}")
 
     def _objectives(self) -> None:
         """What is searched for, and that its direction is the run's own."""

@@ -133,6 +133,11 @@ class Recorder:
         not wait for them."""
         self._config, self._facts = config, facts
 
+    def retell(self) -> None:
+        """Begin with a metrics.jsonl that is whole and stays as it is: every tracker gets all of its lines."""
+        self.load_state_dict({"offset": self.path.stat().st_size if self.path.exists() else 0, "taken": {}})
+        self._begin()
+
     def log(self, step: int, values: dict[str, float], epoch: float, time_s: float) -> None:
         """Write one line: `step`, `epoch`, `time_s` (seconds of training), then the values.
 

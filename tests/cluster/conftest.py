@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.slurm import Slurm, missing
+from tests.signalled import TRUST
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,9 @@ def slurm() -> Iterator[Slurm]:
             yield cluster
         finally:
             cluster.down()
+
+
+@pytest.fixture
+def env(slurm: Slurm) -> dict[str, str]:
+    """What a command needs in its environment to go to that cluster."""
+    return {"OMP_NUM_THREADS": "1"} | TRUST | slurm.env

@@ -6,37 +6,18 @@ import json
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result, wait_for
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
-from tests.harness import Running
 from tests.sameness import assert_same, lines
 from tests.signalled import TRUST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-WORDS = [
-    "model=mlp",
-    "model.dropout=0.2",
-    "training.max_steps=60",
-    "training.max_epochs=null",
-    "training.log_every=5",
-    "training.eval_every=20",
-    "training.checkpoint_every=10",
-    "tracker=[]",
-]
-SLOW = ["task._target_=tests.signalled.Slow", "+task.seconds=0.15"]
-CLUSTER = ["cluster=slurm", "cluster.timeout_min=10", "cluster.mem_gb=2"]
-
-
-@pytest.fixture
-def env(slurm: Slurm) -> dict[str, str]:
-    return {"OMP_NUM_THREADS": "1"} | TRUST | slurm.env
 
 
 @pytest.fixture(scope="module")
@@ -46,25 +27,6 @@ def whole(warm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = warm(*WORDS, *SLOW, "hydra.run.dir=run", cwd=cwd, env={"OMP_NUM_THREADS": "1"} | TRUST)
     assert done.returncode == 0, done.stderr
     return cwd / "run"
-
-
-def result(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return found
-
-
-def wait_for(running: Running, path: Path, text: str = "") -> None:
-    """Return when the file holds the text."""
-    end = time.monotonic() + 120
-    while not path.exists() or text not in path.read_text():
-        assert not running.done(), running.wait().stdout + running.wait().stderr
-        assert time.monotonic() < end, running.stdout.read_text()
-        time.sleep(0.02)
-
-
-def job(folder: Path) -> str:
-    """The number of the job that trains in the folder."""
-    return str(json.loads((folder / "slurm" / "job.json").read_text())["job"])
 
 
 def kill(number: str, variable: str, word: str) -> None:
@@ -79,22 +41,6 @@ def kill(number: str, variable: str, word: str) -> None:
             os.kill(int(entry.name), signal.SIGKILL)
             killed += 1
     assert killed
-
-
-def jobs(slurm: Slurm) -> set[str]:
-    """The numbers of the jobs that wait or run."""
-    return set(slurm("squeue", "-h", "-o", "%i").split())
-
-
-def accounted(slurm: Slurm, number: str) -> str:
-    """The state in which SLURM's accounting keeps a job, once it keeps one that is over."""
-    state = ""
-    for _ in range(200):
-        state = slurm("sacct", "-n", "-X", "-P", "-j", number, "-o", "State")
-        if state and state.split()[0] not in ("RUNNING", "PENDING", "COMPLETING"):
-            break
-        time.sleep(0.1)
-    return state
 
 
 def test_a_run_is_a_job(launch: Launch, slurm: Slurm, env: dict[str, str], whole: Path, tmp_path: Path) -> None:
@@ -264,13 +210,13 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
     (inside / "slurm").mkdir(parents=True)
     script = inside / "slurm" / "script.sh"
     script.write_text("#!/bin/sh\nexit 3\n")
-    number = int(slurm("sbatch", "--parsable", f"--output={tmp_path}/out", str(script)))
-    assert accounted(slurm, str(number)) == "FAILED"
+    number = slurm("sbatch", "--parsable", f"--output={tmp_path}/out", str(script))
+    assert accounted(slurm, number) == "FAILED"
     program = "import json,sys; from pathlib import Path; from launcher.cluster.states import states;"
-    program += "found = states({int(sys.argv[1]): Path(sys.argv[2])});"
+    program += "found = states({sys.argv[1]: Path(sys.argv[2])});"
     program += "print(json.dumps(found and {job: state.name for job, state in found.items()}))"
     programs = {name: Path(path) for name in ("squeue", "sacct", "python") if (path := _which(name, env))}
-    for known, answer in ((("squeue",), {str(number): "FAILED"}), (("sacct",), {str(number): "FAILED"}), ((), None)):
+    for known, answer in ((("squeue",), {number: "FAILED"}), (("sacct",), {number: "FAILED"}), ((), None)):
         path = tmp_path / "-".join(("bin", *known))
         path.mkdir()
         for name in known:
@@ -278,7 +224,7 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
         import sys
 
         done = subprocess.run(
-            [sys.executable, "-c", program, str(number), str(inside)],
+            [sys.executable, "-c", program, number, str(inside)],
             env=os.environ | env | {"PATH": str(path), "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
@@ -294,28 +240,3 @@ def _which(name: str, env: dict[str, str]) -> str | None:
     import shutil
 
     return shutil.which(name, path=env["PATH"])
-
-
-def test_a_sweep_survives_its_driver(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
-    """Trials are jobs, on as many nodes as there are slots; a driver that is killed leaves them running, and the next
-    one finds them: none is lost, none is run twice."""
-    words = ["-m", "optimizer.lr=0.01,0.003,0.001,0.0003", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=study"]
-    words += [*WORDS, *SLOW, *CLUSTER, "hydra.sweeper.lease=6s", "cluster.cpus_per_task=4"]
-    study = tmp_path / "multirun" / "study"
-    running = launch.start(*words, env=env)
-    wait_for(running, study / "0" / "metrics.jsonl", '"step": 10,')
-    wait_for(running, study / "1" / "metrics.jsonl")
-    first = {number: job(study / str(number)) for number in (0, 1)}
-    running.kill()
-    running.wait()
-    assert slurm("squeue", "-h", "-t", "RUNNING", "-o", "%i").split() == sorted(first.values())
-    done = launch(*words, env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert {number: job(study / str(number)) for number in (0, 1)} == first, "the jobs that ran were followed"
-    assert all(result(study / str(number))["status"] == "completed" for number in range(4))
-    numbers = {job(study / str(number)) for number in range(4)}
-    assert len(numbers) == 4
-    nodes = {slurm("sacct", "-n", "-X", "-P", "-j", each, "-o", "NodeList") for each in numbers}
-    assert len(nodes) > 1, "a slot's trial had a node of its own"
-    shown = launch("action=status", "study=study", env=env)
-    assert all(each in shown.stdout for each in numbers)
