@@ -210,13 +210,13 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
     (inside / "slurm").mkdir(parents=True)
     script = inside / "slurm" / "script.sh"
     script.write_text("#!/bin/sh\nexit 3\n")
-    number = int(slurm("sbatch", "--parsable", f"--output={tmp_path}/out", str(script)))
-    assert accounted(slurm, str(number)) == "FAILED"
+    number = slurm("sbatch", "--parsable", f"--output={tmp_path}/out", str(script))
+    assert accounted(slurm, number) == "FAILED"
     program = "import json,sys; from pathlib import Path; from launcher.cluster.states import states;"
-    program += "found = states({int(sys.argv[1]): Path(sys.argv[2])});"
+    program += "found = states({sys.argv[1]: Path(sys.argv[2])});"
     program += "print(json.dumps(found and {job: state.name for job, state in found.items()}))"
     programs = {name: Path(path) for name in ("squeue", "sacct", "python") if (path := _which(name, env))}
-    for known, answer in ((("squeue",), {str(number): "FAILED"}), (("sacct",), {str(number): "FAILED"}), ((), None)):
+    for known, answer in ((("squeue",), {number: "FAILED"}), (("sacct",), {number: "FAILED"}), ((), None)):
         path = tmp_path / "-".join(("bin", *known))
         path.mkdir()
         for name in known:
@@ -224,7 +224,7 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
         import sys
 
         done = subprocess.run(
-            [sys.executable, "-c", program, str(number), str(inside)],
+            [sys.executable, "-c", program, number, str(inside)],
             env=os.environ | env | {"PATH": str(path), "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
