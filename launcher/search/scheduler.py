@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -63,7 +62,6 @@ class Scheduler:
         trial_timeout: float | None = None,
         together: Together | None = None,
         ahead: bool = False,
-        together: Together | None = None,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
         self._compose, self._values, self._environment = compose, values, environment

@@ -186,7 +186,6 @@ class LauncherSweeper(Sweeper):
                 trial_timeout=self.trial_timeout,
                 together=self._together(pool),
                 ahead=is_independent(self.sampler) and not pool.outlives,
-                together=self._together(pool),
             )
             try:
                 scheduler.run()
