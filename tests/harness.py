@@ -9,6 +9,8 @@ process can not show is what the command imports: use `cold` for that.
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import json
 import os
 import runpy
@@ -57,6 +59,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("COV_", "PYTEST_"))}
     path = os.pathsep.join(entry for entry in (str(ROOT), os.environ.get("PYTHONPATH")) if entry)
     plain = {"COLUMNS": "120", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    plain["PYTHONFAULTHANDLER"] = "1"
     return inherited | plain | dict(extra or {})
 
 
@@ -102,7 +105,10 @@ class Running:
         deadline = time.monotonic() + timeout
         while (status := self.warm.poll(self.pid, max(0.0, min(1.0, deadline - time.monotonic())))) is None:
             if time.monotonic() > deadline:
-                self.kill()
+                os.killpg(self.pid, signal.SIGABRT)  # each of its processes prints where it is
+                time.sleep(2)
+                with contextlib.suppress(ProcessLookupError):
+                    self.kill()
                 printed = f"{self.stdout.read_text()}\n{self.stderr.read_text()}"
                 raise TimeoutError(f"still running after {timeout} s; it printed:\n{printed}")
         return Outcome(status, self.stdout.read_text(), self.stderr.read_text(), run_folder(self.cwd))
@@ -245,6 +251,7 @@ def _become(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    faulthandler.enable()
     sys.path[:] = [entry for entry in sys.path if entry not in ("", request["cwd"])]
     sys.path[:0] = [request["cwd"]] + [entry for entry in _python_path(request) if entry not in sys.path]
     sys.argv = request["argv"]
