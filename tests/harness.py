@@ -114,6 +114,15 @@ class Running:
         return Outcome(status, self.stdout.read_text(), self.stderr.read_text(), run_folder(self.cwd))
 
 
+def wait_for(running: Running, path: Path, text: str = "") -> None:
+    """Return when the file holds the text, which the command writes as it runs."""
+    end = time.monotonic() + TIMEOUT
+    while not path.exists() or text not in path.read_text():
+        assert not running.done(), running.wait().stdout + running.wait().stderr
+        assert time.monotonic() < end, running.stdout.read_text()
+        time.sleep(0.005)
+
+
 class Warm:
     """A warmed interpreter that forks a child for each command; `also` are further modules to import."""
 

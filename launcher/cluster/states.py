@@ -47,7 +47,7 @@ def states(jobs: dict[str, Path]) -> dict[str, State] | None:
     if not missing:
         return found
     fields = "JobID,State,NodeList,Reason,SubmitLine"
-    told = _ask(["sacct", "-n", "-X", "-P", "--array", "-j", _listed(missing), "-o", fields])
+    told = _ask(["sacct", "-n", "-X", "-P", "-j", _listed(job.partition("_")[0] for job in missing), "-o", fields])
     if queued is None and told is None:
         return None
     return found | ({} if told is None else _read(told, missing))
@@ -61,16 +61,30 @@ def waiting() -> list[tuple[str, Path]]:
 
 
 def _listed(jobs: Iterable[str]) -> str:
-    return ",".join(sorted(jobs))
+    return ",".join(sorted(set(jobs)))
 
 
 def _read(answer: str, jobs: dict[str, Path]) -> dict[str, State]:
     found = {}
     for line in answer.splitlines():
         job, name, nodes, reason, command = [*line.split("|", 4), "", "", "", ""][:5]
-        if job in jobs and (not command or f"{jobs[job]}/" in command):
-            unassigned = nodes in ("None assigned", "(null)")
-            found[job] = State(name.split()[0], "" if unassigned else nodes, reason)  # "CANCELLED by 0"
+        for one in _tasks(job):
+            if one in jobs and (not command or f"{jobs[one]}/" in command):
+                unassigned = nodes in ("None assigned", "(null)")
+                found[one] = State(name.split()[0], "" if unassigned else nodes, reason)  # "CANCELLED by 0"
+    return found
+
+
+def _tasks(job: str) -> list[str]:
+    """The tasks that one line is about: `sacct` puts those of an array that wait into one, `123_[2-4,7%2]`."""
+    array, bracket, rest = job.partition("_[")
+    if not bracket:
+        return [job]
+    found = []
+    for part in rest.rstrip("]").partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdecimal():  # sacct may cut a long list short by "..."
+            found += [f"{array}_{number}" for number in range(int(first), int(last or first) + 1)]
     return found
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.slurm import Slurm
-from tests.harness import Running
 
 WORDS = [
     "model=mlp",
@@ -27,15 +26,6 @@ CLUSTER = ["cluster=slurm", "cluster.timeout_min=10", "cluster.mem_gb=2"]
 def result(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found
-
-
-def wait_for(running: Running, path: Path, text: str = "") -> None:
-    """Return when the file holds the text."""
-    end = time.monotonic() + 120
-    while not path.exists() or text not in path.read_text():
-        assert not running.done(), running.wait().stdout + running.wait().stderr
-        assert time.monotonic() < end, running.stdout.read_text()
-        time.sleep(0.02)
 
 
 def job(folder: Path) -> str:

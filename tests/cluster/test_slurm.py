@@ -6,14 +6,16 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result, wait_for
+from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
+from tests.harness import wait_for
 from tests.sameness import assert_same, lines
 from tests.signalled import TRUST
 
@@ -211,12 +213,16 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
     script = inside / "slurm" / "script.sh"
     script.write_text("#!/bin/sh\nexit 3\n")
     number = slurm("sbatch", "--parsable", f"--output={tmp_path}/out", str(script))
+    array = slurm("sbatch", "--parsable", "--array=0-3,6%2", "--hold", f"--output={tmp_path}/out", str(script))
     assert accounted(slurm, number) == "FAILED"
+    while not slurm("sacct", "-n", "-X", "-j", array):
+        time.sleep(0.1)
+    asked = {number: "FAILED", f"{array}_0": "PENDING", f"{array}_2": "PENDING", f"{array}_6": "PENDING"}
     program = "import json,sys; from pathlib import Path; from launcher.cluster.states import states;"
-    program += "found = states({sys.argv[1]: Path(sys.argv[2])});"
+    program += "found = states({job: Path(sys.argv[1]) for job in sys.argv[2:]});"
     program += "print(json.dumps(found and {job: state.name for job, state in found.items()}))"
     programs = {name: Path(path) for name in ("squeue", "sacct", "python") if (path := _which(name, env))}
-    for known, answer in ((("squeue",), {number: "FAILED"}), (("sacct",), {number: "FAILED"}), ((), None)):
+    for known, answer in ((("squeue",), asked), (("sacct",), asked), ((), None)):
         path = tmp_path / "-".join(("bin", *known))
         path.mkdir()
         for name in known:
@@ -224,12 +230,13 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
         import sys
 
         done = subprocess.run(
-            [sys.executable, "-c", program, number, str(inside)],
+            [sys.executable, "-c", program, str(inside), *asked],
             env=os.environ | env | {"PATH": str(path), "PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
         )
         assert json.loads(done.stdout) == answer, (known, done.stderr)
+    slurm("scancel", array)
     elsewhere = states({number: tmp_path / "another"})
     assert elsewhere == {} or elsewhere is None, (
         "a job of the same number that was submitted from elsewhere is not ours"

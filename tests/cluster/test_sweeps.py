@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result, wait_for
+from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
+from tests.harness import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -37,7 +38,7 @@ def test_an_array_survives_its_driver(launch: Launch, slurm: Slurm, env: dict[st
     assert first == {number: f"{array}_{number}" for number in range(4)}, "one array"
     running.kill()
     running.wait()
-    (script,) = (study / "slurm").glob("array-*/*.sh")
+    (script,) = (study / "slurm").glob("array-*/*_submission.sh")
     assert "#SBATCH --array=0-3%2" in script.read_text()
     told = slurm("squeue", "-h", "-r", "-t", "all", "-j", array, "-o", "%i|%T")
     states = dict(line.split("|") for line in told.splitlines())

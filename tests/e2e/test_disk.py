@@ -15,7 +15,7 @@ import pytest
 from launcher.checkpoint import Checkpoints
 from launcher.trackers.jsonl import read
 from tests.conftest import Launch
-from tests.harness import environment
+from tests.harness import environment, wait_for
 from tests.sameness import assert_same
 
 ENV = {"OMP_NUM_THREADS": "1"}
@@ -87,8 +87,7 @@ def test_the_lines_do_not_fit(launch: Launch, disk: Path) -> None:
     keys = ("training.log_every=2", "training.checkpoint_every=10", "training.eval_every=10")
     mine = [word for word in words if word not in keys and "max_steps" not in word]
     running = launch.start(*mine, "training.max_steps=100000", f"hydra.run.dir={folder}", env=ENV)
-    while not (folder / "metrics.jsonl").exists():
-        assert not running.done(), running.wait().stderr
+    wait_for(running, folder / "metrics.jsonl", "step")
     with contextlib.suppress(OSError):
         fill(disk, 0)
     done = running.wait()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Launch
-from tests.harness import Outcome, Running, Warm
+from tests.harness import Outcome, Warm, wait_for
 from tests.sameness import assert_same, lines, model
 from tests.signalled import TRUST
 
@@ -44,15 +44,6 @@ def whole(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def result(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found
-
-
-def wait_for(running: Running, path: Path, text: str = "") -> None:
-    """Return when the file holds the text."""
-    end = time.monotonic() + 200
-    while not path.exists() or text not in path.read_text():
-        assert not running.done(), running.wait().stdout + running.wait().stderr
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def preempted(done: Outcome, folder: Path, name: str = "SIGTERM") -> None:

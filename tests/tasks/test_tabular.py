@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from launcher import CONF
+from launcher.build import instantiate
 from launcher.errors import ConfigError
 from launcher.export import load_estimator, load_facts, load_module
 from launcher.resolvers import alternatives
@@ -51,7 +52,11 @@ def estimators(problem: str) -> list[tuple[str, str]]:
 
 def keywords(entry: str) -> dict[str, Any]:
     node = yaml.safe_load((CONF / "model" / f"{entry}.yaml").read_text())
-    return {name: value for name, value in node.items() if not name.startswith("_")}
+    return {
+        name: instantiate(value) if isinstance(value, dict) else value
+        for name, value in node.items()
+        if not name.startswith("_")
+    }
 
 
 def test_an_entry_for_one_problem_is_no_way_out_of_the_other(launch: Launch) -> None:

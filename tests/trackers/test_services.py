@@ -209,7 +209,7 @@ for status in ("pruned", "failed"):
     folder.mkdir()
     trackers = [MLflow(f"sqlite:///{sys.argv[1]}/runs.db"), Wandb(mode="offline")]
     recorder = Recorder(folder, trackers)
-    recorder.start({"name": status, "tags": ["mine"]}, {"group": "study"})
+    recorder.start({"name": status, "tags": ["mine"]}, lambda: {"group": "study"})
     recorder.log(7, {"loss": 0.5}, 0.0, 0.0)
     recorder.close({"status": status, "reason": status})
     assert not recorder.failures, recorder.failures

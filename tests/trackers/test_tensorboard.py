@@ -35,7 +35,7 @@ def text(folder: Path, name: str) -> list[str]:
 
 def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, [TensorBoard()])
-    recorder.start(CONFIG, {"device": "cpu", "parameters": 1234})
+    recorder.start(CONFIG, lambda: {"device": "cpu", "parameters": 1234})
     for step in (50, 100):
         recorder.log(step, {"train/loss": 1 / step, "lr": 1e-3}, epoch=step / 45, time_s=0.1)
     recorder.log(100, {"val/accuracy": 0.975, "val/loss": float("nan")}, epoch=100 / 45, time_s=0.2)
@@ -60,7 +60,7 @@ def test_a_killed_and_resumed_run_shows_each_step_once_with_its_last_value(tmp_p
     script = (
         "import os, signal, sys, time; from pathlib import Path\n"
         "from launcher.trackers.base import Recorder; from launcher.trackers.tensorboard import TensorBoard\n"
-        "folder = Path(sys.argv[1]); recorder = Recorder(folder, [TensorBoard()]); recorder.start({'a': 1}, {})\n"
+        "folder = Path(sys.argv[1]); recorder = Recorder(folder, [TensorBoard()]); recorder.start({'a': 1}, dict)\n"
         "for step in range(1, 21): recorder.log(step, {'loss': 1.0 * step}, 0.0, 0.0)\n"
         "while recorder.state_dict()['taken']['tensorboard'] != 20: time.sleep(0.01)\n"
         "state = recorder.state_dict()\n"
@@ -73,7 +73,7 @@ def test_a_killed_and_resumed_run_shows_each_step_once_with_its_last_value(tmp_p
     assert scalars(tmp_path, "loss")[-1] == (30, -1.0)
 
     recorder = Recorder(tmp_path, [TensorBoard()])
-    recorder.start({"a": 1}, {})
+    recorder.start({"a": 1}, dict)
     recorder.load_state_dict(state)
     for step in range(21, 26):
         recorder.log(step, {"loss": 1.0 * step}, epoch=0.0, time_s=0.0)
