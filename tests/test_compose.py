@@ -278,6 +278,7 @@ def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
     """Ctrl-C while nothing has been started: no traceback, the status that shells know."""
     program = (
         "import os, signal, sys\nfrom launcher.__main__ import main\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
         "class Late(list):\n    def __iter__(self):\n        os.kill(os.getpid(), signal.SIGINT)\n        return super().__iter__()\n"
         "sys.exit(main(Late(['--cfg', 'job'])))\n"
     )
