@@ -35,6 +35,8 @@ from launcher.worker import work
 VARIANTS = {
     "fsdp, offload": ("parallel=fsdp", "parallel.offload=true"),
     "zero3, 4 processes": ("parallel=zero3", "parallel.num_processes=4"),
+    "tensor, 2 shards": ("parallel=tensor", "parallel.num_processes=4", "parallel.shard_size=2"),
+    "model, 2 devices": ("parallel=model", "parallel.devices=[cpu,cpu]"),
     "pipeline, gpipe": ("parallel=pipeline", "parallel.schedule=gpipe"),
     "pipeline, 2 copies": ("parallel=pipeline", "parallel.num_processes=4", "parallel.num_stages=2"),
 }

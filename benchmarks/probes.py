@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 from launcher.algorithm import Monitor
 from launcher.run import Run
@@ -14,6 +15,18 @@ class FirstStep(Monitor):
 
     def after_step(self, run: Run) -> None:
         os._exit(0)
+
+
+class FirstCollective(Monitor):
+    """Writes the time at which the ranks have met, in seconds since the epoch, to the file `path`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def fit_start(self, run: Run) -> None:
+        run.parallel.max(0.0)
+        if run.parallel.is_main:
+            self.path.write_text(str(time.time()))
 
 
 class StepTimes(Monitor):
