@@ -84,12 +84,6 @@ def run(words: list[str]) -> int:
             return left
     if action != "train":
         begin()
-    if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
-        from .start.wait import wait
-
-        left = wait(composed.config, composed.folder)
-        if left is not None:
-            return left
     if action == "plan":
         from . import plan
 
