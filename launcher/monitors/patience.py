@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from launcher.algorithm import Monitor
 from launcher.errors import ConfigError
-from launcher.run import Run
 from launcher.figures import things
+from launcher.run import Run
 from launcher.schema import interval
 
 

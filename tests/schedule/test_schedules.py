@@ -122,6 +122,15 @@ def test_one_cycle_rises_for_as_long_as_the_warmup_says() -> None:
         assert found[-1] == pytest.approx(LR / 25 / 1e4)
 
 
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_runs_of_few_steps_have_a_curve_too(entry: str) -> None:
+    for total in range(1, 13):
+        optimizer = owner()
+        found = rates(built(entry, optimizer, total=total), optimizer, total)
+        assert all(0 <= rate <= LR * (1 + 1e-9) for rate in found), total
+        assert max(found) > 0, total
+
+
 def test_momentum_goes_the_other_way_where_there_is_one() -> None:
     for name, make in {
         "momentum": owner,
@@ -292,9 +301,7 @@ TOGETHER = {
 def test_the_curve_is_the_same_on_two_processes(launch: Launch, tmp_path: Path) -> None:
     words = ["model=mlp", "training.max_steps=12", "training.log_every=1", "tracker=[]"]
     own = {entry: [f"scheduler={entry}", *words, *more] for entry, more in TOGETHER.items()}
-    running = {
-        entry: launch.start("parallel=ddp", *given, f"hydra.run.dir={entry}") for entry, given in own.items()
-    }
+    running = {entry: launch.start("parallel=ddp", *given, f"hydra.run.dir={entry}") for entry, given in own.items()}
     for entry, given in own.items():
         fit(tmp_path / f"{entry}-alone", *given)
         outcome = running[entry].wait()
