@@ -191,10 +191,14 @@ def _write(found: Found, rate: float, config: DictConfig, folder: Path) -> None:
     optimizer = str(config.optimizer._target_).rpartition(".")[2]
     content = kept | {"optimizer": optimizer, "batch_size": config.training.batch_size, "seed": config.seed}
     (folder / JSON).write_text(json.dumps(content | provenance(), indent=2) + "\n", encoding="utf-8")
+    (folder / PICTURE).write_text(drawn(found), encoding="utf-8")
+
+
+def drawn(found: Found) -> str:
+    """The losses over the rates, with the suggestion marked, as SVG."""
     lines = [
         Series("smoothed loss", list(zip(found.rates, found.smoothed, strict=True))),
         Series("loss", list(zip(found.rates, found.losses, strict=True))),
     ]
     mark = (found.suggestion, found.smoothed[found.rates.index(found.suggestion)])
-    drawn = picture(lines, "learning rate", mark, f"{rate:g}: falls fastest", log_across=True)
-    (folder / PICTURE).write_text(drawn, encoding="utf-8")
+    return picture(lines, "learning rate", mark, f"{found.suggestion:.3g}: falls fastest", log_across=True)
