@@ -10,8 +10,12 @@ import torch
 
 from launcher import CONF
 from launcher.build import build_task
+from launcher.data import Datasets
 from launcher.errors import ConfigError
+from launcher.packing import pack
+from launcher.tasks.base import Task
 from tests.fits import config_of, values
+from tests.odd import Interrupts
 from tests.runs import build, train
 
 TASKS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
@@ -94,3 +98,39 @@ def test_what_makes_no_sense_is_refused_by_name(name: str) -> None:
         for entry in sorted(without & set(entries(group))):
             with pytest.raises(ConfigError, match=rf"{group}=\[{entry}\]: {entry} needs"):
                 config_of(*words, f"{group}=[{entry}]")
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Task, Datasets]:
+    task = build_task(config_of("model=mlp"))
+    return task, task.datasets()
+
+
+@pytest.mark.parametrize("optimizer", entries("optimizer"))
+def test_each_optimizer_goes_on_from_a_checkpoint_bit_for_bit(
+    optimizer: str, tmp_path: Path, digits: tuple[Task, Datasets]
+) -> None:
+    """Its moments, its numbers of steps and the momentum that the schedule has moved; of the weights and of the export."""
+    words = (
+        "model=mlp",
+        f"optimizer={optimizer}",
+        "scheduler=onecycle",
+        "training.max_steps=9",
+        "training.eval_every=0",
+    )
+    whole = train(build(tmp_path / "whole", *words, made=digits, extra=[Interrupts(10**9)]))
+    half = train(build(tmp_path / "half", *words, made=digits, extra=[Interrupts(4)]))
+    assert half.progress.step == 4
+    rest = build(tmp_path / "half", *words, made=digits, extra=[Interrupts(10**9)])
+    state = rest.checkpoints.load_last()
+    assert state is not None
+    rest.restore(state)
+    train(rest)
+    for ours, theirs in (
+        (rest.main.model.state_dict(), whole.main.model.state_dict()),
+        (rest.judged_model().state_dict(), whole.judged_model().state_dict()),
+        (pack(rest.main.optimizer.state_dict())[1], pack(whole.main.optimizer.state_dict())[1]),
+    ):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert values(tmp_path / "half") == values(tmp_path / "whole")
