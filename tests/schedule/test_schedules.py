@@ -131,6 +131,13 @@ def test_runs_of_few_steps_have_a_curve_too(entry: str) -> None:
         assert max(found) > 0, total
 
 
+def test_a_cooldown_of_nothing_is_none_and_one_longer_than_the_run_is_refused() -> None:
+    optimizer = owner()
+    assert rates(built("wsd", optimizer, warmup=0, cooldown=0), optimizer) == [LR] * TOTAL
+    with pytest.raises(ConfigError, match=r"scheduler\.cooldown=70 takes more than the 54 steps after the warm-up"):
+        built("wsd", owner(), cooldown=70)
+
+
 def test_momentum_goes_the_other_way_where_there_is_one() -> None:
     for name, make in {
         "momentum": owner,

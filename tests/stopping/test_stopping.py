@@ -117,6 +117,8 @@ def test_wrong_weights_ranges_and_limits_are_refused() -> None:
         CombinedStopping(ranges={"val/loss": [1, 1]})
     with pytest.raises(ConfigError, match=r"limit=soon: expected seconds, or a duration"):
         TimeBudget("soon")
+    with pytest.raises(ConfigError, match=r"stopping.time_budget.limit=3parsecs: expected seconds, or a duration"):
+        config_of("stopping=[time_budget]", "stopping.time_budget.limit=3parsecs")
     with pytest.raises(ConfigError, match=r"ImageClassification has no metric 'val/lost'. Did you mean 'val/loss'"):
         config_of("stopping=[combined]", "stopping.combined.weights={val/lost:-1}")
 
