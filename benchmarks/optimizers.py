@@ -1,11 +1,11 @@
 """A step of every optimizer beside `torch.optim.AdamW(fused=True)` and beside the best of the libraries that have it.
 
-    python benchmarks/optimizers.py [large|small|all]
+    python benchmarks/optimizers.py [large|small|all] [threads]
 
 `bytes` are those of the optimizer's state for each weight of the model, with all its biases, norms and embeddings.
 `large` are the tensors of a transformer with 23 M weights, `small` those of one with 0.1 M. All take turns in one
-process; the numbers are medians of the process's own time on one thread, and what counts is their ratio: other work on
-the machine slows all of them.
+process, and the numbers are medians. On one thread they are of the process's own time, and what counts is their ratio:
+other work on the machine slows all of them. On several they are of the clock, so nothing else may run.
 """
 
 from __future__ import annotations
@@ -74,15 +74,25 @@ def rivals() -> dict[str, dict[str, Make]]:
 
         return Both
 
+    def matrices_of_pytorch_optimizer(weights: list[torch.Tensor]) -> torch.optim.Optimizer:
+        groups = [{"params": weights, "use_muon": True}]
+        optimizer: torch.optim.Optimizer = pytorch_optimizer.Muon(groups, lr=1e-3, weight_decay=0.1)
+        return optimizer
+
     def free(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         optimizer = schedulefree.AdamWScheduleFree(groups, lr=2.5e-3, weight_decay=0.01)
         optimizer.train()
         return optimizer
 
     return {
-        "sgd": {"torch foreach": plain(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, foreach=True)},
-        "adam": {"torch foreach": plain(torch.optim.Adam, foreach=True)},
-        "adamw": {"torch foreach": plain(torch.optim.AdamW, foreach=True)},
+        "sgd": {
+            f"torch {kind}": plain(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, foreach=kind == "foreach")
+            for kind in ("single", "foreach")
+        },
+        "adam": {f"torch {kind}": plain(torch.optim.Adam, foreach=kind == "foreach") for kind in ("single", "foreach")},
+        "adamw": {
+            f"torch {kind}": plain(torch.optim.AdamW, foreach=kind == "foreach") for kind in ("single", "foreach")
+        },
         "lion": {
             "pytorch-optimizer": plain(pytorch_optimizer.Lion, foreach=False, weight_decay=0.03),
             "pytorch-optimizer foreach": plain(pytorch_optimizer.Lion, foreach=True, weight_decay=0.03),
@@ -93,10 +103,19 @@ def rivals() -> dict[str, dict[str, Make]]:
             ),
             "torch": plain(torch.optim.Adafactor),
             "torch foreach": plain(torch.optim.Adafactor, foreach=True),
+            "pytorch-optimizer": plain(
+                pytorch_optimizer.AdaFactor, lr=0.01, relative_step=False, scale_parameter=True, betas=(None, 0.999)
+            ),
         },
-        "muon": {"torch (and AdamW fused)": hidden(torch.optim.Muon, torch.optim.AdamW)},
+        "muon": {
+            "torch (and AdamW fused)": hidden(torch.optim.Muon, torch.optim.AdamW),
+            "pytorch-optimizer (and AdamW fused)": hidden(matrices_of_pytorch_optimizer, torch.optim.AdamW),
+        },
         "adamw_8bit": {"bitsandbytes": plain(bitsandbytes.optim.AdamW8bit)},
-        "schedule_free": {"schedulefree": free},
+        "schedule_free": {
+            "schedulefree": free,
+            "pytorch-optimizer": plain(pytorch_optimizer.ScheduleFreeAdamW, lr=2.5e-3, weight_decay=0.01),
+        },
     }
 
 
@@ -125,22 +144,23 @@ def state_bytes(make: Make, work: str, apart: tuple[str, ...]) -> float:
 
 
 def measure(calls: dict[str, Callable[[], object]], work: str) -> dict[str, float]:
-    """Milliseconds of this process's time a call, in turns."""
+    """Milliseconds a call, in turns: of this process's own time on one thread, of the clock on several."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     for _ in range(TURNS[work]):
         for name, call in calls.items():
-            started = time.process_time()
+            started = clock()
             for _ in range(REPEATS[work]):
                 call()
-            times[name].append((time.process_time() - started) / REPEATS[work] * 1000)
+            times[name].append((clock() - started) / REPEATS[work] * 1000)
     return {name: statistics.median(found) for name, found in times.items()}
 
 
 def main() -> None:
     chosen = sys.argv[1] if len(sys.argv) > 1 else "all"
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
     theirs = rivals()
     for work in ("large", "small") if chosen == "all" else (chosen,):
         count = sum(parameter.numel() for parameter in model(work).parameters())

@@ -6,6 +6,7 @@ loss by Gugger and Howard (fastai). It builds a model and an optimizer of its ow
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from .algorithm import overriding
+from .algorithm import Monitor, overriding
 from .build import build_parallel, build_run, build_task
 from .console import Console
 from .errors import DONE, ConfigError, TrainingError
@@ -112,10 +113,16 @@ def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing
     """Train `run`, built for a constant rate of `min_lr`, while that rises to `max_lr` by the same factor a step.
 
     Ends early where the smoothed loss is `divergence` times its lowest, or not finite. Groups whose rate the config
-    gives keep it; the others' rise together. Algorithms take part with their batches and losses.
+    gives keep it; the others' rise together. Steps are those of the run, algorithms and clipping included; monitors,
+    which only watch, have no part.
     """
     part, parallel = run.main, run.parallel
-    batch_hooks, loss_hooks = overriding(run.algorithms, "batch"), overriding(run.algorithms, "loss")
+    algorithms = [each for each in run.algorithms if not isinstance(each, Monitor)]
+    batch_hooks, loss_hooks = overriding(algorithms, "batch"), overriding(algorithms, "loss")
+    gradient_hooks, step_hooks = overriding(algorithms, "gradients"), overriding(algorithms, "step")
+    after_hooks = overriding(algorithms, "after_step")
+    for hook in overriding(algorithms, "fit_start"):
+        hook(run)
     shares = [(group, group["lr"] / min_lr) for group in part.optimizer.param_groups if "name" not in group]
     batches = run.loaders.train.start(0)
     part.model.train()
@@ -124,6 +131,7 @@ def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing
     smoothed: list[float] = []
     mean, lowest, diverged = 0.0, math.inf, False
     for step in range(num_steps):
+        run.progress.step = step  # what is drawn at random follows from it
         rate = min_lr * (max_lr / min_lr) ** (step / max(1, num_steps - 1))
         for group, share in shares:
             group["lr"] = rate * share
@@ -143,9 +151,17 @@ def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing
         smoothed.append(value)
         if parallel.scaler is not None:
             parallel.unscale(run)
-        if run.settings.clip_norm is not None:
-            parallel.clip(run, run.settings.clip_norm)
-        parallel.step(run)
+        skipped = [bool(hook(run)) for hook in gradient_hooks]
+        if any(skipped):
+            parallel.skip(run)
+        else:
+            parallel.clip_asked(run)
+            if step_hooks:
+                step_hooks[0](run, micro, functools.partial(parallel.recompute, run, micro, loss_hooks))
+            else:
+                parallel.step(run)
+            for hook in after_hooks:
+                hook(run)
         part.optimizer.zero_grad()
     return Found(rates, losses, smoothed, suggest(rates, smoothed), diverged)
 
@@ -175,10 +191,14 @@ def _write(found: Found, rate: float, config: DictConfig, folder: Path) -> None:
     optimizer = str(config.optimizer._target_).rpartition(".")[2]
     content = kept | {"optimizer": optimizer, "batch_size": config.training.batch_size, "seed": config.seed}
     (folder / JSON).write_text(json.dumps(content | provenance(), indent=2) + "\n", encoding="utf-8")
+    (folder / PICTURE).write_text(drawn(found), encoding="utf-8")
+
+
+def drawn(found: Found) -> str:
+    """The losses over the rates, with the suggestion marked, as SVG."""
     lines = [
         Series("smoothed loss", list(zip(found.rates, found.smoothed, strict=True))),
         Series("loss", list(zip(found.rates, found.losses, strict=True))),
     ]
     mark = (found.suggestion, found.smoothed[found.rates.index(found.suggestion)])
-    drawn = picture(lines, "learning rate", mark, f"{rate:g}: falls fastest", log_across=True)
-    (folder / PICTURE).write_text(drawn, encoding="utf-8")
+    return picture(lines, "learning rate", mark, f"{found.suggestion:.3g}: falls fastest", log_across=True)

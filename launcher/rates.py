@@ -1,4 +1,4 @@
-"""Whether what a config says of rates goes together: the optimizer's groups, the schedule's lengths, the range test."""
+"""Whether what a config says of rates goes together: the optimizer's groups, the schedule's lengths, budgets of time, the range test."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from .bindings import RANGES, length
 from .errors import did_you_mean
+from .schema import duration
 from .signatures import signature
 from .values import expected, matches
 
@@ -20,6 +21,7 @@ def rates(config: dict[str, Any], where: Where) -> Iterator[str]:
     """One line a problem; for torch models."""
     yield from _groups(config["optimizer"], where)
     yield from _schedule(config, where)
+    yield from _limits(config["stopping"], where)
     test = config["lr_find"]
     if test["max_lr"] <= test["min_lr"]:
         yield f"{where('lr_find.max_lr')}: expected more than lr_find.min_lr={test['min_lr']:g}"
@@ -28,6 +30,16 @@ def rates(config: dict[str, Any], where: Where) -> Iterator[str]:
             yield f"{where('optimizer.lr')}: the range test runs in one process; find the rate with action=lr_find parallel=single, at the same training.batch_size, and give it here"
         elif config["action"] == "lr_find":
             yield f"{where('action')}: the range test runs in one process: parallel=single. The rate depends on training.batch_size, not on the number of processes"
+
+
+def _limits(stopping: dict[str, Any], where: Where) -> Iterator[str]:
+    """Budgets of time are times."""
+    for name, node in stopping.items():
+        if signature(node["_target_"]).facts.get("limits_time"):
+            try:
+                duration(node.get("limit"))
+            except ValueError as error:
+                yield f"{where(f'stopping.{name}.limit')}: {error}"
 
 
 def _groups(optimizer: dict[str, Any], where: Where) -> Iterator[str]:

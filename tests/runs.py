@@ -10,23 +10,36 @@ import torch
 from launcher.algorithm import Algorithm
 from launcher.build import build_parallel, build_run, build_task
 from launcher.console import Console
-from launcher.data import EvalBatches, TensorSamples
+from launcher.data import Datasets, EvalBatches, TensorSamples
 from launcher.loops.evaluate import evaluate
 from launcher.loops.supervised import Supervised
 from launcher.run import Run
 from launcher.seeds import derive, seed_everything
 from launcher.signals import Interrupt
+from launcher.tasks.base import Task
 from tests.fits import PLAIN, config_of
 
 
-def build(folder: Path, *overrides: str, double: bool = False, extra: Sequence[Algorithm] = ()) -> Run:
-    """The run of a command before its first step, with `extra` algorithms; in float64 with `double`."""
+def build(
+    folder: Path,
+    *overrides: str,
+    double: bool = False,
+    extra: Sequence[Algorithm] = (),
+    made: tuple[Task, Datasets] | None = None,
+) -> Run:
+    """The run of a command before its first step, with `extra` algorithms; in float64 with `double`.
+
+    `made` is the command's task with its data, where another run has made it already.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     given = {override.partition("=")[0] for override in overrides}
     config = config_of(*(word for word in PLAIN if word.partition("=")[0] not in given), *overrides)
     parallel = build_parallel(config)
-    task = build_task(config)
-    data = task.datasets()
+    if made is None:
+        task = build_task(config)
+        data = task.datasets()
+    else:
+        task, data = made
     torch.manual_seed(derive(config.seed, "init"))
     model = task.model()
     assert isinstance(model, torch.nn.Module)

@@ -48,12 +48,22 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
     assert [path for path in sorted(named - made) if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize(("group", "page"), [("optimizer", "optimizers"), ("scheduler", "schedules")])
+@pytest.mark.parametrize(
+    ("group", "page"),
+    [
+        ("optimizer", "optimizers"),
+        ("scheduler", "schedules"),
+        ("regularization", "regularization"),
+        ("augment", "augment"),
+        ("validation", "validation"),
+        ("stopping", "stopping"),
+    ],
+)
 def test_every_entry_has_its_section(group: str, page: str) -> None:
+    """Under its name, or that in words: "Label smoothing"."""
     entries = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
-    assert (
-        sorted(entries - set(re.findall(r"^## (\w+)$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE))) == []
-    )
+    headings = re.findall(r"^## (.+)$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
+    assert sorted(entries - {heading.lower().replace(" ", "_") for heading in headings}) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -19,8 +19,8 @@ from launcher.errors import ConfigError, TrainingError
 from launcher.estimate import CONSTANT
 from launcher.lr_find import find, range_test, suggest
 from tests.conftest import Launch
-from tests.fits import PLAIN, config_of, fit
-from tests.runs import build
+from tests.fits import PLAIN, config_of, fit, values
+from tests.runs import build, train
 
 FEW = ("lr_find.num_steps=40", "lr_find.min_lr=1e-4")
 
@@ -52,6 +52,29 @@ def test_each_step_is_one_of_the_optimizer_at_that_rate(tmp_path: Path) -> None:
     test = range_test(run, 1e-4, 1e-2, num_steps=20, smoothing=0.9, divergence=1e9)
     gone = [(weight - old).abs().max().item() for weight, old in zip(run.main.model.parameters(), before, strict=True)]
     assert sum(test.rates) * 0.9 < max(gone) < sum(test.rates) * 1.001
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (
+            "augment=[mixup,cutmix]",
+            "regularization=[sam,ema,label_smoothing]",
+            "training.clip_value=0.01",
+            "training.accumulate=2",
+        ),
+        ("model=vit", "regularization=[stochastic_depth]", "training.clip_norm=0.5"),
+    ],
+    ids=["mlp", "vit"],
+)
+def test_its_steps_are_those_of_the_run(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """At a rate that stays but for its last digits, the test sees what a run sees: algorithms, clipping, random numbers."""
+    words = ("scheduler=constant", "optimizer.lr=1e-2", "training.max_steps=12", *words)
+    with torch.random.fork_rng(devices=[]):
+        run, end = build(tmp_path / "test", *words), 1e-2 * (1 + 1e-12)
+        test = range_test(run, 1e-2, end, num_steps=12, smoothing=0.9, divergence=1e9)
+        train(build(tmp_path / "run", *words))
+    assert test.losses == pytest.approx(values(tmp_path / "run"), rel=1e-6)
 
 
 def test_it_ends_where_the_loss_diverges(tmp_path: Path) -> None:

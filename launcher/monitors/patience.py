@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from launcher.algorithm import Monitor
 from launcher.errors import ConfigError
+from launcher.figures import things
 from launcher.run import Run
 from launcher.schema import interval
 
@@ -35,4 +36,4 @@ class Patience(Monitor):
     def give_up(self, run: Run, what: str, waited: int) -> None:
         """End the run where patience is over; the first reason that a run is given stands."""
         if waited >= self.patience and run.stop is None:
-            run.stop = f"{what} has not improved for {self.patience} evaluations"
+            run.stop = f"{what} has not improved for {things(self.patience, 'evaluation')}"

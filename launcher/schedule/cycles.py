@@ -25,11 +25,14 @@ def one_cycle(
     `final_div_factor` at the last of `total_steps`. Where the optimizer has a momentum (or a first beta), it goes the
     other way: from `max_momentum` down to `base_momentum` at the top, and back.
     """
+    rise: float = min(warmup_steps, total_steps)
+    if rise == 1:
+        rise -= 1e-9  # the first step is the top; torch would divide by the steps before it
     return OneCycleLR(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=total_steps,
-        pct_start=warmup_steps / total_steps,
+        pct_start=rise / total_steps,
         anneal_strategy="cos" if shape == "cosine" else "linear",
         cycle_momentum=cycle_momentum and has_momentum(optimizer),
         base_momentum=base_momentum,

@@ -8,6 +8,8 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
+from launcher.errors import ConfigError
+
 
 def exponential(optimizer: Optimizer, factor: float, num_steps: int) -> ExponentialLR:
     """The rate times `factor` over every `num_steps` steps, in equal parts a step: lr * factor^(t / num_steps)."""
@@ -25,16 +27,18 @@ def wsd(
 
     Hu et al., 2024, "MiniCPM"; the shape 1 - sqrt(p), p being the share of the cooldown that is done, and a fifth of the
     run for it, by Hägele et al., 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations".
-    `cooldown` is a share of the steps (up to 1) or a number of them. A checkpoint from before the cooldown goes on
-    with any other length.
+    `cooldown` is a share of the steps (up to 1) or a number of them; 0 is none. A checkpoint from before the cooldown goes
+    on with any other length. Raises ConfigError for a cooldown that is longer than the run.
     """
     length = cooldown if cooldown > 1 else cooldown * num_steps
+    if length > num_steps:
+        raise ConfigError(f"scheduler.cooldown={cooldown:g} takes more than the {num_steps} steps after the warm-up")
     start = num_steps - length
 
     def factor(step: int) -> float:
-        done = min(1.0, (step - start) / length)
-        if done <= 0:
+        if step <= start:
             return 1.0
+        done = min(1.0, (step - start) / length)
         left = {"sqrt": 1 - math.sqrt(done), "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[shape]
         return final_factor + (1 - final_factor) * left
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ class CNN(nn.Module):
         width: int = 16,
         depth: int = 2,
         dropout: float = 0.1,
-        norm: str = "batch",
+        norm: Literal["none", "batch", "layer"] = "batch",
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ class MLP(nn.Module):
         width: int = 128,
         depth: int = 2,
         dropout: float = 0.0,
-        norm: str = "none",
+        norm: Literal["none", "batch", "layer"] = "none",
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []

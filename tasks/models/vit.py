@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class ViT(nn.Module):
         patch_size: int = 2,
         dropout: float = 0.1,
         attention_dropout: float = 0.0,
-        norm: str = "layer",
+        norm: Literal["layer", "batch"] = "layer",
     ) -> None:
         super().__init__()
         channels, height, breadth = image_shape

@@ -368,6 +368,14 @@ def test_muon_makes_matrices_orthogonal_and_leaves_the_rest_to_adamw(tmp_path: P
     assert states["head.weight"] == {"step", "exp_avg", "exp_avg_sq"}
 
 
+@pytest.mark.parametrize("shape", [(40, 60), (150, 300), (2, 200, 130)])
+def test_the_iteration_is_the_same_in_whatever_this_processor_multiplies_fast(shape: tuple[int, ...]) -> None:
+    (matrices,) = tensors(shape)
+    exact, found = orthogonalize(matrices), orthogonalize(matrices.float())
+    assert found.shape == exact.shape
+    assert (found - exact).norm() < 0.03 * exact.norm()
+
+
 def test_schedule_free_judges_and_exports_the_average(launch: Launch, tmp_path: Path) -> None:
     words = ["model=mlp", "scheduler=constant", "training.max_epochs=2", "tracker=[]"]
     outcome = launch("optimizer=schedule_free", *words)

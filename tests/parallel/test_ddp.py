@@ -38,6 +38,17 @@ CURVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         (),
     ),
+    "a step that is left out": (
+        (
+            "model=mlp",
+            f"{ODD}Explodes",
+            "+task.step=12",
+            "monitor=[gradient_health]",
+            "monitor.gradient_health.action=skip",
+            "training.max_steps=20",
+        ),
+        (),
+    ),
 }
 """Runs on two ranks, and what one rank does in another way. The second has one batch to judge by: one rank has none."""
 FAILURES = {
@@ -80,6 +91,9 @@ def test_two_ranks_have_the_curve_of_one(ran: Both, name: str, tmp_path: Path, m
         assert curve(both, metric) == pytest.approx(curve(tmp_path, metric), rel=2e-6)
     assert curve(both, "val/accuracy") == pytest.approx(curve(tmp_path, "val/accuracy"), abs=1e-7)
     assert curve(both, "lr") == curve(tmp_path, "lr")
+    left_out = 1.0 if name == "a step that is left out" else 0.0
+    if "monitor=[gradient_health]" in words:
+        assert values(both, "unhealthy_gradients")[-1] == values(tmp_path, "unhealthy_gradients")[-1] == left_out
     assert values(both)[-1] < values(both)[0]
     mine, theirs = (load_file(each / "model" / "model.safetensors") for each in (tmp_path, both))
     assert mine.keys() == theirs.keys(), "names of the plain model, without a wrapper's"

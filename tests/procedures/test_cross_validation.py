@@ -15,6 +15,7 @@ from launcher import compose
 from launcher.check import check
 from launcher.errors import ConfigError
 from launcher.export import load_estimator
+from launcher.search.pool import cores
 from launcher.seeds import derive
 from launcher.trackers.jsonl import read
 from tests.conftest import Launch
@@ -201,6 +202,14 @@ def test_a_modules_folds_from_the_command_line(launch: Launch, tmp_path: Path) -
     run = tmp_path / "run"
     result = result_of(run)
     assert (result["status"], result["reason"], len(result["fits"])) == ("completed", "3 folds", 3)
+    slots = min(4, cores())  # three folds and the fit in the end
+    assert f"4 fits in run, {slots} at a time" in outcome.stdout
+    begun, ended = (
+        sorted((run / f"fold-{fold}" / name).stat().st_mtime_ns for fold in range(3))
+        for name in ("config.yaml", "result.json")
+    )
+    assert all(later >= earlier for later, earlier in zip(begun[slots:], ended, strict=False)), "one fold a slot"
+    assert begun[min(slots, 3) - 1] < ended[0] or slots == 1, "and a fold in every slot"
     rows = rows_of(run / "oof.csv")
     assert sorted(int(row["row"]) for row in rows) == list(range(1797))
     correct = {fold: [row["label"] == row["prediction"] for row in rows if row["fold"] == fold] for fold in "012"}

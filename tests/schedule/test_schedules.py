@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,13 @@ from torch.optim import lr_scheduler as torchs
 from launcher import CONF
 from launcher.build import build_scheduler
 from launcher.errors import ConfigError
+from launcher.plan import curve as planned_curve
 from launcher.run import Plan
 from launcher.schedule.lengths import lengths
 from launcher.schedule.warmup import Warmup
+from tests.conftest import Launch
 from tests.fits import curve, fit
+from tests.odd import Interrupts
 from tests.runs import build, train
 
 ENTRIES = sorted(path.stem for path in (CONF / "scheduler").glob("*.yaml"))
@@ -116,6 +120,22 @@ def test_one_cycle_rises_for_as_long_as_the_warmup_says() -> None:
         assert found.index(max(found)) == top
         assert max(found) == pytest.approx(LR, rel=1e-3)  # without a rise torch begins one step into the fall
         assert found[-1] == pytest.approx(LR / 25 / 1e4)
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_runs_of_few_steps_have_a_curve_too(entry: str) -> None:
+    for total in range(1, 13):
+        optimizer = owner()
+        found = rates(built(entry, optimizer, total=total), optimizer, total)
+        assert all(0 <= rate <= LR * (1 + 1e-9) for rate in found), total
+        assert max(found) > 0, total
+
+
+def test_a_cooldown_of_nothing_is_none_and_one_longer_than_the_run_is_refused() -> None:
+    optimizer = owner()
+    assert rates(built("wsd", optimizer, warmup=0, cooldown=0), optimizer) == [LR] * TOTAL
+    with pytest.raises(ConfigError, match=r"scheduler\.cooldown=70 takes more than the 54 steps after the warm-up"):
+        built("wsd", owner(), cooldown=70)
 
 
 def test_momentum_goes_the_other_way_where_there_is_one() -> None:
@@ -258,25 +278,44 @@ def test_plateau_goes_on_where_it_was_in_a_longer_run(tmp_path: Path) -> None:
     assert curve(tmp_path / "half", "lr") == curve(tmp_path / "whole", "lr")
 
 
-def test_the_curve_is_one_of_steps_whatever_the_accumulation(tmp_path: Path) -> None:
-    curves = []
-    for accumulate in (1, 4):
-        words = ["scheduler=onecycle", "training.max_steps=12", f"training.accumulate={accumulate}"]
-        run = train(build(tmp_path / str(accumulate), *words))
-        assert run.progress.step == 12
-        curves.append(curve(tmp_path / str(accumulate), "lr"))
-    assert curves[0] == curves[1]
-    assert len(curves[0]) == 12
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_run_goes_through_the_planned_curve(entry: str, tmp_path: Path) -> None:
+    """The curve of `action=plan`, step by step: in portions, and in the second half of a run that was killed."""
+    words = [f"scheduler={entry}", "training.max_steps=12", "training.accumulate=2", "training.eval_every=0"]
+    assert train(build(tmp_path, *words, extra=[Interrupts(5)])).progress.step == 5
+    run = build(tmp_path, *words)
+    state = run.checkpoints.load_last()
+    assert state is not None
+    state["algorithms"] = []  # the one that interrupted is not there any more
+    run.restore(state)
+    train(run)
+    scheduler = OmegaConf.load(CONF / "scheduler" / f"{entry}.yaml")
+    node = OmegaConf.create({"objective": OBJECTIVE, "optimizer": {"lr": 1e-3}, "scheduler": scheduler})
+    planned = planned_curve(node, run.plan)
+    logged = curve(tmp_path, "lr")
+    assert list(logged) == list(range(1, 13))
+    assert list(logged.values())[:-1] == planned[1:], "a line has the rate that comes next"
 
 
-@pytest.mark.slow
-def test_the_curve_is_the_same_on_two_processes(launch: Any, tmp_path: Path) -> None:
-    curves = []
-    for words in (["parallel=single"], ["parallel=ddp", "parallel.num_processes=2"]):
-        outcome = launch(
-            *words, "scheduler=wsd", "model=mlp", "training.max_steps=12", "training.log_every=1", "tracker=[]"
-        )
+TOGETHER = {
+    "wsd": ("training.accumulate=2",),
+    "onecycle": (),
+    "plateau": ("scheduler.patience=1", "scheduler.min_delta=100", "training.eval_every=3"),
+}
+"""One that is a formula, one that moves the momentum too, and one whose cuts the ranks have to agree on."""
+
+
+def test_the_curve_is_the_same_on_two_processes(launch: Launch, tmp_path: Path) -> None:
+    words = ["model=mlp", "training.max_steps=12", "training.log_every=1", "tracker=[]"]
+    own = {entry: [f"scheduler={entry}", *words, *more] for entry, more in TOGETHER.items()}
+    running = {entry: launch.start("parallel=ddp", *given, f"hydra.run.dir={entry}") for entry, given in own.items()}
+    for entry, given in own.items():
+        fit(tmp_path / f"{entry}-alone", *given)
+        outcome = running[entry].wait()
         assert outcome.returncode == 0, outcome.stderr
-        curves.append(curve(outcome.folder, "lr"))
-    assert curves[0] == curves[1]
-    assert len(curves[0]) == 12
+        assert json.loads((tmp_path / entry / "result.json").read_text())["world_size"] == 2
+        found = curve(tmp_path / entry, "lr")
+        assert found == curve(tmp_path / f"{entry}-alone", "lr")
+        assert len(found) == 12
+        if entry == "plateau":
+            assert list(found.values())[-1] == pytest.approx(1e-3 * 0.3**3), "of four evaluations three cut"

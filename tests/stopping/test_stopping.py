@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launcher import CONF
 from launcher.checkpoint import load_weights
 from launcher.errors import ConfigError
 from launcher.monitors.combined_stopping import CombinedStopping
@@ -116,6 +117,8 @@ def test_wrong_weights_ranges_and_limits_are_refused() -> None:
         CombinedStopping(ranges={"val/loss": [1, 1]})
     with pytest.raises(ConfigError, match=r"limit=soon: expected seconds, or a duration"):
         TimeBudget("soon")
+    with pytest.raises(ConfigError, match=r"stopping.time_budget.limit=3parsecs: expected seconds, or a duration"):
+        config_of("stopping=[time_budget]", "stopping.time_budget.limit=3parsecs")
     with pytest.raises(ConfigError, match=r"ImageClassification has no metric 'val/lost'. Did you mean 'val/loss'"):
         config_of("stopping=[combined]", "stopping.combined.weights={val/lost:-1}")
 
@@ -145,6 +148,34 @@ def test_the_first_reason_stands_and_the_best_weights_are_exported(tmp_path: Pat
     )
     assert all(torch.equal(exported[name], best[name]) for name in best)
     assert result["best_step"] < result["steps"]
+
+
+EAGER = ("patience=1", "min_delta=100")
+"""No evaluation is better by so much: the second one is the end."""
+ENDS = {
+    "val_loss": (EAGER, "val/loss has not improved for 1 evaluation"),
+    "val_metric": (EAGER, "val/accuracy has not improved for 1 evaluation"),
+    "combined": (EAGER, "the combined score has not improved for 1 evaluation"),
+    "time_budget": (("limit=0.8s",), "the time budget of 0.8s is spent"),
+    "energy_budget": (("limit=1e-9",), "the energy budget of 1e-09 kWh is spent"),
+}
+
+
+def test_every_way_of_stopping_is_tried() -> None:
+    assert set(ENDS) == {path.stem for path in (CONF / "stopping").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("entry", ENDS)
+def test_of_all_at_once_each_can_be_the_one_that_ends_the_run(entry: str, tmp_path: Path) -> None:
+    settings, reason = ENDS[entry]
+    words = [f"stopping=[{','.join(ENDS)}]", *(f"stopping.{entry}.{setting}" for setting in settings)]
+    result = fit(tmp_path, *words, "training.eval_every=10", "training.log_every=10", "training.max_epochs=400")
+    assert (result["status"], result["reason"]) == ("stopped", reason)
+    exported, best = (
+        load_file(tmp_path / "model" / "model.safetensors"),
+        load_weights(tmp_path / "checkpoints" / "best"),
+    )
+    assert all(torch.equal(exported[name], best[name]) for name in best)
 
 
 def test_a_limit_alone_says_how_long(tmp_path: Path) -> None:
