@@ -82,7 +82,7 @@ def arrays(folder: Path, plugin: str | None) -> None:
     """Seconds of an array of eight, each from the call to the last task's end."""
     pool = Asked(timeout_min=5).pool(TRIALS)
     begun = time.monotonic()
-    left = pool.submit_all([(nothing(folder / "study" / str(number)), {}) for number in range(TRIALS)])
+    left = pool.submit_all([nothing(folder / "study" / str(number)) for number in range(TRIALS)])
     while left:
         left = [handle for handle in left if pool.poll(handle) is None]
         pool.wait(1.0)

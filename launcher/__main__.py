@@ -206,6 +206,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
     except compose.REFUSALS as error:
         raise compose.refusal(error, hydra, name, parsed) from error
+    compose.mean_cluster(hydra, config)
     if config.action not in ("train", "plan"):
         raise ConfigError(f"action={config.action}: -m starts trainings; leave one of the two out")
     if config.hydra.sweeper.get("_target_") not in SWEEPERS:

@@ -146,6 +146,7 @@ def compose(
     parsed = parse(hydra, config_name, overrides, sweep=trial)
     origins = Origins(loader, config_name, parsed)
     config = whole(hydra, origins, known)
+    mean_cluster(hydra, config)
     try:
         OmegaConf.resolve(config.hydra.launcher)  # while what it refers to is there; a cluster may be made of it
         HydraConfig.instance().set_config(config)
@@ -155,6 +156,19 @@ def compose(
     with open_dict(config):
         del config["hydra"]
     return Composed(finish(config, origins), folder, origins)
+
+
+def mean_cluster(hydra: Hydra, config: DictConfig) -> None:
+    """A file of one's own in hydra/launcher that names hydra-submitit-launcher's class means cluster=slurm, as
+    hydra/launcher=submitit_slurm does."""
+    if config.cluster or str(config.hydra.launcher.get("_target_")).rpartition(".")[2] != "SlurmLauncher":
+        return
+    found = loader_of(hydra).repository.load_config("hydra/launcher/submitit_slurm")
+    assert found is not None
+    assert isinstance(found.config, DictConfig)
+    with open_dict(config):
+        config.hydra.launcher = OmegaConf.merge(found.config.hydra.launcher, config.hydra.launcher)
+        config.cluster = found.config.cluster
 
 
 def whole(hydra: Hydra, origins: Origins, known: Known | None = None) -> DictConfig:

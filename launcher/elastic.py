@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from .console import Console
-from .errors import DONE, FAILED, ConfigError, LauncherError, TrainingError, WorkerLost
+from .errors import DONE, FAILED, ConfigError, LauncherError, NodeLost, TrainingError, WorkerLost
 from .folder import remove_leftovers
-from .result import read_result, record_failure, write_result
+from .result import read_result, record_failure, unfinished, write_result
 from .signals import Interrupt
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     from .cluster.engine import Nodes
 
@@ -37,6 +35,9 @@ _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken p
 
 LEAVE_S = 3
 """How long a worker has to end by itself once another one is lost. The elastic agent would wait for half a minute."""
+
+NODE_S = 20
+"""How long the first node waits for the others to say what ended their workers. One that says nothing is gone."""
 
 
 def run_workers(
@@ -62,6 +63,10 @@ def run_workers(
     while True:
         try:
             result = _start_workers(config, folder, resume, interrupt, nodes, restarts)
+        except NodeLost as error:
+            lost = {"status": "preempted", "reason": str(error)}
+            write_result(folder, (read_result(folder) or unfinished(config)) | lost)
+            raise
         except WorkerLost as error:
             if restarts == most or interrupt.signal is not None:
                 if leads:
@@ -134,7 +139,14 @@ def _start_workers(
     try:
         elastic_launch(launch, run_rank)(str(folder), resume, max(1, torch.get_num_threads() // share), reader, errors)
     except ChildFailedError as failure:
-        raise _first_error(errors, failure, ranks) from None
+        signals = {rank: each.signal_name() for rank, each in failure.failures.items() if each.exitcode < 0}
+        if rank:
+            _tell(errors, f"node-{rank}", {str(each): name for each, name in signals.items()})
+        raise _first_error(errors, signals, ranks, range(1, num_nodes if rank == 0 else 1)) from None
+    except Exception:
+        if rank:
+            _tell(errors, f"node-{rank}", {})
+        raise
     finally:
         interrupt.told = None
         reader.close()
@@ -149,17 +161,25 @@ def _start_workers(
     return result
 
 
-def _first_error(errors: Path, failure: ChildFailedError, ranks: int) -> LauncherError:
-    """What to raise: the earliest error that is not about a lost peer, else the signal that took a worker away."""
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in errors.glob("*.json")]
+def _first_error(errors: Path, signals: dict[int, str], ranks: int, others: range) -> LauncherError:
+    """What to raise: the earliest error that is not about a lost peer, else the signal that took a worker away.
+
+    `signals` are those that ended workers of this node, by rank; the `others` are nodes that say theirs in a file.
+    """
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in errors.glob("rank-*.json")]
     records.sort(key=lambda record: record["time"])
     told = [record for record in records if not any(words in record["message"] for words in _LOST_PEER)]
     if not told:
-        killed = [
-            f"rank {rank} was ended by {each.signal_name()}"
-            for rank, each in failure.failures.items()
-            if each.exitcode < 0
-        ]
+        end = time.monotonic() + NODE_S
+        while silent := [node for node in others if not (errors / f"node-{node}.json").exists()]:
+            if time.monotonic() > end:
+                names = f"nodes {', '.join(map(str, silent))} are" if len(silent) > 1 else f"node {silent[0]} is"
+                return NodeLost(f"{names} gone (of 0 to {others[-1]}), without a word")
+            time.sleep(0.1)
+        for node in others:
+            theirs = json.loads((errors / f"node-{node}.json").read_text(encoding="utf-8"))
+            signals |= {int(rank): name for rank, name in theirs.items()}
+        killed = [f"rank {rank} was ended by {name}" for rank, name in sorted(signals.items())]
         lost = f"rank {records[0]['rank']} lost another one" if records else "a worker"
         return WorkerLost(
             f"{' and '.join(killed) or lost} without a word of its own; the system ends processes when memory runs out"
@@ -173,6 +193,13 @@ def _first_error(errors: Path, failure: ChildFailedError, ranks: int) -> Launche
         text += "".join(f"; rank {rank} did not come to it" for rank in absent)
     kind = WorkerLost if first["traceback"] is not None or first["waited"] else TrainingError
     return kind(f"rank {first['rank']}: {text}")
+
+
+def _tell(errors: Path, name: str, record: dict[str, Any]) -> None:
+    errors.mkdir(exist_ok=True)
+    beside = errors / f"{name}.part"
+    beside.write_text(json.dumps(record), encoding="utf-8")
+    beside.replace(errors / f"{name}.json")
 
 
 def _leave_with_the_others(errors: Path, rank: int) -> None:
@@ -244,9 +271,6 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
             "waited": isinstance(error, WorkerLost),
             "traceback": None if told else traceback.format_exc(),
         }
-        final = errors / f"rank-{rank}.json"
-        beside = final.with_suffix(".part")
-        beside.write_text(json.dumps(record), encoding="utf-8")
-        beside.replace(final)
+        _tell(errors, f"rank-{rank}", record)
         leave(status)
     settle(DONE)

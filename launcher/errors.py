@@ -29,6 +29,12 @@ class WorkerLost(TrainingError):
     """A worker died, raised what nobody expected, or never came to a collective: another start may do better."""
 
 
+class NodeLost(WorkerLost):
+    """A node of the run's job is gone, with its workers: another start may do better, on other nodes."""
+
+    exit_status = PREEMPTED
+
+
 def nearest(word: str, words: Iterable[str], num: int = 3) -> list[str]:
     """The up to `num` entries of `words` that look most like `word`, best first."""
     pool = sorted(set(words))

@@ -260,6 +260,10 @@ def _become(request: dict[str, Any]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    if "OMP_NUM_THREADS" in os.environ:  # which torch read when the server imported it, before it was asked for this
+        import torch
+
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     faulthandler.enable()
     sys.path[:] = [entry for entry in sys.path if entry not in ("", request["cwd"])]
     sys.path[:0] = [request["cwd"]] + [entry for entry in _python_path(request) if entry not in sys.path]

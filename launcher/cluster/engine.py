@@ -1,13 +1,15 @@
-"""What an engine is, and what a job's node knows of the others: all that the rest of the launcher sees of a cluster."""
+"""What an engine is, what a job's node knows of the others, and how a job says its end: all that the rest of the
+launcher sees of a cluster, and what engines share."""
 
 from __future__ import annotations
 
+import json
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from launcher.search.pool import Pool
@@ -72,3 +74,37 @@ class Nodes:
             time.sleep(0.1)
         host, _, said = file.read_text(encoding="utf-8").partition(":")
         return host, int(said)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What stands in a file of an engine's; nothing where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write it beside and rename it: whoever reads finds it whole."""
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(content), encoding="utf-8")
+    beside.replace(path)
+
+
+def says(inside: Path, name: str, status: int) -> None:
+    """A job writes down that it has ended for good, and how."""
+    write(inside / "exit.json", {"job": name, "status": status})
+
+
+def said(inside: Path, name: str) -> int | None:
+    """The exit status that the job itself has written down, if it has ended for good."""
+    told = read(inside / "exit.json")
+    return int(told["status"]) if str(told.get("job")) == name else None
+
+
+def wait(jobs: Iterable[tuple[Path, str]], timeout: float) -> None:
+    """Return when one of the jobs, each with the folder that it writes into, has said its end, or after `timeout` seconds."""
+    end, known = time.monotonic() + timeout, list(jobs)
+    while time.monotonic() < end and all(said(inside, name) is None for inside, name in known):
+        time.sleep(0.1)

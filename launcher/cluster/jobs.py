@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import engine
 from .states import State, states, waiting
 
 INSIDE = "slurm"
@@ -28,29 +28,19 @@ class Job:
 
 def note(folder: Path, job: Job) -> None:
     """Write down which job the run in `folder` has."""
-    (folder / INSIDE).mkdir(exist_ok=True)
-    beside = folder / INSIDE / ".job.json"
     content = {"job": job.name, "script": str(job.script), "submitted": time.time()}
-    beside.write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(folder / INSIDE / "job.json")
+    engine.write(folder / INSIDE / "job.json", content)
 
 
 def noted(folder: Path) -> Job | None:
     """The job that was last submitted for the run in `folder`."""
-    try:
-        content = json.loads((folder / INSIDE / "job.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return Job(str(content["job"]), Path(content.get("script", folder / INSIDE)))
+    content = engine.read(folder / INSIDE / "job.json")
+    return Job(str(content["job"]), Path(content["script"])) if content else None
 
 
 def said(folder: Path, name: str) -> int | None:
     """The exit status that the job itself has written down, if it has ended for good."""
-    try:
-        told = json.loads((folder / INSIDE / "exit.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return int(told["status"]) if str(told["job"]) == name else None
+    return engine.said(folder / INSIDE, name)
 
 
 def under_way(folders: Sequence[Path]) -> dict[Path, Job]:

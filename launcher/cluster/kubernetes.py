@@ -23,10 +23,10 @@ from launcher.errors import FAILED, PREEMPTED, REFUSED, ConfigError
 from launcher.leaving import leave
 from launcher.signals import Interrupt, listening
 
-from .engine import Nodes
+from .engine import Nodes, read, said, says, wait, write
 
 INSIDE = "kubernetes"
-"""The folder inside a run's folder: the manifest, `job.json`, `exit.json`."""
+"""The folder inside a run's folder: `job.json`, `exit.json`."""
 
 _ASK_EVERY = 2.0  # seconds between questions to the cluster
 _UNKNOWN = 120.0  # seconds after which a job that is not there is given up
@@ -155,20 +155,19 @@ class KubernetesPool:
             manifest = self.asked.manifest(folder, environment)
             name = str(manifest["metadata"]["name"])
             inside = folder / INSIDE
-            inside.mkdir(exist_ok=True)
             for old in ("exit.json", "leave"):
                 (inside / old).unlink(missing_ok=True)
-            (inside / "job.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
             # Before the cluster hears of it: a driver that dies in between has named a Job that is not there.
-            _write(inside / "job.json", {"job": name})
-            _kubectl("apply", "-f", str(inside / "job.yaml"))
+            write(inside / "job.json", {"job": name})
+            # Not by a file: the address of a study's storage, which a trial has to know, may hold a password.
+            _kubectl("apply", "-f", "-", told=yaml.safe_dump(manifest, sort_keys=False))
         self._folders[name] = folder
         return name
 
     def found(self, folder: Path) -> str | None:
         """The Job of a run that has not ended."""
         name = _noted(folder)
-        if name is None or _said(folder, name) is not None:
+        if name is None or said(folder / INSIDE, name) is not None:
             return None
         state = _jobs(self.asked.namespace).get(name)
         return None if state is None or _ended(state) else name
@@ -176,7 +175,7 @@ class KubernetesPool:
     def poll(self, handle: str) -> int | None:
         """The exit status of a Job's run, once it has one and will not go on."""
         folder = self._folders[handle]
-        status = _said(folder, handle)
+        status = said(folder / INSIDE, handle)
         if status is None:
             status = self._asked(handle, folder)
         if status is not None:
@@ -187,7 +186,11 @@ class KubernetesPool:
         """What the cluster says of a Job whose run has said nothing."""
         now = time.monotonic()
         if now - self._asked_at > _ASK_EVERY:
-            self._known, self._asked_at = _jobs(self.asked.namespace), now
+            try:
+                self._known = _jobs(self.asked.namespace)
+            except ConfigError:  # it does not answer: the Job may well go on
+                return None
+            self._asked_at = now
         state = self._known.get(handle)
         if state is not None and not _ended(state):
             self._missing.pop(handle, None)
@@ -214,11 +217,7 @@ class KubernetesPool:
 
     def wait(self, timeout: float) -> None:
         """Return when a Job has said that it ended, or after `timeout` seconds."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end and not any(
-            _said(folder, name) is not None for name, folder in self._folders.items()
-        ):
-            time.sleep(0.1)
+        wait([(folder / INSIDE, name) for name, folder in self._folders.items()], timeout)
 
 
 def pod(folder: Path) -> int:
@@ -235,14 +234,14 @@ def pod(folder: Path) -> int:
         status = share(folder, nodes, interrupt)
         leaves = status == PREEMPTED and nodes.num == 1 and not (folder / INSIDE / "leave").exists()
         if index == 0 and not leaves:  # else it comes back
-            _write(folder / INSIDE / "exit.json", {"job": job, "status": status})
+            says(folder / INSIDE, job, status)
     return status
 
 
-def _kubectl(*words: str) -> str:
-    """What kubectl prints. Raises ConfigError where it is missing or the cluster refuses."""
+def _kubectl(*words: str, told: str | None = None) -> str:
+    """What kubectl prints, which is `told` something. Raises ConfigError where it is missing or the cluster refuses."""
     try:
-        done = subprocess.run(["kubectl", *words], capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(["kubectl", *words], input=told, capture_output=True, text=True, timeout=_SECONDS)
     except FileNotFoundError:
         raise ConfigError(
             "cluster=kubernetes: there is no kubectl here; action=plan shows the manifest without"
@@ -275,25 +274,7 @@ def _state(status: dict[str, Any]) -> str:
 
 
 def _noted(folder: Path) -> str | None:
-    return _read(folder / INSIDE / "job.json").get("job")
-
-
-def _said(folder: Path, name: str) -> int | None:
-    """The exit status that a Job itself has written down."""
-    told = _read(folder / INSIDE / "exit.json")
-    return told.get("status") if told.get("job") == name else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    (beside := path.with_name(f".{path.name}")).write_text(json.dumps(content), encoding="utf-8")
-    beside.replace(path)
+    return read(folder / INSIDE / "job.json").get("job")
 
 
 if __name__ == "__main__":

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from launcher.console import Console
-from launcher.errors import FAILED, PREEMPTED
+from launcher.errors import DONE, FAILED, PREEMPTED
+from launcher.folder import in_use
 from launcher.leaving import settle
 from launcher.signals import Interrupt, listening
 
-from .engine import Nodes
+from .engine import Nodes, says
 from .jobs import INSIDE, LEAVE
 
 
-def run(folder: str, max_num_timeout: int | None, environment: dict[str, str]) -> None:
-    """A task of the job: the run in `folder`, here or as this node's share of it, with `environment` added to its own.
-    Ends the process with the run's exit status where that is not 0, so that SLURM calls a failed job FAILED."""
-    os.environ.update(environment)
-    logging.getLogger("submitit").setLevel(logging.WARNING)
+def run(folder: str, max_num_timeout: int | None) -> None:
+    """A task of the job: the run in `folder`, here or as this node's share of it.
+
+    Ends the process with the run's exit status where that is not 0, so that SLURM calls a failed job FAILED.
+    """
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     os.environ["TERM"] = "dumb"  # srun gives its tasks a terminal, of which nothing but the log is left
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     job = os.environ["SLURM_JOB_ID"] if task is None else f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}"
@@ -38,14 +40,28 @@ def run(folder: str, max_num_timeout: int | None, environment: dict[str, str]) -
     interrupt = Interrupt()
     # From the first moment on: submitit's own handlers would give up a run that is still importing.
     with listening(interrupt, Console().message, impatient=False):
-        status = share(path, nodes, interrupt)
-        if nodes.rank == 0 and not (status == PREEMPTED and _requeue(job, nodes.inside, interrupt, max_num_timeout)):
-            told = nodes.inside / ".exit.json"
-            told.write_text(json.dumps({"job": job, "status": status}), encoding="utf-8")
-            told.replace(nodes.inside / "exit.json")
+        if restart and nodes.rank == 0:
+            _wait_for_the_start_before(path, interrupt)
+        status = PREEMPTED if interrupt.signal is not None else share(path, nodes, interrupt)
+        if status != DONE and _restarts(job) not in (None, restart):
+            Console().message(
+                f"job {job} has been started again elsewhere meanwhile: the rest is for that start to say"
+            )
+        elif nodes.rank == 0 and not (status == PREEMPTED and _requeue(job, nodes.inside, interrupt, max_num_timeout)):
+            says(nodes.inside, job, status)
     settle(status)
     if status:
         sys.exit(status)
+
+
+def _wait_for_the_start_before(folder: Path, interrupt: Interrupt) -> None:
+    """A node that SLURM can not reach may still train in the folder: this start of the job goes on when that has ended."""
+    if in_use(folder):
+        Console().message(
+            "an earlier start of this job still trains, on a node that SLURM has given up: waiting for its end"
+        )
+    while in_use(folder) and interrupt.signal is None:
+        time.sleep(1)
 
 
 def share(folder: Path, nodes: Nodes, interrupt: Interrupt) -> int:
@@ -75,8 +91,8 @@ def _requeue(job: str, inside: Path, interrupt: Interrupt, max_num_timeout: int 
     """Whether the job goes back into the queue, put there by SLURM itself (preemption) or here (a warning signal)."""
     if (inside / LEAVE).exists():  # whoever asked it to save wants it to stay out
         return False
-    asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T|%L"], capture_output=True, text=True)
-    state, _, _ = asked.stdout.strip().partition("|")
+    asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True)
+    state = asked.stdout.strip()
     if state == "CANCELLED":
         return False
     if state not in ("RUNNING", "SUSPENDED"):  # COMPLETING, PREEMPTED, REQUEUED…: SLURM has decided
@@ -99,6 +115,17 @@ def _requeue(job: str, inside: Path, interrupt: Interrupt, max_num_timeout: int 
 
 def _goes_on(job: str) -> bool:
     """Whether SLURM means a job that it is ending to start again."""
-    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
-    words = dict(word.partition("=")[::2] for word in shown.split())
+    words = _shown(job)
     return words.get("JobState") not in ("CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL") and words.get("Requeue") == "1"
+
+
+def _restarts(job: str) -> int | None:
+    """How often SLURM has started a job again; None where it does not say."""
+    told = _shown(job).get("Restarts")
+    return None if told is None else int(told)
+
+
+def _shown(job: str) -> dict[str, str]:
+    """What SLURM knows of a job, by its own words."""
+    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
+    return dict(word.partition("=")[::2] for word in shown.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ class Slurm:
     """What a job asks of SLURM.
 
     `nodes` tasks, one a node, each with `cpus_per_task` processors and `gpus_per_node` GPUs; `mem_gb` is a node's.
-    After `timeout_min` minutes the job ends; `signal_delay_s` seconds before, it is warned, saves and goes back into
-    the queue, at most `max_num_timeout` times (null: as often as it takes). `setup` lines run in the script before
+    After `timeout_min` minutes the job ends; `signal_delay_s` seconds before (at most half of the time), it is warned,
+    saves and goes back into the queue, at most `max_num_timeout` times (null: as often as it takes). `setup` lines run in the script before
     anything else; `python` is the interpreter there, `container` a command that it is run by, such as
     `apptainer exec --nv image.sif`. `extra` holds any other option of sbatch by its long name. With `wait=false` the
     command returns once a single run is submitted.
@@ -97,42 +98,46 @@ class Slurm:
         """The script that `sbatch` would get for the run in `folder`, or for an array of the sweep's runs there."""
         inside = folder.resolve() / jobs.INSIDE
         if runs == 1:
-            executor = self.executor(inside, inside.parent / "log.txt")
+            executor = self._executor(inside, inside.parent / "log.txt")
         else:
-            executor = self.executor(inside / "array", inside / "array" / "%a" / "log.txt")
+            executor = self._executor(inside / "array", inside / "array" / "%a" / "log.txt")
             executor.update_parameters(array_parallelism=slots)
             executor.parameters["map_count"] = runs
         return executor._make_submission_file_text(executor._submitit_command_str, uid="")
 
     def executor(self, inside: Path, log: Path) -> SlurmExecutor:
         """submitit's executor, with what it writes `inside`. Raises ConfigError where there is no SLURM."""
+        if shutil.which("sbatch") is None:
+            raise ConfigError(
+                "cluster=slurm: there is no sbatch here; this is for a machine that submits jobs, "
+                "action=plan shows the script without"
+            )
+        return self._executor(inside, log)
+
+    def _executor(self, inside: Path, log: Path) -> SlurmExecutor:
         from submitit import SlurmExecutor
+
+        class Executor(SlurmExecutor):
+            """Makes scripts on any machine."""
+
+            @classmethod
+            def affinity(cls) -> int:
+                return 2
 
         python = " ".join(part for part in (self.container, self.python) if part) or None
         if self.container and not self.python:
             python = f"{self.container} python"
-        try:
-            executor = SlurmExecutor(folder=inside, python=python)
-        except RuntimeError:
-            raise ConfigError("cluster=slurm: there is no srun here; this is for a machine that submits jobs") from None
+        executor = Executor(folder=inside, python=python)
         same = (
-            *(
-                "nodes",
-                "gpus_per_node",
-                "partition",
-                "account",
-                "qos",
-                "constraint",
-                "exclude",
-                "gres",
-            ),
-            *("comment", "cpus_per_gpu", "mem_per_gpu", "mem_per_cpu", "setup", "signal_delay_s"),
+            *("nodes", "gpus_per_node", "partition", "account", "qos", "constraint", "exclude", "gres", "comment"),
+            *("cpus_per_gpu", "mem_per_gpu", "mem_per_cpu", "setup"),
         )
         asked = {name: getattr(self, name) for name in same} | {
             "job_name": self.name,
             "time": self.timeout_min,
             "mem": None if self.mem_gb is None else f"{round(self.mem_gb * 1024)}M",
             "ntasks_per_node": 1,
+            "signal_delay_s": min(self.signal_delay_s, 30 * self.timeout_min),
         }
         for name in ("cpus_per_task", "gpus_per_task"):
             each = getattr(self, name)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import FAILED, PREEMPTED, ConfigError
-from launcher.result import read_result
+from launcher.result import RESULT, read_result
 
+from .engine import wait
 from .jobs import INSIDE, LEAVE, Job, note, noted, said, under_way
 from .states import states
 
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from .slurm import Slurm
 
 _ASK_EVERY = (1.0, 15.0)  # seconds between questions to the controller: at first, and at most
-_UNKNOWN = 120.0  # seconds after which a job that SLURM knows nothing of is given up
+_UNKNOWN = 120.0  # seconds after which a job that SLURM knows nothing of is given up,
+_LAST_WORDS = 3.0  # one that has ended without a word,
+_UNSEEN = 60.0  # one that has ended well, whose words must still be on their way through the file system
+_KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 
 
 @dataclass
@@ -49,38 +54,40 @@ class SlurmPool:
     def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> str:
         """The job of the run in `folder`: the one that is under way, else a new one. Raises ConfigError, with SLURM's
         own reason, for one that the cluster refuses."""
-        return self.submit_all([(folder, environment or {})])[0]
+        return self._all([folder], environment or {})[0]
 
-    def submit_all(self, runs: Sequence[tuple[Path, Mapping[str, str]]]) -> list[str]:
-        """The jobs of those runs (folder and environment each): those under way, and one array for the others."""
-        found = under_way([folder.resolve() for folder, _ in runs])
+    def submit_all(self, folders: Sequence[Path]) -> list[str]:
+        """The jobs of the runs in those folders: those under way, and one array for the others."""
+        return self._all(folders, {})
+
+    def _all(self, folders: Sequence[Path], environment: Mapping[str, str]) -> list[str]:
+        wanted = [folder.resolve() for folder in folders]
+        found = under_way(wanted)
         for folder, job in found.items():
             if noted(folder) != job:  # its driver died too early for that
                 note(folder, job)
-        new = [(folder.resolve(), environment) for folder, environment in runs if folder.resolve() not in found]
+        new = [folder for folder in wanted if folder not in found]
         if len(new) == 1:
-            folder = new[0][0]
-            found |= self._submit(new, folder / INSIDE, folder / "log.txt", 1)
+            with _in_the_job(environment):
+                found |= self._submit(new, new[0] / INSIDE, new[0] / "log.txt", 1)
         elif new:
-            where = new[0][0].parent / INSIDE / f"array-{time.time_ns()}"
+            where = new[0].parent / INSIDE / f"array-{time.time_ns()}"
             where.mkdir(parents=True)
-            for index, (folder, _) in enumerate(new):
+            for index, folder in enumerate(new):
                 (where / str(index)).symlink_to(folder)
-            found |= self._submit(new, where, where / "%a" / "log.txt", max(1, self.slots - len(found)))
-        names = [found[folder.resolve()].name for folder, _ in runs]
-        self._jobs |= {found[folder.resolve()].name: (folder.resolve(), found[folder.resolve()]) for folder, _ in runs}
+            with _in_the_job(environment):
+                found |= self._submit(new, where, where / "%a" / "log.txt", max(1, self.slots - len(found)))
+        self._jobs |= {found[folder].name: (folder, found[folder]) for folder in wanted}
         self._every = _ASK_EVERY[0]
-        return names
+        return [found[folder].name for folder in wanted]
 
-    def _submit(
-        self, runs: Sequence[tuple[Path, Mapping[str, str]]], where: Path, log: Path, parallelism: int
-    ) -> dict[Path, Job]:
+    def _submit(self, folders: Sequence[Path], where: Path, log: Path, parallelism: int) -> dict[Path, Job]:
         """A job, or of several runs an array of which `parallelism` run at once; its script lies in `where`."""
         from submitit.core.utils import FailedJobError
 
         from . import node
 
-        for folder, _ in runs:
+        for folder in folders:
             (folder / INSIDE).mkdir(exist_ok=True)
             for name in ("exit.json", LEAVE):
                 (folder / INSIDE / name).unlink(missing_ok=True)
@@ -88,15 +95,12 @@ class SlurmPool:
             executor = self.asked.executor(where, log)
             executor.update_parameters(array_parallelism=parallelism)
             with redirect_stderr(io.StringIO()), executor.batch():  # what sbatch says comes once, from here
-                jobs = [
-                    executor.submit(node.run, str(folder), self.asked.max_num_timeout, dict(environment))
-                    for folder, environment in runs
-                ]
+                jobs = [executor.submit(node.run, str(folder), self.asked.max_num_timeout) for folder in folders]
         except FailedJobError as error:
             if where.name != INSIDE:
                 shutil.rmtree(where)
             raise ConfigError(f"cluster=slurm: {_reason(str(error))}") from None
-        made = {folder: Job(job.job_id, where) for (folder, _), job in zip(runs, jobs, strict=True)}
+        made = {folder: Job(job.job_id, where) for folder, job in zip(folders, jobs, strict=True)}
         for folder, job in made.items():
             note(folder, job)
         return made
@@ -123,17 +127,22 @@ class SlurmPool:
         self._asked_at, self._every = time.monotonic(), min(self._every * 1.3, _ASK_EVERY[1])
         if known is None:  # it does not answer: the jobs may well go on
             return
-        for name, (folder, _) in open_jobs.items():
+        for name, (folder, job) in open_jobs.items():
             state = known.get(name)
             if state is not None and not state.over:
                 self._silent.pop(name, None)
                 continue
             since = self._silent.setdefault(name, now)
-            if now - since < (3.0 if state is not None else _UNKNOWN):
-                self._every = _ASK_EVERY[0]
-                continue  # its last words may still be on their way through a file system of the network
-            result = read_result(folder)
+            for inside in (folder, folder / INSIDE):
+                os.utime(inside)  # a client of NFS that asked too early believes for a minute that nothing is there
+            result = read_result(folder) if _is_since(folder, job) else None
             ended = result is not None and result["status"] in ("completed", "stopped", "pruned")
+            patience = (
+                _UNKNOWN if state is None else _UNSEEN if state.name == "COMPLETED" and not ended else _LAST_WORDS
+            )
+            if now - since < patience:
+                self._every = _ASK_EVERY[0]
+                continue
             cancelled = state is not None and state.name == "CANCELLED"
             self._status[name] = 0 if ended else PREEMPTED if cancelled else FAILED
             if not ended:
@@ -145,6 +154,7 @@ class SlurmPool:
         (self._jobs[handle][0] / INSIDE / LEAVE).touch()
         for how in (["--state=PENDING"], ["--signal=TERM"]):
             subprocess.run(["scancel", *how, handle], capture_output=True)
+        self._every = _ASK_EVERY[0]  # of one that had not begun nobody but the controller can tell the end
 
     def abort(self, handle: str) -> None:
         """End the run, and have it write into its log where it was."""
@@ -157,11 +167,36 @@ class SlurmPool:
 
     def wait(self, timeout: float) -> None:
         """Return when a job has said that it ended, or after `timeout` seconds."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            if any(said(folder, job) is not None for job, (folder, _) in self._jobs.items()):
-                return
-            time.sleep(0.1)
+        wait([(folder / INSIDE, name) for name, (folder, _) in self._jobs.items()], timeout)
+
+
+def _is_since(folder: Path, job: Job) -> bool:
+    """Whether the result in a run's folder was written since the job was submitted: another one tells of a job before it."""
+    script = job.script / f"{job.name.partition('_')[0]}_submission.sh"
+    try:
+        return (folder / RESULT).stat().st_mtime >= script.stat().st_mtime
+    except OSError:
+        return False
+
+
+@contextmanager
+def _in_the_job(variables: Mapping[str, str]) -> Iterator[None]:
+    """What is submitted meanwhile has this process's environment, with those variables, and without those that SLURM
+    gave it where it runs in a job itself: they would be taken for options.
+
+    They go by the environment, not by a file: the address of a study's storage may hold a password.
+    """
+    before = dict(os.environ)
+    given = ("SLURM_", "SLURMD_", "SRUN_") if "SLURM_JOB_ID" in before else ()
+    for name in before:
+        if name.startswith(given) and name not in _KEPT:
+            del os.environ[name]
+    os.environ.update({"SUBMITIT_LOG_LEVEL": "ERROR"} | dict(variables))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _reason(text: str) -> str:

@@ -48,10 +48,16 @@ def stints(folder: Path, trials: Sequence[FrozenTrial], states: Mapping[int, str
             later = [entry[2] for _, _, entry in raw[place + 1 :] if entry[:2] == [host, slot]]
             end = min(later, default=latest)
         is_last = index == len(trial.user_attrs[STINTS]) - 1
-        node = str((read_provenance(folder / str(trial.number)) or {}).get("host", host)) if is_last else host
+        node = (is_last and _nodes(folder / str(trial.number))) or host.partition("/")[0]
         state = states.get(trial.number, "running") if is_last else "went on later"
         found.append(Stint(trial.number, host, int(slot), node, start, end, state))
     return found
+
+
+def _nodes(folder: Path) -> str:
+    """Where a trial ran last: the nodes of its job, or its host; nothing where it has not said so."""
+    known = read_provenance(folder) or {}
+    return str(known.get("environment", {}).get("SLURM_JOB_NODELIST") or known.get("host", ""))
 
 
 def busy(found: Sequence[Stint]) -> float | None:

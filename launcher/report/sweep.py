@@ -57,7 +57,7 @@ def compose(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequenc
     body = [
         *_head(folder, names, ordered, columns, best, found),
         *drawn,
-        *_trials(folder, ordered, columns, names, best),
+        *_trials(folder, ordered, columns, names, best, found),
         *_details(facts),
     ]
     return page(f"Sweep {folder.name}", body)
@@ -145,11 +145,19 @@ def _facts(
 
 
 def _trials(
-    folder: Path, ordered: Sequence[Row], columns: Sequence[str], names: Sequence[str], best: Sequence[int]
+    folder: Path,
+    ordered: Sequence[Row],
+    columns: Sequence[str],
+    names: Sequence[str],
+    best: Sequence[int],
+    found: Sequence[slots.Stint],
 ) -> Iterator[str]:
-    """The table, each trial with its own page; what stands on the front, or is the best, is marked."""
+    """The table, each trial with its own page; what stands on the front, or is the best, is marked. Where not all ran on
+    the machine of their driver, it says where each ran last."""
     if not ordered:
         return
+    away = any(each.node != each.host.partition("/")[0] for each in found)
+    nodes = {each.number: each.node for each in found}
     params = [key for key in ordered[0] if key not in ("number", "state", *columns, "steps", "wall_s")]
     rows = []
     for row in ordered[:SHOWN]:
@@ -165,12 +173,15 @@ def _trials(
                 *(_short(row.get(key)) for key in params),
                 _short(row.get("steps")),
                 _short(row.get("wall_s")),
+                *([nodes.get(int(row["number"]), "–")] if away else []),
             ]
         )
-    numeric = frozenset(range(2, 2 + len(columns))) | {len(rows[0]) - 2, len(rows[0]) - 1}
+    last = 4 + len(columns) + len(params)
+    numeric = frozenset(range(2, 2 + len(columns))) | {last - 2, last - 1}
     said = f'<p class="faint">the first {SHOWN} of {count(len(ordered))}</p>' if len(ordered) > SHOWN else ""
     yield heading("Trials") + said
-    yield table(("trial", "state", *names, *params, "steps", "seconds"), rows, numeric=numeric)
+    headings = ("trial", "state", *names, *params, "steps", "seconds", *(["node"] if away else []))
+    yield table(headings, rows, numeric=numeric)
 
 
 def _short(text: str | None) -> str:

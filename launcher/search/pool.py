@@ -69,8 +69,8 @@ class Pool(Protocol):
 class Together(Pool, Protocol):
     """A pool that takes many runs at once, and itself sees to it that no more than its slots are under way."""
 
-    def submit_all(self, runs: Sequence[tuple[Path, Mapping[str, str]]]) -> list[Any]:
-        """Submit those runs (folder and environment each); returns their handles."""
+    def submit_all(self, folders: Sequence[Path]) -> list[Any]:
+        """Submit the runs in those folders; returns their handles."""
         ...
 
 

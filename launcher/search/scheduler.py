@@ -163,7 +163,7 @@ class Scheduler:
                 starts.append((claim, config, began))
         if not starts:
             return
-        handles = pool.submit_all([(self._own(claim), self._environment(claim, 0)) for claim, _, _ in starts])
+        handles = pool.submit_all([self._own(claim) for claim, _, _ in starts])
         for handle, (claim, config, began) in zip(handles, starts, strict=True):
             self._running[handle] = _Running(claim, 0, config)
             self._started(claim, 0, began)

@@ -6,9 +6,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cluster.running import QUICK
 from tests.cluster.slurm import Slurm, missing
 from tests.signalled import TRUST
 
@@ -33,3 +35,21 @@ def slurm() -> Iterator[Slurm]:
 def env(slurm: Slurm) -> dict[str, str]:
     """What a command needs in its environment to go to that cluster."""
     return {"OMP_NUM_THREADS": "1"} | TRUST | slurm.env
+
+
+def _undisturbed(warm: Any, cwd: Path, *words: str) -> Path:
+    done = warm(*QUICK, *words, "hydra.run.dir=run", cwd=cwd, env={"OMP_NUM_THREADS": "1"} | TRUST)
+    assert done.returncode == 0, done.stderr
+    return cwd / "run"
+
+
+@pytest.fixture(scope="session")
+def whole(warm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that stays on this machine and that nobody interrupts."""
+    return _undisturbed(warm, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture(scope="session")
+def pair(warm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in two processes."""
+    return _undisturbed(warm, tmp_path_factory.mktemp("pair"), "parallel=ddp", "parallel.num_processes=2")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,12 @@ WORDS = [
     "training.eval_every=20",
     "training.checkpoint_every=10",
     "tracker=[]",
+    "task._target_=tests.signalled.Slow",
 ]
-SLOW = ["task._target_=tests.signalled.Slow", "+task.seconds=0.15"]
+QUICK = [*WORDS, "+task.seconds=0"]
+SLOW = [*WORDS, "+task.seconds=0.15"]
 CLUSTER = ["cluster=slurm", "cluster.timeout_min=10", "cluster.mem_gb=2"]
+PATIENCE_S = 120.0
 
 
 def result(folder: Path) -> dict[str, Any]:
@@ -40,10 +47,37 @@ def jobs(slurm: Slurm) -> set[str]:
 
 def accounted(slurm: Slurm, number: str) -> str:
     """The state in which SLURM's accounting keeps a job, once it keeps one that is over."""
-    state = ""
-    for _ in range(200):
-        state = slurm("sacct", "-n", "-X", "-P", "-j", number, "-o", "State")
-        if state and state.split()[0] not in ("RUNNING", "PENDING", "COMPLETING"):
-            break
-        time.sleep(0.1)
-    return state
+    over = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+
+    def state() -> str:
+        return slurm("sacct", "-n", "-X", "-P", "-j", number, "-o", "State")
+
+    until(lambda: state().startswith(over), f"sacct does not say that job {number} is over")
+    return state()
+
+
+def until(true: Callable[[], Any], what: str) -> None:
+    """Return when it is true."""
+    end = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def written(path: Path, text: str) -> Callable[[], bool]:
+    """Whether a file is there that holds the text."""
+    return lambda: path.exists() and text in path.read_text()
+
+
+def kill(number: str, variable: str, word: str) -> None:
+    """SIGKILL to the processes of a job that have `variable` in their environment and `word` in their command; where one
+    has forked others, to those."""
+    found: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            told, command = (entry / "environ").read_text(errors="replace"), (entry / "cmdline").read_text()
+            if {f"SLURM_JOB_ID={number}", variable} <= set(told.split("\0")) and word in command:
+                found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+    assert found
+    for pid in [pid for pid, parent in found.items() if parent in found] or found:
+        os.kill(pid, signal.SIGKILL)

@@ -51,14 +51,14 @@ class Slurm:
 
     def __call__(self, *command: str) -> str:
         """What one of SLURM's commands prints."""
-        done = subprocess.run(command, env=os.environ | self.env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=os.environ | self.env, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout.strip()
 
     def up(self) -> None:
         """Start every daemon; returns when all nodes are idle."""
-        for name in ("state", "log", "pid", *(f"spool.n{node}" for node in range(1, NODES + 1))):
+        for name in ("state", "log", "pid", "tmp", *(f"spool.n{node}" for node in range(1, NODES + 1))):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         for path in (self.folder, *self.folder.parents):  # the daemons insist on a way that nobody else could have laid
             if path != Path("/") and path.stat().st_uid == os.geteuid() and path != Path("/tmp"):
@@ -78,16 +78,20 @@ class Slurm:
         """Start (again) the daemon of node n<node>."""
         self._daemon("unshare", "--uts", "sh", "-c", f"hostname n{node}; exec slurmd -f '{self.config}' -N n{node}")
 
+    def kill_daemon(self, node: int) -> None:
+        """SIGKILL to a node's daemon, whose jobs go on."""
+        os.kill(int((self.folder / "pid" / f"slurmd.n{node}.pid").read_text()), signal.SIGKILL)
+
     def kill_node(self, node: int, job: str) -> None:
         """SIGKILL to a node's daemon, to the one of the job on it, then to the job: the machine is gone."""
-        daemon = int((self.folder / "pid" / f"slurmd.n{node}.pid").read_text())
+        self.kill_daemon(node)
         keepers = [
             int(pid)
             for pid in subprocess.run(
                 ["pgrep", "-f", rf"slurmstepd: \[{job}\."], capture_output=True, text=True
             ).stdout.split()
         ]
-        for pid in (daemon, *keepers, *self._below(f"n{node}")):
+        for pid in (*keepers, *self._below(f"n{node}")):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -155,7 +159,7 @@ class Slurm:
             "JobRequeue": 1,
             "MinJobAge": 3600,
             "FirstJobId": int(time.time()) % 50_000_000 + 1,  # no cluster meets the numbers of the one before it
-            "KillWait": 5,
+            "KillWait": 20,  # what saves on a busy machine takes its time
             "SlurmdTimeout": 10,
             "EnforcePartLimits": "ALL",
             "SchedulerType": "sched/backfill",
@@ -178,7 +182,7 @@ class Slurm:
             settings["AccountingStorageType"] = "accounting_storage/none"
         lines = [f"{name}={value}" for name, value in settings.items()]
         lines += [
-            f"NodeName=n{node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory={MEMORY_MB} Gres=gpu:2"
+            f"NodeName=n{node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CPUS} RealMemory={MEMORY_MB} Gres=gpu:2 Feature={'fast' if node <= 2 else 'slow'}"
             for node, port in enumerate(nodes, start=1)
         ]
         lines += [
@@ -213,6 +217,7 @@ class Slurm:
         data = here / "mysql"
         options = ["--no-defaults", "--user=root", f"--datadir={data}", "--skip-log-bin", "--innodb-log-file-size=8M"]
         options += ["--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"]
+        options += [f"--tmpdir={here / 'tmp'}"]  # a server takes away whatever another one has in the folder of both
         if not data.exists():
             (data / "mysql").mkdir(parents=True)
             tables = "use mysql;\n" + Path("/usr/share/mysql/mysql_system_tables.sql").read_text()
@@ -240,6 +245,8 @@ class Slurm:
         self._wait(lambda: _answers(port), "slurmdbd")
         with contextlib.suppress(RuntimeError):  # of an earlier start: it is there already
             self("sacctmgr", "-i", "add", "cluster", "tried")
+            self("sacctmgr", "-i", "add", "account", "lab")
+            self("sacctmgr", "-i", "add", "user", "root", "account=lab")
 
     def _daemon(self, *command: str) -> None:
         """Run a program that goes into the background."""

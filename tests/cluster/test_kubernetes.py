@@ -138,5 +138,6 @@ def test_an_evicted_pod_goes_on_where_it_saved(launch: Launch, pods: Any, tmp_pa
     pod.send_signal(signal.SIGTERM)
     assert pod.wait() == 75, (folder / "log.txt").read_text()
     assert not (folder / "kubernetes" / "exit.json").exists(), "it comes back"
+    (folder / "config.yaml").write_text(config)
     assert pods(folder)[0].wait() == 0, (folder / "log.txt").read_text()
     assert_same(folder, whole)

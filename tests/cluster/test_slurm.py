@@ -1,178 +1,164 @@
-"""`cluster=slurm` on a real SLURM: the same mathematics, the same exit status, and every way in which a job is taken away."""
+"""`cluster=slurm` on a real SLURM: what a job asks for, what is refused, how a failure and the end of a job are seen."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
-import time
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result
+from tests.cluster.running import CLUSTER, QUICK, SLOW, accounted, job, jobs, kill, result, until, written
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
-from tests.harness import wait_for
+from tests.harness import ROOT, wait_for
 from tests.sameness import assert_same, lines
 from tests.signalled import TRUST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def whole(warm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that stays on this machine and that nobody interrupts."""
-    cwd = tmp_path_factory.mktemp("whole")
-    done = warm(*WORDS, *SLOW, "hydra.run.dir=run", cwd=cwd, env={"OMP_NUM_THREADS": "1"} | TRUST)
-    assert done.returncode == 0, done.stderr
-    return cwd / "run"
-
-
-def kill(number: str, variable: str, word: str) -> None:
-    """SIGKILL to the processes of a job that have `variable` in their environment and `word` in their command."""
-    killed = 0
-    for entry in Path("/proc").iterdir():
-        try:
-            told, command = (entry / "environ").read_text(errors="replace"), (entry / "cmdline").read_text()
-        except OSError:
-            continue
-        if entry.name.isdecimal() and {f"SLURM_JOB_ID={number}", variable} <= set(told.split("\0")) and word in command:
-            os.kill(int(entry.name), signal.SIGKILL)
-            killed += 1
-    assert killed
-
-
 def test_a_run_is_a_job(launch: Launch, slurm: Slurm, env: dict[str, str], whole: Path, tmp_path: Path) -> None:
-    done = launch(*WORDS, *SLOW, *CLUSTER, "hydra.run.dir=run", env=env)
+    """All that is asked for reaches SLURM, and the numbers are those of a run on this machine. The driver may itself run
+    in a job, whose variables SLURM would take for options of the new one."""
+    asked = ["cluster=slurm", "cluster.timeout_min=9", "cluster.mem_per_cpu=1500M", "cluster.cpus_per_task=2"]
+    asked += ["cluster.partition=low", "cluster.account=lab", "cluster.qos=normal", "cluster.constraint=fast"]
+    asked += ["cluster.exclude=n1", "cluster.gres=gpu:1", "cluster.comment=first", "cluster.name=tried"]
+    asked += ["cluster.setup=['export SEEN=1']", "cluster.container='env INSIDE=1'", f"cluster.python={sys.executable}"]
+    asked += ["+cluster.extra.mail-type=END", "+cluster.extra.nice=7", "cluster.srun_args=[--quit-on-interrupt]"]
+    inside = {"SLURM_JOB_ID": "1", "SLURM_MEM_PER_NODE": "900", "SLURM_NNODES": "3", "SLURM_CPUS_PER_TASK": "4"}
+    running = launch.start(*SLOW, *asked, "hydra.run.dir=run", env=env | inside)
     folder = tmp_path / "run"
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"job {job(folder)}, log " in done.stdout
-    assert "step 60" in done.stdout, "the log is followed to its end"
-    assert "\x1b" not in (folder / "log.txt").read_text(), "no control codes in a log"
-    assert_same(folder, whole)
-    assert accounted(slurm, job(folder)) == "COMPLETED"
-    shown = launch("action=status", "run=run", env=env)
-    assert f"{job(folder)} COMPLETED on n" in shown.stdout
-
-
-@pytest.mark.parametrize("how", ["USR2", "TERM", "requeue", "preemption"])
-def test_taken_away_and_put_back(
-    how: str, launch: Launch, slurm: Slurm, env: dict[str, str], whole: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "run"
-    where = ["cluster.partition=low", "cluster.cpus_per_task=4"] if how == "preemption" else []
-    running = launch.start(*WORDS, *SLOW, *CLUSTER, *where, f"hydra.run.dir={folder}", env=env)
-    wait_for(running, folder / "metrics.jsonl", '"step": 20,')
-    number, above = job(folder), ""
-    if how == "requeue":
-        slurm("scontrol", "requeue", number)
-    elif how == "preemption":  # four nodes wanted by a partition that goes first
-        above = slurm(
-            "sbatch", "--parsable", "-N4", "--exclusive", "-p", "main", "-o", "/dev/null", "--wrap", "sleep 5"
-        )
-    else:
-        slurm("scancel", f"--signal={how}", number)
+    wait_for(running, folder / "metrics.jsonl")
+    environments = [
+        set(path.read_text(errors="replace").split("\0")) for path in Path("/proc").glob("[0-9]*/environ") if _may(path)
+    ]
+    mine = [each for each in environments if f"SLURM_JOB_ID={job(folder)}" in each and "SLURM_PROCID=0" in each]
+    assert any({"SEEN=1", "INSIDE=1"} <= each for each in mine), "the container's command runs what is after the setup"
     done = running.wait()
     assert done.returncode == 0, done.stdout + done.stderr
-    if above:
-        slurm("scancel", above)
-    assert job(folder) == number, "the same job again"
-    assert "REQUEUED" in slurm("sacct", "-n", "-X", "-P", "-D", "-j", number, "-o", "State") or how == "preemption"
-    assert "resumed" in (folder / "log.txt").read_text()
+    number = job(folder)
+    assert f"job {number}, log " in done.stdout
+    assert "step 60" in done.stdout, "the log is followed to its end"
+    log = (folder / "log.txt").read_text()
+    assert "\x1b" not in log, "no control codes in a log"
+    assert "submitit" not in log
     assert_same(folder, whole)
+    assert accounted(slurm, number) == "COMPLETED"
+    known = dict(word.partition("=")[::2] for word in slurm("scontrol", "show", "job", number).split())
+    wanted = {"Partition": "low", "Account": "lab", "QOS": "normal", "Features": "fast", "ExcNodeList": "n1"}
+    wanted |= {"JobName": "tried", "Comment": "first", "TimeLimit": "00:09:00", "NodeList": "n2", "NumCPUs": "2"}
+    wanted |= {"MinMemoryCPU": "1500M", "Nice": "7"}
+    assert {key: known.get(key) for key in wanted} == wanted
+    assert known["TresPerNode"].endswith("gpu:1")
+    shown = launch("action=status", "run=run", env=env)
+    assert f"{number} COMPLETED on n2  run/log.txt" in shown.stdout
 
 
-def test_its_time_is_over(launch: Launch, env: dict[str, str], whole: Path, tmp_path: Path) -> None:
-    """A limit of one minute, with the warning 25 s before it: the job saves, and goes back into the queue."""
-    folder = tmp_path / "run"
-    slow = [SLOW[0], "+task.seconds=0.8"]
-    limit = ["cluster=slurm", "cluster.timeout_min=1", "cluster.signal_delay_s=25"]
-    done = launch(*WORDS, *slow, *limit, f"hydra.run.dir={folder}", env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"job {job(folder)} goes back into the queue" in done.stdout
-    assert_same(folder, whole)
-
-
-def test_a_node_is_gone(launch: Launch, slurm: Slurm, env: dict[str, str], whole: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    running = launch.start(*WORDS, *SLOW, *CLUSTER, f"hydra.run.dir={folder}", env=env)
-    wait_for(running, folder / "metrics.jsonl", '"step": 20,')
-    node = int(slurm("squeue", "-h", "-j", job(folder), "-o", "%N").removeprefix("n"))
-    slurm.kill_node(node, job(folder))
+def _may(path: Path) -> bool:
     try:
-        done = running.wait()
-    finally:
-        slurm.start_node(node)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert_same(folder, whole)
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
 
 
-def test_a_failure_reaches_the_user_and_the_accounts(
+def test_what_an_earlier_job_wrote_is_not_believed(
+    launch: Launch, slurm: Slurm, env: dict[str, str], whole: Path, tmp_path: Path
+) -> None:
+    """A job that ends before its run begins, in a folder whose result tells of a run that was completed."""
+    shutil.copytree(whole, tmp_path / "run", symlinks=True)
+    again = ["resume=run", "training.max_steps=80", *CLUSTER, "cluster.setup=['exit 3']"]
+    done = launch(*again, env=env)
+    assert done.returncode == 1, done.stdout + done.stderr
+    number = job(tmp_path / "run")
+    assert f"SLURM job {number}: FAILED on n" in done.stdout + done.stderr
+    assert accounted(slurm, number) == "FAILED"
+
+
+def test_a_failure_on_another_node_reaches_the_user_and_the_accounts(
     launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
 ) -> None:
-    words = ["task._target_=tests.odd.Raises", *CLUSTER, "hydra.run.dir=run", "tracker=[]", "model=mlp"]
-    env["LAUNCHER_TRUST"] = "tests.odd.*"
-    done = launch(*words, env=env)
+    words = ["task._target_=tests.odd.Raises", "+task.rank=1", "tracker=[]", "model=mlp", "hydra.run.dir=run"]
+    done = launch(*words, *CLUSTER, "parallel=ddp", "cluster.nodes=2", env=env | {"LAUNCHER_TRUST": "tests.odd.*"})
     assert done.returncode == 1
-    assert "ValueError" in done.stdout
+    assert "error: rank 1: ValueError: the third digit is one too many" in done.stdout
+    assert "in forward" in done.stdout, "with its traceback"
     assert result(tmp_path / "run")["status"] == "failed"
     assert accounted(slurm, job(tmp_path / "run")) == "FAILED"
-
-
-def test_killed_without_a_word(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    running = launch.start(*WORDS, *SLOW, *CLUSTER, f"hydra.run.dir={folder}", env=env)
-    wait_for(running, folder / "metrics.jsonl", '"step": 10,')
-    kill(job(folder), "SLURM_PROCID=0", "submitit.core._submit")
-    done = running.wait()
-    assert done.returncode == 1
-    assert f"SLURM job {job(folder)}: FAILED on n" in done.stdout + done.stderr
-
-
-def test_two_nodes_of_two_ranks_are_one_process(
-    launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
-) -> None:
-    words = [word for word in WORDS if "dropout" not in word]
-    whole, folder = tmp_path / "whole", tmp_path / "run"
-    assert launch(*words, f"hydra.run.dir={whole}", env=env).returncode == 0
-    many = ["parallel=ddp", "parallel.num_processes=4", "cluster.nodes=2"]
-    done = launch(*words, *CLUSTER, *many, f"hydra.run.dir={folder}", env=env)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert result(folder)["world_size"] == 4
-    assert slurm("sacct", "-n", "-X", "-P", "-j", job(folder), "-o", "NNodes") == "2"
-    for one, other in zip(lines(whole), lines(folder), strict=True):
-        if "train/loss" in one:
-            assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-4)
 
 
 def test_a_lost_rank_ends_the_other_node(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     many = ["parallel=ddp", "parallel.num_processes=2", "cluster.nodes=2", "parallel.max_restarts=0"]
-    running = launch.start(*WORDS, *SLOW, *CLUSTER, *many, f"hydra.run.dir={folder}", env=env)
+    running = launch.start(*SLOW, *CLUSTER, *many, f"hydra.run.dir={folder}", env=env)
     wait_for(running, folder / "metrics.jsonl", '"step": 10,')
     kill(job(folder), "SLURM_PROCID=1", "forkserver")  # among them the worker of rank 1, on the second node
     done = running.wait()
     assert done.returncode == 1
-    assert "lost" in done.stdout or "SIGKILL" in done.stdout
+    assert "rank 1 was ended by SIGKILL" in done.stdout
     assert result(folder)["status"] == "failed"
     assert accounted(slurm, job(folder)) == "FAILED"
 
 
-def test_left_and_followed_again(launch: Launch, env: dict[str, str], whole: Path, tmp_path: Path) -> None:
+def test_killed_without_a_word(launch: Launch, env: dict[str, str], whole: Path, tmp_path: Path) -> None:
+    """It is seen, and the run can be resumed: here, as one that never was on a cluster."""
     folder = tmp_path / "run"
-    running = launch.start(*WORDS, *SLOW, *CLUSTER, f"hydra.run.dir={folder}", env=env)
-    wait_for(running, folder / "metrics.jsonl", '"step": 10,')
+    running = launch.start(*SLOW, *CLUSTER, f"hydra.run.dir={folder}", env=env)
+    wait_for(running, folder / "metrics.jsonl", '"step": 20,')
+    kill(job(folder), "SLURM_PROCID=0", "submitit.core._submit")
+    done = running.wait()
+    assert done.returncode == 1
+    assert f"SLURM job {job(folder)}: FAILED on n" in done.stdout + done.stderr
+    again = launch(f"resume={folder}", "cluster=null", env=env)
+    assert again.returncode == 0, again.stderr
+    assert_same(folder, whole)
+
+
+def test_nodes_and_ranks_are_one_process(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
+    """Two nodes of two ranks, and ZeRO over two nodes: the losses of one process with the same batch."""
+    words = [word for word in QUICK if "dropout" not in word]
+    assert launch(*words, "hydra.run.dir=whole", env=env).returncode == 0
+    for number, many in enumerate((["parallel=ddp", "parallel.num_processes=4"], ["parallel=zero3"])):
+        folder = tmp_path / f"run{number}"
+        done = launch(*words, *CLUSTER, *many, "cluster.nodes=2", f"hydra.run.dir={folder}", env=env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert result(folder)["world_size"] == (4, 2)[number]
+        assert slurm("sacct", "-n", "-X", "-P", "-j", job(folder), "-o", "NNodes") == "2"
+        for one, other in zip(lines(tmp_path / "whole"), lines(folder), strict=True):
+            if "train/loss" in one:
+                assert other["train/loss"] == pytest.approx(one["train/loss"], rel=1e-4)
+
+
+def test_left_followed_cancelled_and_resumed(
+    launch: Launch, slurm: Slurm, env: dict[str, str], whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    sent = launch(*SLOW, *CLUSTER, "cluster.wait=false", f"hydra.run.dir={folder}", env=env)
     number = job(folder)
+    assert (sent.returncode, sent.stdout) == (0, f"job {number}, log {folder}/log.txt\n"), sent.stderr
+    running = launch.start(f"resume={folder}", "cluster.wait=true", env=env)
+    until(written(running.stdout, f"job {number}, log "), "the same job is followed")
+    wait_for(running, folder / "metrics.jsonl", '"step": 10,')
     running.send(signal.SIGINT)
     left = running.wait()
     assert left.returncode == 0
     assert f"detached: job {number} goes on" in left.stdout
-    again = launch(f"resume={folder}", env=env)
+    assert number in jobs(slurm)
+    running = launch.start(f"resume={folder}", "cluster.wait=true", env=env)
+    until(written(running.stdout, f"job {number}, log "), "it is followed again")
+    slurm("scancel", number)
+    cancelled = running.wait()
+    assert cancelled.returncode == 75, cancelled.stdout + cancelled.stderr
+    assert result(folder)["status"] == "preempted"
+    again = launch(f"resume={folder}", "cluster.wait=true", env=env)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"job {number}, log " in again.stdout, "the same job"
+    assert job(folder) != number
     assert_same(folder, whole)
 
 
@@ -184,8 +170,9 @@ def test_what_the_cluster_can_not_give_is_refused(launch: Launch, slurm: Slurm, 
         (["cluster.partition=short", "cluster.timeout_min=60"], "time limit"),
         (["cluster.mem_gb=900"], "Memory specification can not be satisfied"),
         (["cluster.gpus_per_node=8"], "Requested node configuration is not available"),
+        (["cluster.nodes=2"], "parallel.num_processes=1 can not be cut into 2 nodes"),
     ):
-        done = launch(*WORDS, "cluster=slurm", *words, "hydra.run.dir=run", env=env)
+        done = launch(*QUICK, "cluster=slurm", *words, "hydra.run.dir=run", env=env)
         assert done.returncode == 2, done.stdout + done.stderr
         assert reason.lower() in done.stderr.lower()
         assert "Traceback" not in done.stderr
@@ -193,21 +180,31 @@ def test_what_the_cluster_can_not_give_is_refused(launch: Launch, slurm: Slurm, 
     assert jobs(slurm) <= queue
 
 
-def test_a_plan_shows_the_script_and_submits_nothing(launch: Launch, slurm: Slurm, env: dict[str, str]) -> None:
-    queue = jobs(slurm)
-    extra = ["cluster.setup=['module load cuda']", "+cluster.extra.mail-type=END", "cluster.gpus_per_node=2"]
-    done = launch(*WORDS, *CLUSTER, *extra, "action=plan", env=env)
+def test_a_plan_shows_the_script_and_submits_nothing(launch: Launch, tmp_path: Path) -> None:
+    """Also on a machine without SLURM, where a run is refused."""
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    env = TRUST | {"OMP_NUM_THREADS": "1", "PATH": str(nothing)}
+    asked = ["cluster=slurm", "cluster.timeout_min=2", "cluster.mem_gb=1.5", "cluster.gpus_per_node=2", "cluster.qos=q"]
+    asked += ["cluster.setup=['module load cuda']", "+cluster.extra.mail-type=END", "cluster.account=lab"]
+    asked += ["cluster.container='apptainer exec --nv image.sif'", "cluster.nodes=2", "parallel=ddp"]
+    done = launch(*QUICK, *asked, "action=plan", env=env)
     assert done.returncode == 0, done.stderr
-    for line in ("#SBATCH --mail-type=END", "#SBATCH --gpus-per-node=2", "#SBATCH --mem=2048M", "module load cuda"):
+    for line in (
+        *("#SBATCH --mail-type=END", "#SBATCH --gpus-per-node=2", "#SBATCH --mem=1536M", "module load cuda"),
+        *("#SBATCH --qos=q", "#SBATCH --account=lab", "#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=1"),
+        "#SBATCH --signal=USR2@60",  # of two minutes' time: one with the start would leave none to train in
+        " apptainer exec --nv image.sif python -u -m submitit",
+    ):
         assert line in done.stdout
-    assert jobs(slurm) <= queue
-    assert list(launch._folder.glob("outputs*")) == []
+    assert list(tmp_path.glob("outputs*")) == []
+    refused = launch(*QUICK, *asked, env=env)
+    assert (refused.returncode, "there is no sbatch here" in refused.stderr) == (2, True), refused.stderr
+    assert list(tmp_path.glob("outputs/*")) == []
 
 
 def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
     """`squeue` and `sacct` each answer alone; where neither does, nothing is said of a job."""
-    from launcher.cluster.states import states
-
     inside = tmp_path / "run"
     (inside / "slurm").mkdir(parents=True)
     script = inside / "slurm" / "script.sh"
@@ -215,35 +212,30 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
     number = slurm("sbatch", "--parsable", f"--output={tmp_path}/out", str(script))
     array = slurm("sbatch", "--parsable", "--array=0-3,6%2", "--hold", f"--output={tmp_path}/out", str(script))
     assert accounted(slurm, number) == "FAILED"
-    while not slurm("sacct", "-n", "-X", "-j", array):
-        time.sleep(0.1)
+    until(lambda: slurm("sacct", "-n", "-X", "-j", array), "sacct does not know of the array")
     asked = {number: "FAILED", f"{array}_0": "PENDING", f"{array}_2": "PENDING", f"{array}_6": "PENDING"}
-    program = "import json,sys; from pathlib import Path; from launcher.cluster.states import states;"
-    program += "found = states({job: Path(sys.argv[1]) for job in sys.argv[2:]});"
-    program += "print(json.dumps(found and {job: state.name for job, state in found.items()}))"
-    programs = {name: Path(path) for name in ("squeue", "sacct", "python") if (path := _which(name, env))}
-    for known, answer in ((("squeue",), asked), (("sacct",), asked), ((), None)):
-        path = tmp_path / "-".join(("bin", *known))
-        path.mkdir()
-        for name in known:
-            (path / name).symlink_to(programs[name])
-        import sys
 
+    def told(folder: Path, *known: str) -> Any:
+        """What is known of the jobs where only those programs of SLURM's are in PATH."""
+        path = tmp_path / "-".join(("bin", *known))
+        path.mkdir(exist_ok=True)
+        for name in known:
+            if not (path / name).exists():
+                (path / name).symlink_to(shutil.which(name, path=env["PATH"]) or name)
+        program = "import json,sys; from pathlib import Path; from launcher.cluster.states import states;"
+        program += "found = states({job: Path(sys.argv[1]) for job in sys.argv[2:]});"
+        program += "print(json.dumps(None if found is None else {job: state.name for job, state in found.items()}))"
         done = subprocess.run(
-            [sys.executable, "-c", program, str(inside), *asked],
-            env=os.environ | env | {"PATH": str(path), "PYTHONPATH": str(Path(__file__).parents[2])},
+            [sys.executable, "-c", program, str(folder), *asked],
+            env=os.environ | env | {"PATH": str(path), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
         )
-        assert json.loads(done.stdout) == answer, (known, done.stderr)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert told(inside, "squeue") == asked
+    assert told(inside, "sacct") == asked
+    assert told(inside) is None
+    assert told(tmp_path / "another", "squeue", "sacct") == {}, "jobs that were submitted from elsewhere are not ours"
     slurm("scancel", array)
-    elsewhere = states({number: tmp_path / "another"})
-    assert elsewhere == {} or elsewhere is None, (
-        "a job of the same number that was submitted from elsewhere is not ours"
-    )
-
-
-def _which(name: str, env: dict[str, str]) -> str | None:
-    import shutil
-
-    return shutil.which(name, path=env["PATH"])

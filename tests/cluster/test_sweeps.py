@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import csv
 import re
+import signal
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result
+from launcher.cluster.slurm import Slurm as Asked
+from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, jobs, result, until
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
-from tests.harness import wait_for
+from tests.harness import ROOT, environment, wait_for
+from tests.signalled import TRUST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 QUICK = ["model=mlp", "training.max_epochs=3", "tracker=[]"]
 """Three epochs of a second in all."""
+LOGIN = ["unshare", "--uts", "sh", "-c", 'hostname login2; exec "$@"', "sh", sys.executable, "-m", "launcher"]
+"""The command on a machine of another name, which can not see the processes of this one."""
 
 
 def nodes(slurm: Slurm, number: str) -> str:
@@ -26,9 +35,9 @@ def nodes(slurm: Slurm, number: str) -> str:
 
 def test_an_array_survives_its_driver(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
     """A grid is one array, of which `n_jobs` tasks run at once; a driver that is killed leaves it running, and the next
-    one finds its tasks: none is lost, none is run twice."""
+    one, on another login node, finds its tasks: none is lost, none is run twice."""
     words = ["-m", "optimizer.lr=0.01,0.003,0.001,0.0003", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=study"]
-    words += [*WORDS, *SLOW, *CLUSTER, "hydra.sweeper.lease=6s", "cluster.cpus_per_task=4"]
+    words += [*SLOW, *CLUSTER, "hydra.sweeper.lease=6s", "cluster.cpus_per_task=4"]
     study = tmp_path / "multirun" / "study"
     running = launch.start(*words, env=env)
     wait_for(running, study / "0" / "metrics.jsonl", '"step": 10,')
@@ -46,26 +55,30 @@ def test_an_array_survives_its_driver(launch: Launch, slurm: Slurm, env: dict[st
     assert list(states.values()).count("RUNNING") <= 2
     shown = launch("action=status", f"study={study}", env=env).stdout
     assert all(re.search(rf" {each} (PENDING|RUNNING|COMPLETED|COMPLETING)", shown) for each in first.values()), shown
-    done = launch(*words, env=env)
+    done = subprocess.run([*LOGIN, *words], cwd=tmp_path, env=environment(env), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {number: job(study / str(number)) for number in range(4)} == first, "the tasks were followed"
     assert all(result(study / str(number))["status"] == "completed" for number in range(4))
     assert {accounted(slurm, each) for each in first.values()} == {"COMPLETED"}
-    assert len({nodes(slurm, each) for each in first.values()}) > 1, "a slot's trial had a node of its own"
+    where = {number: nodes(slurm, each) for number, each in first.items()}
+    assert len(set(where.values())) > 1, "a slot's trial had a node of its own"
     shown = launch("action=status", "study=study", env=env).stdout
-    assert all(f"{each} COMPLETED on n" in shown for each in first.values())
+    assert all(f"{each} COMPLETED on {where[number]}" in shown for number, each in first.items())
+    page = (study / "report.html").read_text()
+    for number, node in where.items():
+        row = re.search(rf"<tr><td[^>]*>(?:<a [^>]*>)?{number}\b.*?</tr>", page, re.DOTALL)
+        assert row is not None
+        assert f">{node}<" in row[0], "the page says where each trial ran"
 
 
-def test_a_driver_that_died_before_it_knew_the_number(
-    launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
-) -> None:
-    """Where nothing in a trial's folder tells its job, the array's script and its links do."""
-    words = ["-m", "optimizer.lr=0.01,0.003", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=study"]
-    words += [*WORDS, SLOW[0], "+task.seconds=0.6", *CLUSTER, "hydra.sweeper.lease=6s"]
+def test_left_by_ctrl_c_and_gone_on_with(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
+    """A driver that died before it had written down which jobs are whose finds them by the array's script; a second one
+    that is told to leave has the trials save and takes those that wait out of the queue; the third goes on."""
+    words = ["-m", "optimizer.lr=0.01,0.003", "hydra.sweeper.n_jobs=1", "hydra.sweeper.study_name=study"]
+    words += [*SLOW, *CLUSTER, "hydra.sweeper.lease=6s"]
     study = tmp_path / "multirun" / "study"
     running = launch.start(*words, env=env)
     wait_for(running, study / "0" / "metrics.jsonl")
-    wait_for(running, study / "1" / "metrics.jsonl")
     running.kill()
     running.wait()
     first = {number: job(study / str(number)) for number in range(2)}
@@ -74,9 +87,17 @@ def test_a_driver_that_died_before_it_knew_the_number(
     running = launch.start(*words, env=env)
     for number in range(2):
         wait_for(running, study / str(number) / "slurm" / "job.json")
-    done = running.wait()
-    assert done.returncode == 0, done.stdout + done.stderr
     assert {number: job(study / str(number)) for number in range(2)} == first
+    wait_for(running, study / "0" / "metrics.jsonl", '"step": 10,')
+    running.send(signal.SIGINT)
+    left = running.wait()
+    assert left.returncode == 75, left.stdout + left.stderr
+    assert result(study / "0")["status"] == "preempted"
+    until(lambda: not {name.partition("_")[0] for name in jobs(slurm)} & {first[0].partition("_")[0]}, "none waits")
+    done = launch(*words, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [result(study / str(number))["status"] for number in range(2)] == ["completed"] * 2
+    assert "resumed  from step" in (study / "0" / "log.txt").read_text()
 
 
 def test_halving_over_four_nodes(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
@@ -102,49 +123,103 @@ def test_halving_over_four_nodes(launch: Launch, slurm: Slurm, env: dict[str, st
     assert not any("_" in name for name in names), "what is pruned is not known beforehand: no array"
     assert {accounted(slurm, name) for name in names} == {"COMPLETED"}
     assert 1 < len({nodes(slurm, name) for name in names}) <= 4
+    written = [path for number in range(8) for path in (study / str(number) / "slurm").iterdir()]
+    assert len(written) >= 24
+    told = [path for path in written if b"LAUNCHER_TRIAL" in path.read_bytes()]
+    assert told == [], "where the study is, with what login, goes to a job by its environment alone"
     with (study / "trials.csv").open() as file:
         states = [row["state"] for row in csv.DictReader(file)]
     assert states == [each["status"] for each in results]
 
 
+KEYS = f"""
+submitit_folder: ${{hydra.sweep.dir}}/.submitit/%j
+timeout_min: 7
+cpus_per_task: 2
+gpus_per_node: null
+tasks_per_node: 2
+mem_gb: 3
+nodes: 1
+name: ${{hydra.job.name}}-far
+stderr_to_stdout: false
+partition: low
+qos: normal
+comment: written for another launcher
+constraint: fast
+exclude: n1
+gres: gpu:1
+cpus_per_gpu: null
+gpus_per_task: null
+mem_per_gpu: null
+mem_per_cpu: null
+account: lab
+signal_delay_s: 60
+max_num_timeout: 3
+python: {sys.executable}
+additional_parameters: {{mail-type: END, nice: 7}}
+array_parallelism: 2
+setup: [export FAR=1]
+srun_args: [--quit-on-interrupt]
+use_srun: true
+"""
+"""Every key that hydra-submitit-launcher 1.4 has."""
+
+
 def test_a_config_for_submitit_runs_unchanged(
     launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
 ) -> None:
-    """hydra-submitit-launcher's option and keys, from the command line and from a file."""
+    """hydra-submitit-launcher's options and keys: in a preset, in a file of one's own that names its class, on the command
+    line."""
     queue = jobs(slurm)
-    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    keys = yaml.safe_load(KEYS)
+    known = yaml.safe_load((ROOT / "conf" / "hydra" / "launcher" / "submitit_slurm.yaml").read_text())
+    assert keys.keys() == known["hydra"]["launcher"].keys()
+    own = {"submitit_folder", "stderr_to_stdout", "additional_parameters"}
+    assert keys.keys() - own <= {each.name for each in fields(Asked)}
+    for folder in ("experiment", "hydra/launcher"):
+        (tmp_path / "own" / folder).mkdir(parents=True)
     (tmp_path / "own" / "experiment" / "far.yaml").write_text(
         "# @package _global_\n"
         "defaults:\n  - override /model: mlp\n  - override /hydra/launcher: submitit_slurm\n"
-        "hydra:\n  launcher:\n    partition: low\n    timeout_min: 7\n    cpus_per_task: 2\n    tasks_per_node: 2\n"
-        "    mem_gb: 3\n    array_parallelism: 2\n    name: ${hydra.job.name}-far\n"
-        "    additional_parameters: {mail-type: END}\n    setup: [export FAR=1]\n"
+        f"hydra:\n  launcher:{KEYS.replace(chr(10), chr(10) + '    ')}\n"
         "training: {max_epochs: 1}\n"
     )
-    words = ["--config-dir", "own", "-m", "experiment=far", "optimizer.lr=0.01,0.003,0.001"]
-    words += ["hydra.sweeper.study_name=far", "tracker=[]"]
-    planned = launch(*words, "action=plan", env=env)
-    assert planned.returncode == 0, planned.stderr
-    for line in (
-        *("#SBATCH --partition=low", "#SBATCH --time=7", "#SBATCH --cpus-per-task=4", "#SBATCH --mem=3072M"),
-        *("#SBATCH --job-name=launcher-far", "#SBATCH --mail-type=END", "export FAR=1", "#SBATCH --array=0-2%2"),
-        "#SBATCH --ntasks-per-node=1",
-    ):
-        assert line in planned.stdout
+    (tmp_path / "own" / "hydra" / "launcher" / "near.yaml").write_text(
+        f"_target_: hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher\n{KEYS}"
+    )
+    study = ["--config-dir", "own", "-m", "optimizer.lr=0.01,0.003,0.001", "hydra.sweeper.study_name=far", "tracker=[]"]
+    far = [*study, "experiment=far"]
+    for words in (far, [*study, "hydra/launcher=near", "model=mlp"]):
+        planned = launch(*words, "action=plan", env=env)
+        assert planned.returncode == 0, planned.stderr
+        for line in (
+            *("#SBATCH --partition=low", "#SBATCH --time=7", "#SBATCH --cpus-per-task=4", "#SBATCH --mem=3072M"),
+            *("#SBATCH --job-name=launcher-far", "#SBATCH --mail-type=END", "export FAR=1", "#SBATCH --array=0-2%2"),
+            *("#SBATCH --ntasks-per-node=1", "#SBATCH --signal=USR2@60", "#SBATCH --gres=gpu:1", "#SBATCH --nice=7"),
+            *("#SBATCH --qos=normal", "#SBATCH --account=lab", "#SBATCH --exclude=n1", "#SBATCH --constraint=fast"),
+            "#SBATCH --comment='written for another launcher'",
+        ):
+            assert line in planned.stdout
     assert jobs(slurm) <= queue
-    done = launch(*words, env=env)
+    done = launch(*far, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     names = [job(tmp_path / "multirun" / "far" / str(number)) for number in range(3)]
     for name in names:
         assert accounted(slurm, name) == "COMPLETED"
-        told = slurm("sacct", "-n", "-X", "-P", "-j", name, "-o", "Partition,JobName,AllocCPUS")
-        assert told == "low|launcher-far|4"
+        told = slurm("sacct", "-n", "-X", "-P", "-j", name, "-o", "Partition,JobName,AllocCPUS,Account,NodeList")
+        assert told == "low|launcher-far|4|lab|n2"
     alone = ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=low", "hydra.launcher.timeout_min=5", *QUICK]
-    single = launch(*alone, "hydra.run.dir=single", env=env)
-    assert single.returncode == 0, single.stdout + single.stderr
-    assert (
-        slurm("sacct", "-n", "-X", "-P", "-j", job(tmp_path / "single"), "-o", "Partition,Timelimit") == "low|00:05:00"
-    )
+    planned = launch(*alone, "action=plan", env=env)
+    assert "#SBATCH --partition=low" in planned.stdout, "a single run too"
     wrong = launch(*alone, "hydra.launcher.use_srun=false", env=env)
     assert wrong.returncode == 2
     assert "cluster.use_srun=false" in wrong.stderr
+
+
+def test_trials_of_submitit_on_this_machine(launch: Launch, tmp_path: Path) -> None:
+    """The time that its configuration gives a trial holds."""
+    words = ["-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=0.05", "optimizer.lr=0.01", *WORDS]
+    words += ["+task.seconds=1", "hydra.sweeper.study_name=near"]
+    done = launch(*words, env={"OMP_NUM_THREADS": "1"} | TRUST)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "longer than hydra.sweeper.trial_timeout=3 s" in result(tmp_path / "multirun" / "near" / "0")["reason"]
