@@ -76,12 +76,6 @@ def run(words: list[str]) -> int:
         )
         check(composed.config, composed.origins)
     action = composed.config.action
-    if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
-        from .start.wait import wait
-
-        left = wait(composed.config, composed.folder)
-        if left is not None:
-            return left
     if action != "train":
         begin()
     if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
