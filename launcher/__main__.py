@@ -48,8 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `launcher --cfg job | head`
-        sys.stderr.close()
-        return FAILED
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            sys.stderr.close()
+            return FAILED
+        raise
 
 
 def wants_traceback(words: list[str]) -> bool:
@@ -69,6 +73,10 @@ def run(words: list[str]) -> int:
         if inspects(args):
             return show(hydra, name, args)
         if args.multirun:
+            if resume.asked(args.overrides):
+                raise ConfigError(
+                    "resume=… continues a single run, without -m; a sweep goes on by its own command, or its hydra.sweeper.study_name"
+                )
             return sweep(hydra, name, args.overrides)
         resumed = resume.asked(args.overrides)
         composed = (

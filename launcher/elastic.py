@@ -160,7 +160,7 @@ def _first_error(errors: Path, failure: ChildFailedError, ranks: int) -> Launche
             for rank, each in failure.failures.items()
             if each.exitcode < 0
         ]
-        lost = f"rank {records[0]['rank']} lost another one" if records else "a worker"
+        lost = f"rank {records[0]['rank']} lost another one" if records else "a worker ended"
         return WorkerLost(
             f"{' and '.join(killed) or lost} without a word of its own; the system ends processes when memory runs out"
         )

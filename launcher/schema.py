@@ -96,7 +96,7 @@ class Planned:
 class Config:
     """The whole of one experiment."""
 
-    format: int = FORMAT
+    format: int = field(default=FORMAT, metadata={"choices": (FORMAT,)})
     name: str | None = None
     tags: list[str] = field(default_factory=list)
     notes: str | None = None  # for the page and the trackers
