@@ -16,6 +16,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from multiprocessing import util
+from pathlib import Path
 from typing import Any
 
 SERVER = "from multiprocessing.forkserver import main"
@@ -40,7 +41,7 @@ def keep() -> None:
             "code": args[-1],
             "descriptors": list(descriptors),
             "environment": dict(os.environ),
-            "folder": os.getcwd(),
+            "folder": str(Path.cwd()),
             "held_back": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
         }
         message = json.dumps(told).encode() + b"\n"
