@@ -14,6 +14,8 @@ from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
 from .leaving import leave
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
 
@@ -33,9 +35,6 @@ def main(argv: list[str] | None = None) -> int:
     # processor from the very thread that is waited for (steps were seen to take 20 times as long). They can sleep.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        from .provenance import remember
-
-        remember(words)
         with held_off():
             return run(words)
     except LauncherError as error:
@@ -48,8 +47,21 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `launcher --cfg job | head`
+        if not nobody_reads():
+            raise
         sys.stderr.close()
         return FAILED
+
+
+def nobody_reads() -> bool:
+    """Whether stdout is a pipe whose other end is closed."""
+    import select
+
+    if not hasattr(select, "poll"):
+        return True
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def wants_traceback(words: list[str]) -> bool:
@@ -68,7 +80,14 @@ def run(words: list[str]) -> int:
         name = args.config_name or compose.CONFIG_NAME
         if inspects(args):
             return show(hydra, name, args)
+        from .provenance import remember
+
+        remember(words)
         if args.multirun:
+            if resume.asked(args.overrides):
+                raise ConfigError(
+                    "resume=… continues a single run, without -m; a sweep goes on by its own command, or its hydra.sweeper.study_name"
+                )
             return sweep(hydra, name, args.overrides)
         resumed = resume.asked(args.overrides)
         composed = (
@@ -76,12 +95,6 @@ def run(words: list[str]) -> int:
         )
         check(composed.config, composed.origins)
     action = composed.config.action
-    if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
-        from .start.wait import wait
-
-        left = wait(composed.config, composed.folder)
-        if left is not None:
-            return left
     if action != "train":
         begin()
     if action == "plan":
@@ -171,7 +184,7 @@ def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     try:
         with compose.raising():
             if args.help:
-                hydra.app_help(args_parser=get_args_parser(), args=args, **common)
+                print(help_text(hydra, args, **common))
             elif args.hydra_help:
                 hydra.hydra_help(args_parser=get_args_parser(), args=args, **common)
             elif args.cfg:
@@ -180,11 +193,41 @@ def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
                 )
             else:
                 hydra.show_info(args.info, overrides=args.overrides, **common)
+    except BrokenPipeError:
+        raise
     except compose.REFUSALS as error:
         raise compose.refusal(error, hydra, name, parsed) from error
     except SystemExit as left:  # Hydra found nothing under --package, and has said so
         return REFUSED if left.code else 0
     return 0
+
+
+def help_text(hydra: Hydra, args: argparse.Namespace, **common: Any) -> str:
+    """The template `hydra.help.template`, as Hydra fills it in, but no more of it than the template asks for."""
+    from string import Template
+
+    from hydra._internal.utils import get_args_parser
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    config = hydra.compose_config(overrides=args.overrides, run_mode=RunMode.RUN, skip_missing_defaults=True, **common)
+    loader = hydra.config_loader
+
+    def groups() -> str:
+        tops = [name for name in loader.list_groups("") if name != "hydra"]
+        names = sorted([*tops, *(inner for top in tops for inner in hydra.list_all_config_groups(top))])
+        found = {name: sorted(loader.get_group_options(name)) for name in names}
+        return "".join(f"{name}: {', '.join(options)}\n" for name, options in found.items() if options)
+
+    template = Template(config.hydra.help.template)
+    made: dict[str, Callable[[], str]] = {
+        "APP_CONFIG_GROUPS": groups,
+        "HYDRA_CONFIG_GROUPS": lambda: hydra.format_config_groups(lambda name: name.startswith("hydra")),
+        "FLAGS_HELP": lambda: hydra.format_args_help(get_args_parser()),
+        "CONFIG": lambda: OmegaConf.to_yaml(hydra.get_sanitized_cfg(config, "job"), resolve=args.resolve),
+        "OVERRIDE_ALIASES": lambda: hydra._get_override_aliases(common["config_name"]).format(),
+    }
+    return template.substitute({name: made[name]() for name in template.get_identifiers() if name in made})
 
 
 def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:

@@ -108,6 +108,18 @@ RANGES: dict[str, dict[str, str]] = {
     },
     "augment": {"alpha": "float(0,inf)", "probability": "float(0,1]"},
     "stopping": {"patience": "int[1,inf)", "min_delta": "float[0,inf)"},
+    "cluster": {
+        "nodes": "int[1,inf)",
+        "tasks_per_node": "int[1,inf)",
+        "gpus_per_node": "int[0,inf)",
+        "cpus_per_task": "int[1,inf)",
+        "mem_gb": "float(0,inf)",
+        "timeout_min": "float(0,inf)",
+        "signal_delay_s": "int[0,inf)",
+        "max_num_timeout": "int[0,inf)",
+        "array_parallelism": "int[1,inf)",
+        "grace_s": "int[0,inf)",
+    },
     "monitor": {"threshold": "float(0,inf)", "window": "int[2,inf)", "warmup": "int[2,inf)"},
 }
 """Bounds of numbers, by group and argument, where the target itself would complain only once it is called."""

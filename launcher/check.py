@@ -72,7 +72,8 @@ def _ranges(cls: Any, values: dict[str, Any], path: str, where: Where) -> Iterat
         elif value is None:
             continue
         elif "choices" in limits and value not in limits["choices"]:
-            yield f"{where(key)}: expected {' or '.join(limits['choices'])}{_suggest(str(value), limits['choices'])}"
+            names = [str(choice) for choice in limits["choices"]]
+            yield f"{where(key)}: expected {' or '.join(names)}{_suggest(str(value), names)}"
         elif value in limits.get("words", ()):
             continue
         elif "unit" in limits:

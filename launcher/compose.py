@@ -112,6 +112,8 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
             raise ConfigError(explain.sweep(override))
         if key == "search" and not sweep and override._value not in (None, False, []):
             raise ConfigError(f"{line}: a search needs -m: python -m launcher -m {line} ...")
+        if not sweep and (key.startswith("hydra.sweeper.") or (key == "worker" and override._value is True)):
+            raise ConfigError(f"{line}: that is a sweep's, and there is one with -m alone")
         if override.is_value_path or not repository.group_exists(override.key_or_group):
             continue
         if isinstance(override._value, bool) or (override._value is None and not override.is_delete()):
@@ -202,6 +204,8 @@ def whole(hydra: Hydra, origins: Origins, known: Known | None = None) -> DictCon
 
 def set_key(config: DictConfig, override: Override, origins: Origins) -> None:
     """Apply one override of a key. Raises ConfigError."""
+    if override.is_delete() and override.key_or_group in Config.__dataclass_fields__:
+        raise ConfigError(explain.kept(str(override.input_line), override.key_or_group))
     try:
         origins.loader._apply_overrides_to_config([override], config)
     except REFUSALS as error:

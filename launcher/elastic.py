@@ -180,7 +180,7 @@ def _first_error(errors: Path, signals: dict[int, str], ranks: int, others: rang
             theirs = json.loads((errors / f"node-{node}.json").read_text(encoding="utf-8"))
             signals |= {int(rank): name for rank, name in theirs.items()}
         killed = [f"rank {rank} was ended by {name}" for rank, name in sorted(signals.items())]
-        lost = f"rank {records[0]['rank']} lost another one" if records else "a worker"
+        lost = f"rank {records[0]['rank']} lost another one" if records else "a worker ended"
         return WorkerLost(
             f"{' and '.join(killed) or lost} without a word of its own; the system ends processes when memory runs out"
         )

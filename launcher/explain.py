@@ -104,7 +104,7 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
     if override.is_delete():
         if not exists:
             return f"{line}: there is no key {key!r} to delete.{_nearest(key, config, roots)}"
-        return f"{line}: {key!r} belongs to every run and can not be deleted; a value that is not wanted is null"
+        return kept(line, key)
     if override.is_add() and exists and "already at" in str(error):
         return f"{line}: {key!r} is there already; leave out the '+'"
     if exists and isinstance(cause, ValidationError | TypeError | ValueError) and not isinstance(cause, ConfigKeyError):
@@ -114,11 +114,16 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
             return f"{line}: {key!r} holds keys{f' ({inside}, ...)' if inside else ''}, not a value"
         return f"{line}: {expected(schema_type(key) or ['any'])}"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or not exists:
-        return f"{line}: {_unknown(key, config, roots)}{_addable(override, config)}"
+        return f"{line}: {_unknown(key, config, roots, origins)}{_addable(override, config)}"
     return f"{line}: {short(cause or error)}"
 
 
-def _unknown(key: str, config: DictConfig, roots: list[str]) -> str:
+def kept(line: str, key: str) -> str:
+    """A key of the schema's that was to be deleted."""
+    return f"{line}: {key!r} belongs to every run and can not be deleted; a value that is not wanted is null"
+
+
+def _unknown(key: str, config: DictConfig, roots: list[str], origins: Origins) -> str:
     *parents, last = key.split(".")
     if parents and parents[0] in roots and not config.get(parents[0]):
         option = f"[{parents[1]}]" if len(parents) > 1 else "..."
@@ -134,8 +139,19 @@ def _unknown(key: str, config: DictConfig, roots: list[str]) -> str:
     else:
         if parents:
             names = [str(name) for name in node if not str(name).startswith("_")]
+            others = _options_with(last, parents[0], origins) if len(parents) == 1 else ""
+            if others:
+                return f"{parents[0]!r} has no key {last!r} with this choice; it is one of {others}"
             return f"{'.'.join(parents)!r} has no key {last!r}.{did_you_mean(last, names)}"
     return f"there is no group or key {key!r}.{_nearest(key, config, roots)}"
+
+
+def _options_with(key: str, group: str, origins: Origins) -> str:
+    """The options of a group that have this key, as overrides."""
+    repository = origins.loader.repository
+    loaded = {name: repository.load_config(f"{group}/{name}") for name in repository.get_group_options(group)}
+    having = [name for name, found in loaded.items() if found is not None and key in list(found.config or ())]
+    return " and ".join(f"{group}={name}" for name in having)
 
 
 def _nearest(key: str, config: DictConfig, roots: list[str]) -> str:

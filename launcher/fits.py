@@ -213,7 +213,8 @@ def _folds(config: dict[str, Any], where: Where) -> Iterator[str]:
             "procedure=cross_validation fits them all (validation=kfold and its like choose it), and with procedure.fold=0 one of them"
         )
     elif splits == 1 and crosses and procedure.get("inner_fold") is None:
-        yield f"{where('procedure')}: cross-validation needs folds, and {name} holds rows out once: validation=kfold, stratified_kfold, group_kfold, repeated_kfold, time_series or nested"
+        said = where("validation.n_splits" if "n_splits" in validation else "procedure")
+        yield f"{said}: cross-validation needs folds, and {name} holds rows out once: validation=kfold, stratified_kfold, group_kfold, repeated_kfold, time_series or nested"
     elif splits is not None and crosses:
         fold = procedure.get("fold")
         if fold is not None and not 0 <= fold < splits:

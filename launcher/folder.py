@@ -36,6 +36,17 @@ def make_folder(folder: Path) -> list[Path]:
     """
     if (folder / CONFIG).exists():
         raise ConfigError(f"hydra.run.dir={folder}: there is a run already; resume={folder} continues it")
+    made = make_parents(folder, f"hydra.run.dir={folder}")
+    if folder not in made and {entry.name for entry in folder.iterdir()} - {LOCK, _BESIDE}:
+        raise ConfigError(f"hydra.run.dir={folder}: the folder is not empty; choose another one")
+    return made
+
+
+def make_parents(folder: Path, where: str) -> list[Path]:
+    """Make the folder and its parents as far as they are missing; returns what was made, outermost first.
+
+    Raises ConfigError, which begins with `where`, for one that can not be.
+    """
     made = []
     for path in [*reversed(folder.parents), folder]:
         try:
@@ -43,13 +54,11 @@ def make_folder(folder: Path) -> list[Path]:
             made.append(path)
         except FileExistsError:
             if not path.is_dir():
-                raise ConfigError(f"hydra.run.dir={folder}: {path} is a file") from None
+                raise ConfigError(f"{where}: {path} is a file") from None
         except OSError as error:
             if path.is_dir():
                 continue
-            raise ConfigError(f"hydra.run.dir={folder}: {path} can not be made ({error.strerror})") from None
-    if folder not in made and {entry.name for entry in folder.iterdir()} - {LOCK, _BESIDE}:
-        raise ConfigError(f"hydra.run.dir={folder}: the folder is not empty; choose another one")
+            raise ConfigError(f"{where}: {path} can not be made ({error.strerror})") from None
     return made
 
 

@@ -66,10 +66,11 @@ def _place_run(
     nodes: Nodes | None = None,
 ) -> int:
     """The run as one fit, or as its procedure's fits, `slots` at a time; returns the exit status."""
-    if _is_many(config):
+    fits = _procedure(config).plan(config)
+    if any(fit.name for fit in fits):
         if nodes is not None and nodes.num > 1:
             raise ConfigError("cluster.nodes: the fits of this run share one job, which they can on one node only")
-        return _place_fits(config, folder, _procedure(config).plan(config), console, interrupt, slots)
+        return _place_fits(config, folder, fits, console, interrupt, slots)
     return place_fit(config, folder, resume, console, interrupt, nodes)
 
 

@@ -77,6 +77,7 @@ def _schedule(config: dict[str, Any], where: Where) -> Iterator[str]:
         or not isinstance(warmup, int | float)
         or warmup < 0
         or (not share and warmup != int(warmup))
+        or (isinstance(warmup, float) and warmup == 1)  # one step, or all of the run
     ):
         yield f"{where('scheduler.warmup')}: expected a share of the run below 1, or a whole number of steps"
         return

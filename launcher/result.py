@@ -110,8 +110,9 @@ def explain(error: Exception, run: Run) -> Exception:
     if out_of_memory(error):
         return TrainingError(
             f"out of memory at step {run.progress.step + 1} with training.batch_size={size}. Try "
-            f"training.accumulate={2 * accumulate} (the same mathematics in smaller portions), precision=bf16, "
-            "a smaller training.batch_size, or a smaller model"
+            f"training.accumulate={2 * accumulate} (the same mathematics in smaller portions; "
+            "training.find_batch_size=true finds how small), memory=checkpointing, precision=bf16, a smaller "
+            "training.batch_size, or a smaller model"
         )
     if isinstance(error, IndexError) and (found := re.fullmatch(r"Target (-?\d+) is out of bounds\.", str(error))):
         return TrainingError(

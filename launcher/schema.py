@@ -96,7 +96,7 @@ class Planned:
 class Config:
     """The whole of one experiment."""
 
-    format: int = FORMAT
+    format: int = field(default=FORMAT, metadata={"choices": (FORMAT,)})
     name: str | None = None
     tags: list[str] = field(default_factory=list)
     notes: str | None = None  # for the page and the trackers
@@ -146,7 +146,7 @@ _DURATION = re.compile(
 
 
 def interval(value: int | float | str | None, steps_per_epoch: int) -> int | None:
-    """An interval in steps: `100`, `"100steps"` or `"0.5epoch"`; `None` and `0` mean never.
+    """An interval in steps: `100`, `"100steps"` or `"0.5epoch"`; `None` and zero of either mean never.
 
     Raises ValueError with a message that says what would be right.
     """
@@ -157,7 +157,7 @@ def interval(value: int | float | str | None, steps_per_epoch: int) -> int | Non
         raise ValueError("expected a number of steps, or epochs as in '1epoch' (0 or null: never)")
     number = float(match["number"])
     if (match["unit"] or "").startswith("epoch"):
-        return max(1, round(number * steps_per_epoch))
+        return max(1, round(number * steps_per_epoch)) if number else None
     if number != int(number):
         raise ValueError("a number of steps is whole; a part of an epoch is written '0.5epoch'")
     return int(number) or None

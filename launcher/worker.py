@@ -234,15 +234,19 @@ def _fit_estimator(
     provenance: Provenance | None,
 ) -> dict[str, Any]:
     started = time.monotonic()
-    name = config.objective.metric
+    name, model = config.objective.metric, str(config.model._target_).rpartition(".")[2]
     recorder = Recorder(folder, build_trackers(config), True, console.warning)
-    header = _header(config, folder, task, data, str(config.model._target_).rpartition(".")[2])
+    header = _header(config, folder, task, data, model)
     header |= {"device": "cpu", "ranks": 1}
     console.header(header)
     (folder / RESULT).unlink(missing_ok=True)
     recorder.start(plain_dict(config), partial(_told, header, folder, provenance, data))
     begin()
-    metrics = fit_estimator(task, estimator, data, interrupt)
+    try:
+        metrics = fit_estimator(task, estimator, data, interrupt)
+    except ValueError as error:  # scikit-learn's word for an option or data that it can not work with
+        said = str(error).partition("\n")[0]
+        raise TrainingError(f"{model} can not be fitted to this data: {said}") from error
     if metrics is None:
         ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}
         return close(config, folder, recorder, unfinished(config) | ended, console)

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
+from tests import spare
+
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 240.0  # seconds; a test that hangs fails with what was printed so far
 WARMED = (
@@ -268,6 +270,7 @@ def _become(request: dict[str, Any]) -> None:
     sys.path[:] = [entry for entry in sys.path if entry not in ("", request["cwd"])]
     sys.path[:0] = [request["cwd"]] + [entry for entry in _python_path(request) if entry not in sys.path]
     sys.argv = request["argv"]
+    spare.keep()
     runpy.run_module("launcher", run_name="__main__", alter_sys=True)
 
 

@@ -42,6 +42,7 @@ from tests.fits import TRUST, config_of, fit
             None,
             1,
         ),
+        (["training.max_steps=9", "training.log_every=0steps", "training.eval_every=0epoch"], 9, None, None, 40),
         (["debug=one_batch"], 1, 50, 40, 40),
     ],
 )

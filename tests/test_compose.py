@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -289,9 +290,11 @@ def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
 
 
 def test_the_pipe_may_close_early(tmp_path: Path) -> None:
-    command = f'"{sys.executable}" -m launcher --cfg job | head -1'
-    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("format: 1\n", "")
+    template = "hydra.help.template='" + "$CONFIG" * 40 + "'"  # more than a pipe holds
+    for words in ("--cfg job", f"--help {shlex.quote(template)}"):
+        command = f'"{sys.executable}" -m launcher {words} | head -1'
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("format: 1\n", "")
     assert list(tmp_path.iterdir()) == []
 
 

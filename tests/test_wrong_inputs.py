@@ -78,6 +78,8 @@ UNKNOWN = [
     Case("optimizer.amsgrad=true", "optimizer.amsgrad=true: 'optimizer' has no key 'amsgrad'. There are: betas, eps, fused, groups, lr, weight_decay. torch.optim.AdamW knows it: +optimizer.amsgrad=true sets it"),
     Case("+optimizer.amsgrd=true", "+optimizer.amsgrd=true: torch.optim.AdamW has no argument 'amsgrd'. Did you mean 'amsgrad'?"),
     Case("regularization.label_smoothing.smoothing=0.2", "regularization.label_smoothing.smoothing=0.2: no option of the group 'regularization' is chosen; regularization=[label_smoothing] chooses one"),
+    Case("data.path=mine.csv", "data.path=mine.csv: 'data' has no key 'path' with this choice; it is one of data=files and data=hub"),
+    Case("scheduler.gamma=0.5", "scheduler.gamma=0.5: 'scheduler' has no key 'gamma' with this choice; it is one of scheduler=cyclic and scheduler=step"),
     Case("hydra.run.dirr=x", "hydra.run.dirr=x: 'hydra.run' has no key 'dirr'. Did you mean 'dir'?"),
 ]  # fmt: skip
 
@@ -91,6 +93,9 @@ MISUSED = [
     Case("optimizer.lr=0.1,0.2", "optimizer.lr=0.1,0.2: several values are a sweep: add -m. A list is written optimizer.lr=[0.1,0.2]"),
     Case("seed=range(1,3)", "seed=range(1,3): a range of values is a sweep: add -m"),
     Case("search=grid", "search=grid: a search needs -m: python -m launcher -m search=grid ..."),
+    Case("hydra.sweeper.n_trials=5", "hydra.sweeper.n_trials=5: that is a sweep's, and there is one with -m alone"),
+    Case("worker=true", "worker=true: that is a sweep's, and there is one with -m alone"),
+    Case("-m seed=1,2 resume=half", "resume=… continues a single run, without -m; a sweep goes on by its own command, or its hydra.sweeper.study_name"),
     Case("hydra.mode=MULTIRUN", "hydra.mode=MULTIRUN: -m starts a sweep; leave the mode to it"),
     Case("-m seed=1,2 hydra/sweeper=basic", "hydra/sweeper=basic: a sweep is run by hydra/sweeper=launcher; leave it out"),
     Case("-m precision=fp32,bf61", "precision=fp32,bf61: no such option of the group 'precision'.<near bf61 precision> (conf/precision has: <options precision>)"),
@@ -100,6 +105,7 @@ MISUSED = [
     Case("+optimizer.lr=1", "+optimizer.lr=1: 'optimizer.lr' is there already; leave out the '+'"),
     Case("optimizer@x=sgd", "optimizer@x=sgd: nothing chooses from 'optimizer@x'; leave out '@x'"),
     Case("~optimiser", "~optimiser: there is no key 'optimiser' to delete. Did you mean 'optimizer'?"),
+    Case("~training", "~training: 'training' belongs to every run and can not be deleted; a value that is not wanted is null"),
     Case("~training.max_steps", "~training.max_steps: 'training.max_steps' belongs to every run and can not be deleted; a value that is not wanted is null"),
     Case("+training.patience=1", "+training.patience=1: 'training' has no key 'patience'"),
     Case("+optimzer.lr=1", "+optimzer.lr=1: there is no group or key 'optimzer'. Did you mean 'optimizer'?"),
@@ -142,10 +148,14 @@ VALUES = [
     Case("training.max_time=0", "training.max_time=0: a duration is more than zero seconds"),
     Case("tags=x", "tags=x: expected a list of texts"),
     Case("seed=-1", "seed=-1: expected at least 0"),
+    Case("format=3", "format=3: expected 1"),
+    Case("cluster=slurm cluster.nodes=0", "cluster.nodes=0: expected a whole number at least 1"),
+    Case("cluster=slurm cluster.gpus_per_node=-1", "cluster.gpus_per_node=-1: expected a whole number at least 0"),
     Case("num_seeds=0", "num_seeds=0: expected at least 1"),
     Case("action=trian", "action=trian: expected train or plan or lr_find or evaluate or export or report or replay or status or compare. Did you mean 'train'?"),
     Case("objective.direction=max", "objective.direction=max: expected minimize or maximize"),
     Case("scheduler.warmup=1.5", "scheduler.warmup=1.5: expected a share of the run below 1, or a whole number of steps"),
+    Case("scheduler.warmup=1.0", "scheduler.warmup=1.0: expected a share of the run below 1, or a whole number of steps"),
     Case("scheduler.warmup=-1", "scheduler.warmup=-1: expected a share of the run below 1, or a whole number of steps"),
     Case("scheduler.warmup_shape=square", "scheduler.warmup_shape=square: expected linear or cosine"),
     Case("optimizer.lr='${training.batchsize}'", "optimizer.lr=${training.batchsize}: ${training.batchsize} names no key. Did you mean 'training.batch_size' or 'training.find_batch_size' or 'training.eval_batch_size'?"),
@@ -187,6 +197,7 @@ TOGETHER = [
     Case("model=random_forest", "model: RandomForestClassifier is a scikit-learn estimator, and ImageClassification trains torch modules. Of conf/model these fit: <fits model>"),
     Case("model=llama", "model: llama needs vocab_size, max_length, eos_token_id, which ImageClassification does not provide. Of conf/model these fit: <fits model>"),
     Case("task=tabular data=wine model=svm objective.metric=val/ece", "objective.metric=val/ece: SVC has no metric 'val/ece'. Did you mean 'val/f1'? It has: val/accuracy, val/f1, train/accuracy, train/f1"),
+    Case("validation=kfold validation.n_splits=1", "validation.n_splits=1: cross-validation needs folds, and KFold holds rows out once: validation=kfold, stratified_kfold, group_kfold, repeated_kfold, time_series or nested"),
     Case("debug=slow", "debug=slow: no such option of the group 'debug'. conf/debug has: <options debug>"),
     Case("action=evaluate", "action=evaluate: of which run? run=<its folder> says so"),
     Case("run=mine", "run=mine: run=<folder> goes with action=evaluate, export, report or replay; to go on training: resume=mine"),
@@ -219,6 +230,13 @@ OWN_FILES = [
     Case("experiment=twice", "<mine>/experiment/twice.yaml:3: this is no YAML: the same key twice: seed"),
     Case("experiment=secret", "data.api_key: looks like a secret, and a config is written to disk and to trackers. Leave it out, and put it into the environment or the service's own key file"),
 ]  # fmt: skip
+
+SWEPT = [
+    Case("-m seed=1,2 hydra.sweeper.pruner=halving", "hydra.sweeper.pruner: hydra/sweeper/pruner=halving (or another of its options) chooses one"),
+    Case("-m seed=1,2 hydra.sweeper.direction=up", "hydra.sweeper.direction=up: expected minimize or maximize"),
+    Case("-m search=random optimizer.lr=0.1", "there is nothing to search: every trial would be the same run. A key with several values, such as optimizer.lr=1e-3,1e-2, or an interval of them, optimizer.lr=interval(1e-4,1e-2), is searched"),
+]  # fmt: skip
+"""What the sweeper alone can know, which has to import Optuna."""
 
 ALLOWED = "a resumed run keeps its config; what may change is parallel, memory, communication, loading, cluster, tracker, debug, training.max_epochs, training.max_steps, training.max_time"
 RESUMED = [
@@ -317,7 +335,7 @@ def words_of(case: Case) -> list[str]:
     return shlex.split(case.words)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.words)
+@pytest.mark.parametrize("case", [*CASES, *SWEPT], ids=lambda case: case.words)
 def test_one_message(case: Case, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = listing(place)
     status = main(words_of(case))

@@ -108,8 +108,7 @@ def directions_of(direction: Any) -> Directions:
     names = [str(getattr(each, "name", each)) for each in several]
     for name in names:
         if name not in ("minimize", "maximize"):
-            near = did_you_mean(name, ["minimize", "maximize"])
-            raise ConfigError(f"hydra.sweeper.direction={name}: expected minimize or maximize.{near}")
+            raise ConfigError(f"hydra.sweeper.direction={name}: expected minimize or maximize")
     return cast(Directions, names)
 
 

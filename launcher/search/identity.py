@@ -49,7 +49,6 @@ def accept(folder: Path, now: dict[str, Any], changes_wanted: bool) -> None:
             "another hydra.sweeper.study_name begins a new one, hydra.sweeper.accept_changes=true goes on with this one"
         )
     if known is None or differing:
-        folder.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{FACTS}")
         beside.write_text(json.dumps(now, indent=1, sort_keys=True), encoding="utf-8")
         beside.replace(path)

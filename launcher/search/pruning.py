@@ -57,7 +57,7 @@ def read(config: DictConfig) -> Pruning | None:
     node = config.hydra.sweeper.get("pruner")
     if node is None:
         return None
-    own: Any = OmegaConf.to_container(node, resolve=True)
+    own: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else {}
     if "_target_" not in own:
         raise ConfigError("hydra.sweeper.pruner: hydra/sweeper/pruner=halving (or another of its options) chooses one")
     promote = bool(own.pop("promote", False))

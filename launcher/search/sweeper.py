@@ -27,7 +27,7 @@ from launcher import compose
 from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
-from launcher.folder import in_use, locked
+from launcher.folder import in_use, locked, make_parents, remove_folder
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
@@ -123,6 +123,11 @@ class LauncherSweeper(Sweeper):
             self.n_trials = min(size, self.n_trials or size)
         elif self.n_trials is None and self.timeout is None:
             raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
+        if not (self._dimensions or self.custom_search_space or is_grid(self.sampler) or self.n_trials == 1):
+            raise ConfigError(
+                "there is nothing to search: every trial would be the same run. A key with several values, such as "
+                "optimizer.lr=1e-3,1e-2, or an interval of them, optimizer.lr=interval(1e-4,1e-2), is searched"
+            )
         folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
@@ -137,25 +142,30 @@ class LauncherSweeper(Sweeper):
             return DONE
         plain_pruner = None if self._pruning is None else self._pruning.plain()
         now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner, self.metrics, self.storage)
+        made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
         if not self.config.worker and in_use(folder):
             raise ConfigError(f"{folder}: another driver runs this sweep; worker=true joins it")
         with nullcontext() if self.config.worker else locked(folder):
-            study = Study(
-                open_storage(self.storage, folder),
-                folder.name,
-                self.directions,
-                folder,
-                self._dimensions,
-                sampler,
-                None if self._pruning is None else self._pruning.pruner(),
-                extend=extension(self.custom_search_space, self.config),
-                n_trials=self.n_trials,
-                patience_s=self.lease,
-                metrics=self.metrics,
-            )
+            try:
+                study = Study(
+                    open_storage(self.storage, folder),
+                    folder.name,
+                    self.directions,
+                    folder,
+                    self._dimensions,
+                    sampler,
+                    None if self._pruning is None else self._pruning.pruner(),
+                    extend=extension(self.custom_search_space, self.config),
+                    n_trials=self.n_trials,
+                    patience_s=self.lease,
+                    metrics=self.metrics,
+                )
+            except ConfigError:
+                remove_folder(folder, made)
+                raise
             return self._run(study, pool, console)
 
     def _preload(self) -> tuple[str, ...]:

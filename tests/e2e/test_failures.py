@@ -87,13 +87,26 @@ def starved(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def test_an_option_that_an_estimator_finds_wrong_with_this_data(launch: Launch, tmp_path: Path) -> None:
+    outcome = launch(
+        "task=tabular", "data=wine", "model=knn", "model.n_neighbors=1000", "tracker=[]", "hydra.run.dir=run"
+    )
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        "error: KNeighborsClassifier can not be fitted to this data: "
+        "Expected n_neighbors <= n_samples_fit, but n_neighbors = 1000, n_samples_fit = 142, n_samples = 142\n"
+    )
+    assert failed(tmp_path) == outcome.stderr.removeprefix("error: ").strip()
+
+
 def test_out_of_memory_says_what_would_help(tmp_path: Path) -> None:
     done = starved(tmp_path, f"{ODD}Greedy", "training.accumulate=2")
     assert done.returncode == 1
     assert done.stderr.startswith(
         "error: out of memory at step 2 with training.batch_size=32. Try training.accumulate=4 "
     )
-    assert "precision=bf16" in done.stderr
+    for advice in ("training.find_batch_size=true", "memory=checkpointing", "precision=bf16", "training.batch_size"):
+        assert advice in done.stderr
     assert done.stderr.count("\n") == 1
     assert failed(tmp_path) == done.stderr.removeprefix("error: ").strip()
 

@@ -160,9 +160,12 @@ def test_a_killed_sweep_goes_on(launch: Launch, tmp_path: Path) -> None:
             "hydra.sweeper.direction=minimize disagrees with objective.direction=maximize",
         ),
         (("seed=1,2", "hydra.sweeper.n_jobs=0"), "hydra.sweeper.n_jobs=0"),
+        (("seed=1,2", "hydra.sweep.dir=file/folder"), "hydra.sweep.dir=file/folder: file is a file"),
+        (("seed=1,2", "hydra.sweeper.storage=oracle://host"), "hydra.sweeper.storage=oracle://host: expected a URL"),
     ],
 )
 def test_a_wrong_sweep_starts_nothing(launch: Launch, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    (tmp_path / "file").touch()
     outcome = launch("-m", *words)
     assert outcome.returncode == 2
     assert message in outcome.stderr
