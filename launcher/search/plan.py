@@ -13,7 +13,8 @@ from launcher.console import Console
 from launcher.figures import count, number, span, things
 
 from . import space
-from .pruning import Pruning, first_rung, rungs_of
+from .candidates import Filter
+from .pruning import Pruning, races
 from .space import Dimension
 
 SHOWN = 20
@@ -28,9 +29,11 @@ def show(
     n_trials: int | None,
     slots: int,
     pruning: Pruning | None,
+    proxy: Filter | None,
     length: float | None,
 ) -> None:
     """Print the plan; `length` is a whole trial's in the pruner's unit, or in epochs without a pruner."""
+    unit = "epochs" if pruning is None else pruning.unit
     facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
     facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
     conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
@@ -38,8 +41,17 @@ def show(
     facts["size"] = "without end" if size is None else things(size, "point")
     facts["trials"] = "as many as the time allows" if n_trials is None else count(n_trials)
     facts["at a time"] = count(slots)
-    if pruning is not None and n_trials is not None and length is not None:
-        facts |= _rungs(pruning, n_trials, length)
+    trained = n_trials
+    if proxy is not None:
+        facts["candidates"] = f"scored by {proxy.name} of {things(proxy.num_samples, 'sample')}, before any step"
+        if n_trials is not None:
+            trained = proxy.trained(n_trials)
+            facts["candidates"] += f"; the best {count(trained)} of {count(n_trials)} are trained"
+            facts["candidates"] += f", the first after {count(min(proxy.first, n_trials))} scores"
+    if pruning is not None and trained is not None and length is not None:
+        facts |= _rungs(folder, pruning, trained, length)
+    elif trained is not None and length is not None:
+        facts["cost"] = f"{count(round(trained * length))} {unit}"
     facts["time"] = _time(folder, n_trials, slots)
     console.header(facts)
     for condition in conditions:
@@ -58,25 +70,27 @@ def _span(each: Dimension) -> str:
     if each.values is not None and len(each.values) <= 8:
         return ", ".join(map(str, each.values))
     low, high = each.corners()[0], each.corners()[-1]
-    shown = f"{number(low)} to {number(high)}" if isinstance(low, int | float) else f"{low} to {high}"
+    shown = f"{low} to {high}" if not isinstance(low, float) else f"{number(low)} to {number(high)}"
     by = ", by the logarithm" if getattr(each.distribution, "log", False) else ""
     return f"{shown}{by}" + (f", {len(each.values)} values" if each.values is not None else "")
 
 
-def _rungs(pruning: Pruning, n_trials: int, length: float) -> dict[str, str]:
-    """Of successive halving: how many trials come to each rung, and what that costs beside whole trials."""
-    node = pruning.node
-    if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node["min_resource"], int):
-        return {"pruner": node["_target_"].rpartition(".")[2]}
-    ends = [*rungs_of(first_rung(node), node["reduction_factor"], length), length]
-    come, before, spent, told = n_trials, 0.0, 0.0, []
-    for end in ends:
-        told.append(f"{count(come)} to {end:g}")
-        spent += come * (end - before)
-        before, come = end, max(1, come // node["reduction_factor"])
+def _rungs(folder: Path, pruning: Pruning, n_trials: int, length: float) -> dict[str, str]:
+    """How many trials come to each rung, of several races each for itself, and what that costs beside whole trials."""
+    found = races(pruning.node, folder.name, n_trials, length)
+    if not found:
+        return {"pruner": pruning.node["_target_"].rpartition(".")[2]}
+    spent, told = 0.0, []
+    for come, rungs in found:
+        before, shown = 0.0, []
+        for end in [*rungs, length]:
+            shown.append(f"{count(come)} to {end:g}")
+            spent += come * (end - before)
+            before, come = end, max(1, come // pruning.node["reduction_factor"])
+        told.append(", ".join(shown))
     whole = n_trials * length
     return {
-        "rungs": f"{', '.join(told)} {pruning.unit}",
+        "rungs": f"{'; '.join(told)} {pruning.unit}",
         "cost": f"about {count(round(spent))} of {count(round(whole))} {pruning.unit} ({spent / whole:.0%})",
     }
 

@@ -32,7 +32,7 @@ from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
 
-from . import devices, identity, plan, pruning, space
+from . import candidates, devices, identity, plan, pruning, space
 from .arguments import directions_of, extension, families, seconds, space_of
 from .ensemble import build, refuse
 from .keep import Keeper
@@ -63,6 +63,7 @@ class LauncherSweeper(Sweeper):
         params: dict[str, Any] | None = None,
         metrics: list[str] | None = None,
         pruner: DictConfig | None = None,
+        proxy: DictConfig | None = None,
         timeout: Any = None,
         trial_timeout: Any = None,
         devices_per_trial: int | None = None,
@@ -118,6 +119,7 @@ class LauncherSweeper(Sweeper):
         pool = pool_of(self.config, len(self._slots), self._preload())
         sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
         self._pruning = self._read_pruning()
+        self._filter = candidates.read(self.config, self.metrics, self._dimensions)
         if is_grid(self.sampler):
             size = space.grid_size(self._dimensions)
             self.n_trials = min(size, self.n_trials or size)
@@ -135,8 +137,11 @@ class LauncherSweeper(Sweeper):
         if self.config.action == "plan":
             self._show_plan(folder, pool)
             return DONE
-        plain_pruner = None if self._pruning is None else self._pruning.plain()
-        now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner, self.metrics, self.storage)
+        stops = {
+            "pruner": None if self._pruning is None else self._pruning.plain(),
+            "proxy": self.config.hydra.sweeper.get("proxy"),
+        }
+        now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
         identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
@@ -167,6 +172,7 @@ class LauncherSweeper(Sweeper):
             *own,
             *families(self.config, self._dimensions),
             *([] if self.config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.pruning"]),
+            *([] if self.config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.scoring"]),
         )
 
     def _run(self, study: Study, pool: Pool, console: Console) -> int:
@@ -207,31 +213,61 @@ class LauncherSweeper(Sweeper):
 
     def _environment(self, study: Study) -> Callable[[Claim, int], dict[str, str]]:
         """What a trial's processes have to know: their devices and, of a sweep with a pruner, where to report."""
-        if self._pruning is None:
+        if self._pruning is None and self._filter is None:
             return lambda claim, slot: devices.environment(self._slots[slot])
-        facts = {"storage": self.storage, "folder": str(study.folder), "study": study.folder.name}
-        facts |= self._pruning.plain() | {"metrics": self.metrics, "directions": list(self.directions)}
-        return lambda claim, slot: (
-            devices.environment(self._slots[slot]) | {VARIABLE: json.dumps(facts | {"trial": claim.id})}
-        )
+        facts: dict[str, Any] = {"storage": self.storage, "folder": str(study.folder), "study": study.folder.name}
+        facts |= {"node": None} if self._pruning is None else self._pruning.plain()
+        facts |= {"metrics": self.metrics, "directions": list(self.directions)}
+        filter_ = self._filter
+
+        def told(claim: Claim, slot: int) -> dict[str, str]:
+            own = facts | {"trial": claim.id, "proxy": None if filter_ is None else filter_.task(study.trial(claim))}
+            return devices.environment(self._slots[slot]) | {VARIABLE: json.dumps(own)}
+
+        return told
 
     def _promotion(self) -> Callable[[Sequence[FrozenTrial], set[int]], int | None] | None:
-        found = self._pruning
-        if found is None or not found.rungs:
+        found, filter_ = self._pruning, self._filter
+        if filter_ is None and (found is None or not found.rungs):
             return None
-        factor, maximize = found.node["reduction_factor"], [each == "maximize" for each in self.directions]
-        return lambda trials, paused: pruning.promotable(trials, paused, found.rungs, factor, maximize)
+        maximize = [each == "maximize" for each in self.directions]
+
+        def pick(trials: Sequence[FrozenTrial], paused: set[int]) -> int | None:
+            """Those that have come further first."""
+            if found is not None and found.rungs:
+                factor = found.node["reduction_factor"]
+                chosen = pruning.promotable(trials, paused, found.rungs, factor, maximize)
+                if chosen is not None:
+                    return chosen
+            return None if filter_ is None else filter_.next(trials, paused, self.n_trials)
+
+        return pick
 
     def _together(self, pool: Pool) -> Together | None:
         """The pool, if it takes trials together and all of them are known before the first has begun."""
-        known = is_independent(self.sampler) and self.n_trials is not None and self._pruning is None
+        known = (
+            is_independent(self.sampler)
+            and self.n_trials is not None
+            and self._pruning is None
+            and self._filter is None
+        )
         return pool if known and self.trial_timeout is None and isinstance(pool, Together) else None
 
     def _show_plan(self, folder: Path, pool: Pool) -> None:
         training, unit = self.config.training, "epochs" if self._pruning is None else self._pruning.unit
         length = training.max_epochs if unit == "epochs" else training.max_steps
         sampler = str(self.sampler._target_)
-        plan.show(Console(), folder, sampler, self._dimensions, self.n_trials, len(self._slots), self._pruning, length)
+        plan.show(
+            Console(),
+            folder,
+            sampler,
+            self._dimensions,
+            self.n_trials,
+            len(self._slots),
+            self._pruning,
+            self._filter,
+            length,
+        )
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
             said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, len(self._slots))
