@@ -22,9 +22,11 @@ def ntk(gradients: Tensor) -> float:
     Perspective", section 3.1.1).
 
     `gradients` are those of each sample's loss, shape [samples, parameters]; they take the network's outputs. The kernel
-    is their Gram matrix. No gradient at all is minus infinity.
+    is their Gram matrix. No gradient at all, or one that is not finite, is minus infinity.
     """
     rows = gradients.double()
+    if not bool(rows.isfinite().all()):
+        return -math.inf
     values = torch.linalg.eigvalsh(rows @ rows.T)
     smallest, largest = float(values[0]), float(values[-1])
     return math.log(max(smallest, largest * SMALLEST) / largest) if largest > 0 else -math.inf
