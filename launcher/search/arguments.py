@@ -49,9 +49,12 @@ def space_of(
             )
         when = [space.condition(each) for each in parser.parse_overrides(list(names))]
         pivots = {each.key: each for each in dimensions}
-        for each in when:
-            _refuse(each, pivots.get(each.key), {word for _, word in told}, config)
-        if all(_holds(each, pivots.get(each.key), config) for each in when):
+        written = {word for _, word in told}
+        for each in when:  # from the outside in: what stands in a block that is left out is not looked at
+            _refuse(each, pivots.get(each.key), written, config)
+            if not _holds(each, pivots.get(each.key), config):
+                break
+        else:
             dimensions.append(space.dimension(override, tuple(each for each in when if each.key in pivots)))
     return fixed, dimensions
 
