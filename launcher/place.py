@@ -121,6 +121,12 @@ def place_fit(
     nodes: Nodes | None = None,
 ) -> int:
     """Run one fit here or in workers, of several `nodes` where given; returns the exit status. Its folder is locked."""
+    from .search.trial import is_candidate
+
+    if is_candidate():
+        from .search.scoring import score
+
+        return exit_status(score(config, folder))
     if resume:
         remove_leftovers(folder)
     if config.training.find_batch_size:

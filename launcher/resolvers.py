@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from . import CONF
 from .errors import ConfigError, did_you_mean
+from .signatures import signature
 
 ON_CPU = 2
 """Processes where there is no GPU and no number is given."""
@@ -99,8 +100,24 @@ def _has_cuda() -> bool:
     return re.search(r"^cuda\b.*= *'", text, re.MULTILINE) is not None
 
 
+def architectures(task: str, *names: str) -> str:
+    """Those of these entries of conf/model that a task provides what they need for, as a choice.
+
+    Raises ConfigError where there is none.
+    """
+    provided = set(signature(task).facts.get("provides", ()))
+    nodes = {name: OmegaConf.load(CONF / "model" / f"{name}.yaml") for name in names}
+    found = [name for name, node in nodes.items() if set(signature(node._target_).required) <= provided | set(node)]
+    if not found:
+        raise ConfigError(
+            f"search=nas: {task.rpartition('.')[2]} goes with none of {', '.join(names)}; name networks of your own: model=a,b"
+        )
+    return f"choice({','.join(found)})"
+
+
 def register() -> None:
     """Make the words known to OmegaConf; twice does no harm."""
+    OmegaConf.register_resolver("architectures", architectures, replace=True)
     OmegaConf.register_resolver("by_problem", by_problem, replace=True)
     OmegaConf.register_resolver("num_devices", processes, replace=True)
 

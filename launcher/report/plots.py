@@ -38,6 +38,8 @@ for (const place of document.querySelectorAll(".plot")) {
 </script>"""
 INK, FAINT, RULE, BLUE = "#1c2330", "#5c6675", "#d9dee6", "#2f6fde"
 REM = 16
+SCORE = "launcher:score"
+"""A trial's attribute: what was found out of a candidate before it was trained."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
             for trace, colour in zip(made.data, (FAINT, BLUE), strict=True):
                 trace.marker = {"color": colour, "size": 8}  # and not by number, which leaves the first ones pale
             yield Drawing(f"Pareto front of {pair[0]} and {pair[1]}", made)
+    scored = [(trial.user_attrs[SCORE]["proxy"], trial.values[0]) for trial in complete if SCORE in trial.user_attrs]
+    if len(scored) > 1:
+        yield _scores(scored, names[0])
     if len(complete) > 1 and params:
         made = _tried(lambda: draw.plot_param_importances(study, target_name=names[0]))
         if made is not None and any(len(trace.x or ()) for trace in made.data):
@@ -94,6 +99,21 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
         yield Drawing("Slots over time", made, wide=True)
     elif trials:
         yield Drawing("Trials over time", draw.plot_timeline(study), wide=True)
+
+
+def _scores(points: Sequence[tuple[float, float]], name: str) -> Drawing:
+    """The candidates that were trained: what their score foretold, and what came of it."""
+    from plotly import graph_objects
+    from scipy.stats import spearmanr
+
+    scores, values = zip(*points, strict=True)
+    made = graph_objects.Figure(
+        graph_objects.Scatter(x=scores, y=values, mode="markers", marker={"color": BLUE, "size": 8})
+    )
+    made.update_layout(xaxis_title="score with fresh weights", yaxis_title=name, showlegend=False)
+    rank = float(spearmanr(scores, values).statistic) if len(set(scores)) > 1 and len(set(values)) > 1 else None
+    note = "" if rank is None else f"rank correlation {rank:.2f} over {len(points)} trained trials"
+    return Drawing(f"Score and {name}", made, note)
 
 
 def _value(trial: Any, index: int) -> float:

@@ -49,9 +49,12 @@ def space_of(
             )
         when = [space.condition(each) for each in parser.parse_overrides(list(names))]
         pivots = {each.key: each for each in dimensions}
-        for each in when:
-            _refuse(each, pivots.get(each.key), {word for _, word in told}, config)
-        if all(_holds(each, config) for each in when if each.key not in pivots):
+        written = {word for _, word in told}
+        for each in when:  # from the outside in: what stands in a block that is left out is not looked at
+            _refuse(each, pivots.get(each.key), written, config)
+            if not _holds(each, pivots.get(each.key), config):
+                break
+        else:
             dimensions.append(space.dimension(override, tuple(each for each in when if each.key in pivots)))
     return fixed, dimensions
 
@@ -71,9 +74,11 @@ def _refuse(condition: Condition, pivot: Dimension | None, written: set[str], co
         raise ConfigError(f"hydra.sweeper.params: {condition}: {pivot.line} has no such value.{near}")
 
 
-def _holds(condition: Condition, config: DictConfig) -> bool:
-    """Whether a condition on what is not searched is met."""
+def _holds(condition: Condition, pivot: Dimension | None, config: DictConfig) -> bool:
+    """Whether a condition can be met: by a value that is searched, or by what is not searched."""
     key, choices = condition.key, config.hydra.runtime.choices
+    if pivot is not None:
+        return not pivot.values or bool({str(value) for value in pivot.values} & set(condition.values))
     return condition.holds({key: choices[key] if key in choices else OmegaConf.select(config, key)})
 
 

@@ -49,6 +49,6 @@ def crowding(values: np.ndarray) -> np.ndarray:
         order = np.argsort(column, kind="stable")
         low, high = column[order[0]], column[order[-1]]
         distance[order[[0, -1]]] = np.inf
-        if np.isfinite(high - low) and high > low:
+        if np.isfinite([low, high]).all() and high > low:
             distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / (high - low)
     return distance

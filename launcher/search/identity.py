@@ -21,14 +21,21 @@ _FREE = ("worker", "action", "name", "tags", "debug")
 
 
 def identity(
-    config: DictConfig, dimensions: Sequence[Dimension], sampler: Any, pruner: Any, metrics: Sequence[str], storage: Any
+    config: DictConfig,
+    dimensions: Sequence[Dimension],
+    sampler: Any,
+    stops: dict[str, Any],
+    metrics: Sequence[str],
+    storage: Any,
 ) -> dict[str, Any]:
-    """The sweep as sweep.json keeps it; `config` is the job's, without the keys that are searched."""
+    """The sweep as sweep.json keeps it; `config` is the job's, without the keys that are searched, and `stops` the nodes of
+    what ends trials early."""
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", *_FREE)])
     base: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
     plain = dict(_flat(base))
     spans = {each.name: json.loads(distribution_to_json(each.distribution)) for each in dimensions}
-    found = {"space": spans, "sampler": _plain(sampler), "pruner": _plain(pruner), "config": plain}
+    found = {"space": spans, "sampler": _plain(sampler), "config": plain}
+    found |= {name: _plain(node) for name, node in stops.items()}
     found |= {"metrics": list(metrics), "storage": None if storage is None else without_login(storage)}
     read: dict[str, Any] = json.loads(json.dumps(found))  # as it will be read, to be compared: tuples are lists
     return read
@@ -60,8 +67,8 @@ def _differences(known: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key) or (key in before) != (key in after):
                 yield f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
-    for part in ("sampler", "pruner", "metrics", "storage"):
-        if known.get(part) != now[part]:
+    for part in ("sampler", "pruner", "proxy", "metrics", "storage"):
+        if known.get(part) != now.get(part):
             yield f"hydra.sweeper.{part}: {_shown(known, part)} -> {_shown(now, part)}"
 
 

@@ -8,21 +8,20 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from .domination import best_first
 from .study import Study
 
 
 class Keeper:
     """After each trial: the `num` best complete ones keep their best and last checkpoint and the exported model, a pruned
-    one its last checkpoint, all others what they wrote beside. None keeps everything, and so does more than one objective.
+    one its last checkpoint, all others what they wrote beside. None keeps everything. Of several objectives the best are
+    those of the lowest rank of non-domination, and of equals those with most room around them.
     """
 
     def __init__(self, study: Study, num: int | None) -> None:
-        self._study = study
-        self._num = num if len(study.optuna.directions) == 1 else None
-        self._kept: set[int] = set()
-        self._sign = -1 if study.optuna.directions[0].name == "MAXIMIZE" else 1
-        if self._num is not None:
-            self._kept = self._best()
+        self._study, self._num = study, num
+        self._maximize = [each.name == "MAXIMIZE" for each in study.optuna.directions]
+        self._kept: set[int] = set() if num is None else self._best()
 
     def ended(self, number: int, status: str) -> None:
         """A trial has ended: take away what nobody will ask for."""
@@ -40,7 +39,11 @@ class Keeper:
 
     def _best(self) -> set[int]:
         complete = [trial for trial in self._study.trials(TrialState.COMPLETE) if trial.values]
-        best = heapq.nsmallest(self._num or 0, complete, key=lambda trial: (self._sign * trial.values[0], trial.number))
+        if len(self._maximize) > 1:
+            order = best_first([tuple(trial.values) for trial in complete], self._maximize)
+            return {complete[index].number for index in order[: self._num]}
+        sign = -1 if self._maximize[0] else 1
+        best = heapq.nsmallest(self._num or 0, complete, key=lambda trial: (sign * trial.values[0], trial.number))
         return {trial.number for trial in best}
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
 
 from launcher.console import Console
 from launcher.figures import count, number, span, things
 
 from . import space
-from .pruning import Pruning, first_rung, rungs_of
+from .early import Early
+from .pruning import Pruning, races
 from .space import Dimension
+
+if TYPE_CHECKING:
+    from .pace import Pace
 
 SHOWN = 20
 """So many points of a grid are listed."""
@@ -27,10 +33,16 @@ def show(
     dimensions: Sequence[Dimension],
     n_trials: int | None,
     slots: int,
-    pruning: Pruning | None,
-    length: float | None,
+    early: Early,
+    training: DictConfig,
+    pace: Callable[[], Pace] | None = None,
 ) -> None:
-    """Print the plan; `length` is a whole trial's in the pruner's unit, or in epochs without a pruner."""
+    """Print the plan; `pace` times some steps, where nothing else tells how long they take."""
+    pruning, proxy = early.pruning, early.filter
+    unit = "epochs" if pruning is None else pruning.unit
+    length = training.max_epochs if unit == "epochs" else training.max_steps
+    if pruning is None and training.max_steps is not None:
+        unit, length = "steps", training.max_steps
     facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
     facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
     conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
@@ -38,9 +50,28 @@ def show(
     facts["size"] = "without end" if size is None else things(size, "point")
     facts["trials"] = "as many as the time allows" if n_trials is None else count(n_trials)
     facts["at a time"] = count(slots)
-    if pruning is not None and n_trials is not None and length is not None:
-        facts |= _rungs(pruning, n_trials, length)
-    facts["time"] = _time(folder, n_trials, slots)
+    trained = n_trials
+    if proxy is not None:
+        facts["candidates"] = f"scored by {proxy.name} of {things(proxy.num_samples, 'sample')}, before any step"
+        if n_trials is not None:
+            trained = proxy.trained(n_trials)
+            facts["candidates"] += f"; the best {count(trained)} of {count(n_trials)} are trained"
+            facts["candidates"] += f", the first after {count(min(proxy.first, n_trials))} scores"
+    spent = None
+    if trained is not None and length is not None:
+        spent, told = _cost(folder, pruning, trained, length, unit)
+        facts |= told
+    left = None if n_trials is None else _left(folder, n_trials, slots)
+    if left is not None:
+        facts["time"] = left
+    elif spent is None or pace is None:
+        facts["time"] = "not known before a trial has ended"
+    else:
+        found = pace()
+        seconds = spent * found.step_s * (found.steps_per_epoch if unit == "epochs" else 1) / slots
+        facts["time"] = (
+            f"about {span(seconds)} of training, at {1000 * found.step_s:.3g} ms a step of the first combination"
+        )
     console.header(facts)
     for condition in conditions:
         own = [each for each in dimensions if " ".join(map(str, each.when)) == condition]
@@ -58,40 +89,45 @@ def _span(each: Dimension) -> str:
     if each.values is not None and len(each.values) <= 8:
         return ", ".join(map(str, each.values))
     low, high = each.corners()[0], each.corners()[-1]
-    shown = f"{number(low)} to {number(high)}" if isinstance(low, int | float) else f"{low} to {high}"
+    shown = f"{low} to {high}" if not isinstance(low, float) else f"{number(low)} to {number(high)}"
     by = ", by the logarithm" if getattr(each.distribution, "log", False) else ""
     return f"{shown}{by}" + (f", {len(each.values)} values" if each.values is not None else "")
 
 
-def _rungs(pruning: Pruning, n_trials: int, length: float) -> dict[str, str]:
-    """Of successive halving: how many trials come to each rung, and what that costs beside whole trials."""
-    node = pruning.node
-    if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node["min_resource"], int):
-        return {"pruner": node["_target_"].rpartition(".")[2]}
-    ends = [*rungs_of(first_rung(node), node["reduction_factor"], length), length]
-    come, before, spent, told = n_trials, 0.0, 0.0, []
-    for end in ends:
-        told.append(f"{count(come)} to {end:g}")
-        spent += come * (end - before)
-        before, come = end, max(1, come // node["reduction_factor"])
-    whole = n_trials * length
-    return {
-        "rungs": f"{', '.join(told)} {pruning.unit}",
-        "cost": f"about {count(round(spent))} of {count(round(whole))} {pruning.unit} ({spent / whole:.0%})",
+def _cost(
+    folder: Path, pruning: Pruning | None, trained: int, length: float, unit: str
+) -> tuple[float, dict[str, str]]:
+    """What is spent at the most, in that unit, and in words; with rungs, how many trials come to each, race by race."""
+    whole = trained * length
+    found = [] if pruning is None else races(pruning.node, folder.name, trained, length)
+    if pruning is None or not found:
+        ends = {} if pruning is None else {"pruner": pruning.node["_target_"].rpartition(".")[2]}
+        return whole, ends | {"cost": f"{count(round(whole))} {unit}{' at the most' if ends else ''}"}
+    spent, told = 0.0, []
+    for come, rungs in found:
+        before, shown = 0.0, []
+        for end in [*rungs, length]:
+            shown.append(f"{count(come)} to {end:g}")
+            spent += come * (end - before)
+            before, come = end, max(1, come // pruning.node["reduction_factor"])
+        told.append(", ".join(shown))
+    return spent, {
+        "rungs": f"{'; '.join(told)} {unit}",
+        "cost": f"about {count(round(spent))} of {count(round(whole))} {unit} ({spent / whole:.0%})",
     }
 
 
-def _time(folder: Path, n_trials: int | None, slots: int) -> str:
-    """From the trials of the same study that have ended; unknown before there is one."""
+def _left(folder: Path, n_trials: int, slots: int) -> str | None:
+    """The time by those trials of the same study that have ended; None before there is one."""
     try:
         with (folder / "trials.csv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError:
-        rows = []
+        return None
     took = [
         float(row["wall_s"]) for row in rows if row["wall_s"] and row["state"] in ("completed", "stopped", "pruned")
     ]
-    if not took or n_trials is None:
-        return "not known before a trial has ended"
+    if not took:
+        return None
     left = max(0, n_trials - len(took))
     return f"about {span(fmean(took) * -(-left // slots))} for the {things(left, 'trial')} left"

@@ -12,7 +12,11 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), algor
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import math
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -125,6 +129,28 @@ def rungs_of(min_resource: int, reduction_factor: int, length: float) -> list[in
     while found[-1] * reduction_factor < length:
         found.append(found[-1] * reduction_factor)
     return [rung for rung in found if rung < length]
+
+
+def races(node: dict[str, Any], study: str, n_trials: int, length: float) -> list[tuple[int, list[int]]]:
+    """The races of successive halving that a study's trials are in, each as (how many of them, its rungs); none where the
+    pruner has no fixed rungs. Of Hyperband, a race's name is drawn from the study's and the trial's number, as Optuna does."""
+    target, factor = str(node["_target_"]), node.get("reduction_factor", 0)
+    if not isinstance(node.get("min_resource"), int):
+        return []
+    if target.endswith("SuccessiveHalvingPruner"):
+        return [(n_trials, rungs_of(first_rung(node), factor, length))]
+    if not target.endswith("HyperbandPruner") or not isinstance(node.get("max_resource"), int):
+        return []
+    num = math.floor(math.log(node["max_resource"] / node["min_resource"], factor)) + 1
+    shares = [math.ceil(num * factor ** (num - 1 - each) / (num - each)) for each in range(num)]
+    ends = list(itertools.accumulate(shares))
+    drawn = [zlib.crc32(f"{study}_{number}".encode()) % ends[-1] for number in range(n_trials)]
+    come = [bisect.bisect_right(ends, each) for each in drawn]
+    return [
+        (come.count(each), rungs_of(node["min_resource"] * factor**each, factor, length))
+        for each in range(num)
+        if each in come
+    ]
 
 
 def reports(trial: FrozenTrial) -> dict[int, Point]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 GRID, RANDOM = "optuna.samplers.GridSampler", "optuna.samplers.RandomSampler"
-MODULES = ("hydra_plugins.hydra_optuna_sweeper.*", "optuna.samplers.*")
+MODULES = ("hydra_plugins.hydra_optuna_sweeper.*", "launcher.search.samplers.motpe", "optuna.samplers.*")
 PACKAGES = {"CmaEsSampler": "cmaes"}
 """What a sampler imports at its first draw, which is too late to say that it is missing."""
 
@@ -91,6 +91,13 @@ def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
         value = low + distribution.step * int(rng.integers(round((high - low) / distribution.step) + 1))
         return float(min(high, value))
     return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if distribution.log else float(rng.uniform(low, high))
+
+
+def motpe(n_ehvi_candidates: int = 24, **settings: Any) -> BaseSampler:
+    """The multi-objective Parzen estimator by its name and keys of Optuna 3, since whose end it is the one Parzen estimator."""
+    from optuna.samplers import TPESampler
+
+    return TPESampler(n_ei_candidates=n_ehvi_candidates, **settings)
 
 
 def is_grid(node: DictConfig) -> bool:

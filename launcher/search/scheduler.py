@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import PREEMPTED, ConfigError
+from launcher.figures import things
 from launcher.folder import CONFIG, in_use, read_config, write_config
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
@@ -70,6 +71,7 @@ class Scheduler:
         self._together = together
         self._running: dict[Any, _Running] = {}
         self._waiting: list[Claim] = []
+        self._passed: set[int] = set()  # candidates that are trained from here on
         self._ahead, self._composed = ahead and promote is None, dict[int, DictConfig]()
         self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
@@ -179,8 +181,9 @@ class Scheduler:
             return None
         if (config := self._composed.pop(claim.number, None)) is not None:
             return claim, config, False
-        began = (self._own(claim) / CONFIG).exists()
-        return claim, self._begun(claim) if began else self._new(claim), began
+        known = (self._own(claim) / CONFIG).exists()
+        config = self._begun(claim) if known else self._new(claim)
+        return claim, config, known and claim.number not in self._passed  # those have taken no step yet
 
     def _next(self) -> Claim | None:
         for claim in self._waiting:
@@ -191,6 +194,8 @@ class Scheduler:
         if self._promote is not None:
             promoted = self.study.claim_paused(self._promote)
             if promoted is not None:
+                if self.study.passes(promoted):
+                    self._passed.add(promoted.number)
                 (self._own(promoted) / RESULT).unlink()
                 return promoted
         new = None if self._all_given else self.study.ask()
@@ -230,7 +235,7 @@ class Scheduler:
             return
         if result["reason"] == PAUSED and self._promote is not None:
             self.study.let_go(run.claim)
-            self.listener.left(run.claim, f"paused at step {result['steps']}")
+            self.listener.left(run.claim, f"paused at step {result['steps']}" if result["steps"] else _scored(result))
             return
         self._tell(run.claim, result)
 
@@ -252,7 +257,8 @@ class Scheduler:
     def _conclude(self) -> None:
         """No trial runs and none is promoted any more: those that are paused have ended where they are."""
         while (claim := self.study.claim_paused(lambda trials, paused: min(paused))) is not None:
-            result = (read_result(self._own(claim)) or {}) | {"reason": "pruned"}
+            result = read_result(self._own(claim)) or {}
+            result |= {"reason": "pruned" if result.get("steps") else "filtered"}
             write_result(self._own(claim), result)
             self._tell(claim, result)
 
@@ -280,3 +286,9 @@ class Scheduler:
 
     def _own(self, claim: Claim) -> Path:
         return self.study.folder / str(claim.number)
+
+
+def _scored(result: dict[str, Any]) -> str:
+    """What was found out of a candidate."""
+    told = ", ".join(f"{name.rpartition('/')[2]} {value:.4g}" for name, value in result["metrics"].items())
+    return f"candidate, {told}, {things(result['parameters'], 'parameter')}"

@@ -23,10 +23,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
+from launcher.folder import CONFIG
 from launcher.report.slots import STINTS
 from launcher.result import read_result
 
 from . import lease, space
+from .candidates import PASSED, SCORE
+from .draws import Draws
 from .lock import HostLock
 from .space import Dimension
 from .storage import trials_of
@@ -112,6 +115,14 @@ class Study:
             number = pick(self.trials(), set(still)) if still else None
             return None if number is None else self._taken(still[number])
 
+    def passes(self, claim: Claim) -> bool:
+        """Take down that a candidate is to be trained; False where it is one no more, or never was."""
+        known = self.storage.get_trial(claim.id).user_attrs
+        if SCORE not in known or PASSED in known:
+            return False
+        self.storage.set_trial_user_attr(claim.id, PASSED, True)
+        return True
+
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renew the leases where a third of their time is over; returns the trials that somebody else has taken over."""
         if not claims or time.monotonic() - self._renewed_at < self.patience_s / 3:
@@ -154,6 +165,10 @@ class Study:
         """The study's trials in those states (all without any), by number, not to be changed."""
         return trials_of(self.storage, self._id, *states)
 
+    def trial(self, claim: Claim) -> FrozenTrial:
+        """What the study knows of a trial."""
+        return self.storage.get_trial(claim.id)
+
     def unfinished(self) -> int:
         """How many trials are still to end, on whatever machine; those that are paused wait for nobody."""
         return sum(not paused(self._own(trial.number)) for trial in self.trials(*OPEN))
@@ -183,7 +198,8 @@ class Study:
         ):  # put there by hand, with parameters or without
             self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         self.optuna.sampler = self._sampler_of(number)
-        trial = optuna.trial.Trial(self.optuna, trial_id)
+        begun = (self._own(number) / CONFIG).exists()
+        trial = (optuna.trial.Trial if begun else Draws)(self.optuna, trial_id)
         try:
             point: dict[str, Any] = {}
             for each in self.dimensions:

@@ -10,10 +10,10 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from hydra.core.global_hydra import GlobalHydra
@@ -21,7 +21,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
-from optuna.trial import FrozenTrial
 
 from launcher import compose
 from launcher.check import check
@@ -30,19 +29,22 @@ from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
 from launcher.folder import in_use, locked, make_parents, remove_folder
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
+from launcher.signatures import signature
 from launcher.start.wait import wait
 
-from . import devices, identity, plan, pruning, space
+from . import devices, early, identity, plan, space
 from .arguments import directions_of, extension, families, seconds, space_of
 from .ensemble import build, refuse
 from .keep import Keeper
-from .pool import Pool, Together
+from .pool import Pool, Together, cores
 from .progress import Progress
 from .samplers import is_grid, is_independent, sampler_of
 from .scheduler import Scheduler
 from .storage import open_storage
-from .study import Claim, Directions, Study
-from .trial import VARIABLE
+from .study import Directions, Study
+
+if TYPE_CHECKING:
+    from .pace import Pace
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -63,6 +65,7 @@ class LauncherSweeper(Sweeper):
         params: dict[str, Any] | None = None,
         metrics: list[str] | None = None,
         pruner: DictConfig | None = None,
+        proxy: DictConfig | None = None,
         timeout: Any = None,
         trial_timeout: Any = None,
         devices_per_trial: int | None = None,
@@ -117,7 +120,7 @@ class LauncherSweeper(Sweeper):
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         pool = pool_of(self.config, len(self._slots), self._preload())
         sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
-        self._pruning = self._read_pruning()
+        self._early = early.read(self.config, self.metrics, self.directions, self._dimensions)
         if is_grid(self.sampler):
             size = space.grid_size(self._dimensions)
             self.n_trials = min(size, self.n_trials or size)
@@ -140,8 +143,8 @@ class LauncherSweeper(Sweeper):
         if self.config.action == "plan":
             self._show_plan(folder, pool)
             return DONE
-        plain_pruner = None if self._pruning is None else self._pruning.plain()
-        now = identity.identity(self.config, self._dimensions, self.sampler, plain_pruner, self.metrics, self.storage)
+        stops = self._early.plain()
+        now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
@@ -157,7 +160,7 @@ class LauncherSweeper(Sweeper):
                     folder,
                     self._dimensions,
                     sampler,
-                    None if self._pruning is None else self._pruning.pruner(),
+                    None if self._early.pruning is None else self._early.pruning.pruner(),
                     extend=extension(self.custom_search_space, self.config),
                     n_trials=self.n_trials,
                     patience_s=self.lease,
@@ -177,11 +180,13 @@ class LauncherSweeper(Sweeper):
             *own,
             *families(self.config, self._dimensions),
             *([] if self.config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.pruning"]),
+            *([] if self.config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.scoring"]),
         )
 
     def _run(self, study: Study, pool: Pool, console: Console) -> int:
         interrupt = Interrupt()
         progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
+        facts = self._early.facts(study, self.storage)
         with listening(interrupt, console.message, impatient=True):
             scheduler = Scheduler(
                 study,
@@ -190,8 +195,8 @@ class LauncherSweeper(Sweeper):
                 self._values,
                 progress,
                 interrupt,
-                self._environment(study),
-                self._promotion(),
+                lambda claim, slot: devices.environment(self._slots[slot]) | facts(claim),
+                self._early.promotion(self.n_trials),
                 timeout=self.timeout,
                 trial_timeout=self.trial_timeout,
                 together=self._together(pool),
@@ -207,45 +212,32 @@ class LauncherSweeper(Sweeper):
             build(study, self.ensemble, console)
         return FAILED if progress.failed > self.max_failure_rate * max(1, progress.finished) else DONE
 
-    def _read_pruning(self) -> pruning.Pruning | None:
-        found = pruning.read(self.config)
-        if found is not None and len(self.metrics) > 1:
-            pruning.several(found, self.metrics)
-        if found is not None and (self.config.num_seeds > 1 or "fold" in self.config.procedure):
-            raise ConfigError("hydra.sweeper.pruner: a trial that is made of several fits has no single curve to judge")
-        return found
-
-    def _environment(self, study: Study) -> Callable[[Claim, int], dict[str, str]]:
-        """What a trial's processes have to know: their devices and, of a sweep with a pruner, where to report."""
-        if self._pruning is None:
-            return lambda claim, slot: devices.environment(self._slots[slot])
-        facts = {"storage": self.storage, "folder": str(study.folder), "study": study.folder.name}
-        facts |= self._pruning.plain() | {"metrics": self.metrics, "directions": list(self.directions)}
-        return lambda claim, slot: (
-            devices.environment(self._slots[slot]) | {VARIABLE: json.dumps(facts | {"trial": claim.id})}
-        )
-
-    def _promotion(self) -> Callable[[Sequence[FrozenTrial], set[int]], int | None] | None:
-        found = self._pruning
-        if found is None or not found.rungs:
-            return None
-        factor, maximize = found.node["reduction_factor"], [each == "maximize" for each in self.directions]
-        return lambda trials, paused: pruning.promotable(trials, paused, found.rungs, factor, maximize)
-
     def _together(self, pool: Pool) -> Together | None:
         """The pool, if it takes trials together and all of them are known before the first has begun."""
-        known = is_independent(self.sampler) and self.n_trials is not None and self._pruning is None
+        known = (
+            is_independent(self.sampler)
+            and self.n_trials is not None
+            and self._pruning is None
+            and self._filter is None
+        )
         return pool if known and self.trial_timeout is None and isinstance(pool, Together) else None
 
     def _show_plan(self, folder: Path, pool: Pool) -> None:
-        training, unit = self.config.training, "epochs" if self._pruning is None else self._pruning.unit
-        length = training.max_epochs if unit == "epochs" else training.max_steps
-        sampler = str(self.sampler._target_)
-        plan.show(Console(), folder, sampler, self._dimensions, self.n_trials, len(self._slots), self._pruning, length)
+        own, target, slots = self.config, str(self.sampler._target_), len(self._slots)
+        fits = own.num_seeds > 1 or "fold" in own.procedure or own.parallel.num_processes > 1
+        here = not (own.cluster or fits or signature(str(own.model._target_)).facts.get("estimator"))
+        pace = self._pace if here else None
+        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, own.training, pace)
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
-            said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, len(self._slots))
+            said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, slots)
             Console().message(f"\nWhat would be submitted; nothing was.\n\n{said}")
+
+    def _pace(self) -> Pace:
+        """How long a step takes here, of the first combination."""
+        from .pace import measure
+
+        return measure(self._compose(next(space.corners(self._dimensions))), max(1, cores() // len(self._slots)))
 
     def _objectives(self) -> None:
         """What is searched for, and that its direction is the run's own."""

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from launcher.result import read_result
 
 from . import space
+from .candidates import PROXY, SCORE
 from .study import Study
 
 WORDS = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -37,7 +38,8 @@ class Tables:
         params = list(dict.fromkeys(key for trial in trials for key in space.point(trial.params)))
         beside = self._folder / ".trials.csv"
         with beside.open("w", newline="", encoding="utf-8") as file:
-            columns = ["number", "state", *self._values, *params, "steps", "wall_s"]
+            scored = [PROXY] if any(PROXY in row for row in rows) else []
+            columns = ["number", "state", *self._values, *scored, *params, "steps", "wall_s"]
             writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
@@ -58,6 +60,8 @@ class Tables:
             state = result.get("status", state)
         row: dict[str, Any] = {"number": trial.number, "state": state}
         row |= dict(zip(self._values, trial.values or (), strict=False)) | space.point(trial.params)
+        if SCORE in trial.user_attrs:
+            row[PROXY] = trial.user_attrs[SCORE][PROXY]
         row |= {"steps": result.get("steps"), "wall_s": result.get("wall_s") and round(result["wall_s"], 3)}
         if trial.state.is_finished():
             self._rows[trial.number] = row

@@ -13,10 +13,15 @@ if TYPE_CHECKING:
     from launcher.run import Run
 
 VARIABLE = "LAUNCHER_TRIAL"
-"""What the driver of a sweep with a pruner tells a trial's processes, as JSON; of no other run."""
+"""What the driver of a sweep with a pruner or a first filter tells a trial's processes, as JSON; of no other run."""
 GO_ON, PRUNE, PAUSE = 0, 1, 2
 VERDICT = "launcher:pruned"
 """The trial's attribute that keeps the verdict: a trial that is killed between it and its checkpoint hears it again."""
+
+
+def is_candidate() -> bool:
+    """Whether this process is to score its trial (`scoring`), and not to train it."""
+    return VARIABLE in os.environ and json.loads(os.environ[VARIABLE])["proxy"] is not None
 
 
 def reporter() -> Callable[[Run], Callable[[int, float], int]] | None:
@@ -24,7 +29,7 @@ def reporter() -> Callable[[Run], Callable[[int, float], int]] | None:
     if VARIABLE not in os.environ:
         return None
     facts = json.loads(os.environ[VARIABLE])
-    return lambda run: Reporter(run, facts)
+    return None if facts["node"] is None else lambda run: Reporter(run, facts)
 
 
 class Reporter:

@@ -189,38 +189,65 @@ defaults:
 hydra:
   sweeper:
     _target_: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper
-    storage: null
-    study_name: theirs
-    n_jobs: 2
-    direction: maximize
-    n_trials: 3
     sampler:
+      _target_: optuna.samplers.TPESampler
       seed: 1234
+      consider_prior: true
+      prior_weight: 1.0
+      consider_magic_clip: true
+      consider_endpoints: false
       n_startup_trials: 2
+      n_ei_candidates: 24
+      multivariate: false
+      group: false
+      warn_independent_sampling: true
+      constant_liar: false
+      constraints_func: null
+    direction: maximize
+    storage: sqlite:///theirs.db
+    study_name: theirs
+    n_trials: 3
+    n_jobs: 2
+    max_failure_rate: 0.3
     params:
       optimizer.lr: interval(0.001, 0.01)
+      optimizer.weight_decay: tag(log, interval(1e-4, 1e-1))
       training.batch_size: choice(32, 64)
+      model.depth: range(1, 3)
+      model.dropout: range(0.1, 0.4, step=0.1)
       training.max_epochs: 1
+    custom_search_space: tests.search.spaces.configure
 """
+"""Every key of its schema, and each kind of its grammar."""
 
 
 def test_a_config_written_for_hydra_optuna_sweeper_runs_unchanged(launch: Launch, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "theirs.yaml").write_text(THEIRS)
-    outcome = launch("--config-dir", "mine", "-m", "experiment=theirs", "model=mlp", "tracker=[]")
+    words = ["--config-dir", "mine", "-m", "experiment=theirs", "model=mlp", "tracker=[]"]
+    env = {"LAUNCHER_TRUST": "tests.search.spaces.*"}
+    outcome = launch(*words, env=env)
     assert outcome.returncode == 0, outcome.stderr
     study = tmp_path / "multirun" / "theirs"
     rows = table(study)
     assert [row["state"] for row in rows] == ["completed"] * 3
-    assert all(
-        0.001 <= float(row["optimizer.lr"]) <= 0.01 and row["training.batch_size"] in ("32", "64") for row in rows
-    )
+    for row in rows:
+        rate = float(row["optimizer.lr"])
+        assert 0.001 <= rate <= 0.01
+        assert 1e-4 <= float(row["optimizer.weight_decay"]) <= 1e-1
+        assert (row["training.batch_size"], row["model.depth"]) in [(a, b) for a in ("32", "64") for b in ("1", "2")]
+        assert round(float(row["model.dropout"]), 9) in (0.1, 0.2, 0.3)
+        assert 1 <= float(row["training.clip_norm"]) <= 1 + 100 * rate, "as its own space, which looks at the rate"
     results = yaml.safe_load((study / "optimization_results.yaml").read_text())
-    assert (results["name"], set(results["best_params"])) == ("optuna", {"optimizer.lr", "training.batch_size"})
+    assert results["name"] == "optuna"
+    assert set(results["best_params"]) == {
+        "optimizer.lr", "optimizer.weight_decay", "training.batch_size", "model.depth", "model.dropout", "training.clip_norm"
+    }  # fmt: skip
+    assert (tmp_path / "theirs.db").exists()
+    assert not (study / "study.journal").exists()
     more = launch(
-        "--config-dir", "mine", "-m", "experiment=theirs", "model=mlp", "tracker=[]", "hydra.sweeper.n_trials=4",
-        "hydra/sweeper/sampler=tpe", "hydra.sweeper.metrics=[val/accuracy]",
-    )  # fmt: skip
+        *words, "hydra.sweeper.n_trials=4", "hydra/sweeper/sampler=tpe", "hydra.sweeper.metrics=[val/accuracy]", env=env
+    )
     assert more.returncode == 0, more.stderr
     assert "3 of them done already" in more.stdout
     assert table(study)[:3] == rows, "n_trials is the total: the first three stand"

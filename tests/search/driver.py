@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from optuna.samplers import BaseSampler
 
 from launcher.result import write_result
 from launcher.search import space
 from launcher.search.listener import Ended
-from launcher.search.samplers import GridSampler, RandomSampler
+from launcher.search.samplers import GridSampler, RandomSampler, sampler_of
 from launcher.search.scheduler import Scheduler
 from launcher.search.storage import open_storage
 from launcher.search.study import Claim, Study
@@ -25,6 +26,7 @@ from launcher.signals import Interrupt
 STEPS = 5
 WORDS = ("x=interval(-1,1)", "y=choice(1,2,3,4)")
 GRID = ("x=range(10)", "y=choice(1,2,3,4)")
+TPE = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "seed": None, "n_startup_trials": 5})
 
 
 @dataclass
@@ -94,10 +96,12 @@ def open_study(folder: Path, kind: str, n_trials: int, storage: str | None = Non
     folder.mkdir(parents=True, exist_ok=True)
     words = GRID if kind == "grid" else WORDS
     dimensions = [space.dimension(each) for each in OverridesParser.create().parse_overrides(list(words))]
-    sampler = GridSampler(dimensions) if kind == "grid" else RandomSampler(7)
-    return Study(
-        open_storage(storage, folder), "s", ["minimize"], folder, dimensions, lambda _: sampler, n_trials=n_trials
-    )
+    makers: dict[str, Callable[[int], BaseSampler]] = {
+        "grid": lambda number: GridSampler(dimensions),
+        "random": lambda number: RandomSampler(7),
+        "bayes": sampler_of(TPE, 7, dimensions),
+    }
+    return Study(open_storage(storage, folder), "s", ["minimize"], folder, dimensions, makers[kind], n_trials=n_trials)
 
 
 def compose(params: dict[str, Any]) -> DictConfig:
@@ -116,6 +120,6 @@ def drive(
         lambda result: [result["objective"]["value"]],
         Silent(),
         Interrupt(),
-        ahead=True,
+        ahead=kind != "bayes",
     ).run()
     (Path(folder) / f"done-{os.getpid()}").write_text(json.dumps(n_trials), encoding="utf-8")

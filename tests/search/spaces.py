@@ -12,3 +12,8 @@ def sizes(config: DictConfig, trial: Trial) -> None:
         trial.suggest_int("model.width", 8, config.training.batch_size)
     else:
         trial.suggest_int("model.depth", 1, 2)
+
+
+def configure(config: DictConfig, trial: Trial) -> None:
+    """A norm to clip to, by a parameter that was drawn before."""
+    trial.suggest_float("training.clip_norm", 1, 1 + 100 * trial.params["optimizer.lr"])

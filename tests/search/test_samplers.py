@@ -14,7 +14,7 @@ from launcher import compose
 from launcher.errors import ConfigError
 from launcher.search.samplers import sampler_of
 from launcher.search.storage import open_storage
-from launcher.search.study import Study
+from launcher.search.study import Directions, Study
 from tests.search.test_space import parsed
 
 WORDS = ("x=interval(-5,10)", "y=interval(0,15)")
@@ -26,6 +26,37 @@ def sampler_node(search: str) -> DictConfig:
         node = hydra.compose_config("config", [f"search={search}"], RunMode.MULTIRUN).hydra.sweeper.sampler
     assert isinstance(node, DictConfig)
     return node
+
+
+THEIRS = ("grid", "random", "tpe", "cmaes", "nsgaii", "nsgaiii", "motpe", "gp", "qmc")
+"""The samplers of hydra-optuna-sweeper, by its names."""
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("name", THEIRS)
+def test_each_sampler_of_hydra_optuna_sweeper_proposes(tmp_path: Path, name: str) -> None:
+    """By its name beside `hydra/sweeper=optuna`; again, the same points, which another seed changes."""
+    space = parsed("x=range(5)", "y=range(4)") if name == "grid" else parsed(*WORDS)
+    directions: Directions = ["minimize", "maximize"] if name in ("nsgaii", "nsgaiii", "motpe") else ["minimize"]
+    with compose.session() as hydra:
+        words = ["hydra/sweeper=optuna", f"hydra/sweeper/sampler={name}"]
+        sweeper = hydra.compose_config("config", words, RunMode.MULTIRUN).hydra.sweeper
+    assert (sweeper.n_trials, sweeper.n_jobs) == (20, 2)
+    drawn = []
+    for number, seed in enumerate((3, 3, 4)):
+        own = tmp_path / str(number)
+        own.mkdir()
+        study = Study(open_storage(None, own), "s", directions, own, space, sampler_of(sweeper.sampler, seed, space))
+        points = []
+        for _ in range(11):
+            claim = study.ask()
+            assert claim is not None
+            points.append(tuple(claim.params.values()))
+            study.tell(claim, TrialState.COMPLETE, [bowl(*points[-1]), *points[-1][: len(directions) - 1]])
+        drawn.append(points)
+    assert drawn[0] == drawn[1]
+    assert (drawn[0] == drawn[2]) == (name == "grid")
+    assert len(set(drawn[0])) > 8
 
 
 def bowl(x: float, y: float) -> float:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from launcher.search.lock import HostLock, myself
 from launcher.search.storage import open_storage, without_login
 from tests.search.driver import STEPS, drive, open_study, steps
 
-N = 40
+N = 24
 
 
 @pytest.fixture(scope="module")
@@ -34,31 +35,54 @@ def outcome(folder: Path, kind: str) -> list[tuple[int, dict[str, Any], list[flo
     ]
 
 
-@pytest.mark.parametrize(("kind", "slots"), [("random", 3), ("grid", 1)])
+def taken(folder: Path) -> int:
+    """How many steps all trials together have taken."""
+    return sum(steps(path.parent) for path in folder.glob("*/steps"))
+
+
+@pytest.mark.parametrize(("kind", "slots"), [("random", 3), ("grid", 1), ("bayes", 1)])
 def test_killed_at_twenty_instants(tmp_path: Path, context: Any, kind: str, slots: int) -> None:
-    drive(str(tmp_path / "whole"), kind, N, slots=2)
+    """Of its beginning, of a second beginning, and of twenty places on its way; a model-based search has one slot."""
+    drive(str(tmp_path / "whole"), kind, N, slots=1 if kind == "bayes" else 2)
     folder = tmp_path / "killed"
     rng = random.Random(kind)
+    total = N * STEPS
+    goals = [0, 0, *sorted(rng.sample(range(1, total - 3 * slots), 20))]
     kills = 0
-    while kills < 20:
-        process = context.Process(target=drive, args=(str(folder), kind, N, slots, None, 0.01))
+    for goal in goals:
+        process = context.Process(target=drive, args=(str(folder), kind, N, slots, None, 0.005))
         process.start()
-        while not (folder / "study.journal").exists() and process.is_alive():
-            time.sleep(0.001)
-        process.join(rng.uniform(0.0, 0.12))
-        if process.exitcode is not None:
-            assert process.exitcode == 0
-            break
+        deadline = time.monotonic() + 60
+        while taken(folder) < goal and process.is_alive():
+            assert time.monotonic() < deadline
+            time.sleep(0.0005)
+        time.sleep(rng.uniform(0, 0.2 if goal == 0 else 0.006))
         process.kill()
         process.join()
-        kills += 1
-    assert kills >= 10, "most of the instants lay inside of the sweep"
+        kills += process.exitcode == -signal.SIGKILL
+    assert kills >= 20
+    assert taken(folder) < total, "all of them before its end"
     drive(str(folder), kind, N, slots)
     assert outcome(folder, kind) == outcome(tmp_path / "whole", kind)
     assert [state for *_, state in outcome(folder, kind)] == ["COMPLETE"] * N
     assert [steps(folder / str(number)) for number in range(N)] == [STEPS] * N, "every step was taken once"
     fences = [json.loads((folder / str(number) / lease.FILE).read_text())["fence"] for number in range(N)]
     assert max(fences) > 1, "some trial changed hands"
+
+
+@pytest.mark.parametrize("kind", ["random", "bayes"])
+def test_a_driver_killed_between_two_draws_changes_neither(tmp_path: Path, kind: str) -> None:
+    for storage in (None, f"sqlite:///{tmp_path / 'study.db'}"):
+        whole = open_study(tmp_path / f"whole-{bool(storage)}", kind, 3).ask()
+        study = open_study(tmp_path / f"killed-{bool(storage)}", kind, 3, storage)
+        assert whole is not None
+        trial_id = study.storage.create_new_trial(study.optuna._study_id)
+        (first, *_), known = study.dimensions, whole.params
+        value = first.distribution.to_internal_repr(known[first.key])
+        study.storage.set_trial_param(trial_id, first.name, value, first.distribution)
+        (claim,) = study.claim_dead(set())
+        assert claim.params == known
+        assert study.trials()[0].params == known
 
 
 def test_two_drivers_share_a_study_and_one_survives_the_other(tmp_path: Path, context: Any) -> None:

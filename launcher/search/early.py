@@ -1,0 +1,79 @@
+"""What ends a sweep's trials before their end, or before their beginning: the pruner and the first filter together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+from optuna.trial import FrozenTrial
+
+from launcher.errors import ConfigError
+
+from . import candidates, pruning
+from .space import Dimension
+from .study import Claim, Directions, Study
+from .trial import VARIABLE
+
+
+@dataclass(frozen=True)
+class Early:
+    """`hydra.sweeper.pruner` and `hydra.sweeper.proxy`, each None where there is none."""
+
+    pruning: pruning.Pruning | None
+    filter: candidates.Filter | None
+    metrics: Sequence[str]
+    directions: Directions
+    proxy: Any
+    """The node of the filter."""
+
+    def __bool__(self) -> bool:
+        return self.pruning is not None or self.filter is not None
+
+    def plain(self) -> dict[str, Any]:
+        """What it adds to the sweep's identity."""
+        return {"pruner": None if self.pruning is None else self.pruning.plain(), "proxy": self.proxy}
+
+    def facts(self, study: Study, storage: str | None) -> Callable[[Claim], dict[str, str]]:
+        """What a trial's processes have to know: where to report, and whether they are to score the trial or to train it."""
+        if not self:
+            return lambda claim: {}
+        known: dict[str, Any] = {"storage": storage, "folder": str(study.folder), "study": study.folder.name}
+        known |= {"node": None} if self.pruning is None else self.pruning.plain()
+        known |= {"metrics": list(self.metrics), "directions": list(self.directions)}
+
+        def told(claim: Claim) -> dict[str, str]:
+            proxy = None if self.filter is None else self.filter.task(study.trial(claim))
+            return {VARIABLE: json.dumps(known | {"trial": claim.id, "proxy": proxy})}
+
+        return told
+
+    def promotion(self, n_trials: int | None) -> Callable[[Sequence[FrozenTrial], set[int]], int | None] | None:
+        """Chooses the paused trial that goes on, of those that have come furthest; None where trials do not pause."""
+        found, first = self.pruning, self.filter
+        if first is None and (found is None or not found.rungs):
+            return None
+        maximize = [each == "maximize" for each in self.directions]
+
+        def pick(trials: Sequence[FrozenTrial], paused: set[int]) -> int | None:
+            chosen = None
+            if found is not None and found.rungs:
+                chosen = pruning.promotable(trials, paused, found.rungs, found.node["reduction_factor"], maximize)
+            if chosen is None and first is not None:
+                chosen = first.next(trials, paused, n_trials)
+            return chosen
+
+        return pick
+
+
+def read(config: DictConfig, metrics: Sequence[str], directions: Directions, dimensions: Sequence[Dimension]) -> Early:
+    """What the config asks for. Raises ConfigError."""
+    found = pruning.read(config)
+    if found is not None and len(metrics) > 1:
+        pruning.several(found, metrics)
+    if found is not None and (config.num_seeds > 1 or "fold" in config.procedure):
+        raise ConfigError("hydra.sweeper.pruner: a trial that is made of several fits has no single curve to judge")
+    first = candidates.read(config, metrics, dimensions)
+    return Early(found, first, metrics, directions, config.hydra.sweeper.get("proxy"))
