@@ -15,7 +15,7 @@ from torch import nn
 
 from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
-from .checkpoint import load_weights
+from .checkpoint import fill_weights, load_weights
 from .collecting import begin
 from .console import Console
 from .ending import close, look_closer
@@ -191,8 +191,10 @@ def _judged_best(run: Run) -> nn.Module:
         parallel.load_optimizer(main.optimizer, state["parts"]["main"]["optimizer"])
         for algorithm, saved in zip(run.algorithms, state["algorithms"], strict=True):
             algorithm.load_state_dict(saved)
-    elif best is not None:
+    elif best is not None and parallel.whole_weights:
         model.load_state_dict(load_weights(run.checkpoints.folder / f"step-{best}"))
+    elif best is not None:
+        fill_weights(model, run.checkpoints.folder / f"step-{best}")
     return run.judged_model() if parallel.whole_weights else model
 
 
