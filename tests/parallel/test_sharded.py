@@ -11,13 +11,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from launcher.checkpoint import Checkpoints, fill_weights
+from launcher.checkpoint import Checkpoints
 from launcher.errors import ConfigError, TrainingError
 from launcher.parallel.dealt import deal
 from launcher.parallel.fsdp import _check_split, blocks
 from launcher.parallel.mesh import Degrees, degrees
 from launcher.shards import Pieces, whole
 from launcher.tracking import Tracker
+from launcher.weights import fill_weights
 from tests.fits import config_of, curve, fit, values
 from tests.harness import Outcome, Warm
 from tests.runs import build
