@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [NAME ...]
 
-Each configuration runs in a process of its own on one thread: seven steps, with evaluations and checkpoints on the way.
-Measured is the peak of its resident set (`VmHWM`) over what is resident before the model is made, after a small run of
-the same kind has loaded all that is loaded late. The allocator gives back what is freed at once, as an
+Each configuration runs in a process of its own, or in as many as it has ranks, on one thread each: seven steps, with
+evaluations and checkpoints on the way. Measured is the peak of its resident set (`VmHWM`) over what is resident before
+the model is made, after a small run of the same kind has loaded all that is loaded late; of several ranks the largest. The allocator gives back what is freed at once, as an
 accelerator's does for other tensors.
 """
 
@@ -26,6 +26,7 @@ DEEP = ("model=vit", "training.batch_size=64", "model.width=256", "model.num_hea
 TEXTS = ("task=text_classification", "model=transformer", "model.width=512", "model.depth=4", "training.batch_size=16")
 LM = ("task=pretrain_clm", "model=llama", "model.width=256", "model.depth=6", "training.batch_size=8")
 WIDE = ("model=mlp", "model.width=4096", "training.batch_size=256")
+SPREAD = ("model=vit", "training.batch_size=32", "model.width=512", "model.num_heads=8", "model.depth=12")
 CONFIGS: dict[str, tuple[str, ...]] = {
     "vit": IMAGES,
     "vit-sgd": (*IMAGES, "optimizer=sgd"),
@@ -42,6 +43,17 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "llama-adafactor": (*LM, "optimizer=adafactor"),
     "mlp": WIDE,
     "mlp-muon": (*WIDE, "optimizer=muon"),
+    "spread-single": SPREAD,
+    "spread-ddp-2": (*SPREAD, "parallel=ddp"),
+    "spread-zero1-2": (*SPREAD, "parallel=zero1"),
+    "spread-zero2-2": (*SPREAD, "parallel=zero2"),
+    "spread-zero3-2": (*SPREAD, "parallel=zero3"),
+    "spread-zero3-4": (*SPREAD, "parallel=zero3", "parallel.num_processes=4"),
+    "spread-zero3-4-checkpointing": (*SPREAD, "parallel=zero3", "parallel.num_processes=4", "memory=checkpointing"),
+    "spread-hsdp-4": (*SPREAD, "parallel=hsdp", "parallel.num_processes=4"),
+    "spread-tensor-2": (*SPREAD, "parallel=tensor"),
+    "spread-pipeline-2": (*SPREAD, "parallel=pipeline"),
+    "spread-deepspeed-2": (*SPREAD, "parallel=deepspeed"),
 }
 COMMON = (
     "tracker=[]",
@@ -97,12 +109,38 @@ def composed(words: list[str]) -> Any:
 
 
 def measure(words: list[str]) -> dict[str, float]:
-    """In a fresh process: the peak over what was there before."""
+    """In fresh processes: the peak over what was there before, of the rank that has the most, and its seconds a step."""
+    ranks = int(composed(words).parallel.num_processes)
+    if ranks == 1:
+        return peak(words)
+    import torch.multiprocessing as mp
+
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(rank_of, args=(ranks, folder, words), nprocs=ranks)  # type: ignore[no-untyped-call]  # torch's own
+        told = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+    return {key: max(each[key] for each in told) for key in told[0]}
+
+
+def rank_of(rank: int, ranks: int, folder: str, words: list[str]) -> None:
+    """One of several: joins the others, and writes what it measured into `folder`."""
+    import torch.distributed as dist
+
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+    os.environ.update({name: str(value) for name, value in numbers.items()})
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
+    found = peak(words)
+    Path(folder, f"{rank}.json").write_text(json.dumps(found))
+    dist.barrier()
+    os._exit(0)
+
+
+def peak(words: list[str]) -> dict[str, float]:
+    """In this process."""
     import torch
 
     torch.set_num_threads(1)
     small = [word for word in words if not word.startswith(("model.", "training.batch_size", "training.accumulate"))]
-    run([*small, "training.batch_size=4"])
+    run([*small, "training.batch_size=16"])
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now

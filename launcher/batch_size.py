@@ -142,7 +142,7 @@ def _limit(config: DictConfig, parallel: Parallel) -> None:
         return
     import torch
 
-    from .verdict import GIB, resident
+    from .capacity import GIB, resident
 
     if parallel.device.type == "cuda":
         total = torch.cuda.get_device_properties(parallel.device).total_memory

@@ -29,10 +29,10 @@ from .errors import TrainingError
 from .manifest import MANIFEST, TornCheckpoint, sync, verified, write_manifest
 from .packing import pack, read_pieces, read_tensors, unpack, write_tensors
 from .schema import FORMAT
-from .shards import Piece, Pieces, blocks_by_name, collect, described, file_of, publish, whole
+from .shards import Piece, Pieces, blocks_by_name, collect, described, file_of, publish
 
-_WEIGHTS = "parts/main/model/"
-_MODEL, _STATE = "model.safetensors", "state.safetensors"
+WEIGHTS = "parts/main/model/"
+MODEL, _STATE = "model.safetensors", "state.safetensors"
 
 Ours = tuple[dict[str, Tensor], dict[str, list[tuple[int, ...]]]]
 """A rank's blocks by their names in its file, and for each tensor the offsets of its own."""
@@ -199,11 +199,11 @@ class Checkpoints:
                     (beside / name).unlink()  # what is mapped stays readable until it is let go
                 content["files"] = {}
             weights = {
-                name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(_WEIGHTS)
+                name.removeprefix(WEIGHTS): tensor for name, tensor in tensors.items() if name.startswith(WEIGHTS)
             }
-            others = {name: tensor for name, tensor in tensors.items() if not name.startswith(_WEIGHTS)}
+            others = {name: tensor for name, tensor in tensors.items() if not name.startswith(WEIGHTS)}
             content["files"] |= {
-                _MODEL: write_tensors(weights, beside / _MODEL),
+                MODEL: write_tensors(weights, beside / MODEL),
                 _STATE: write_tensors(others, beside / _STATE),
             }
             write_manifest(beside / MANIFEST, content)
@@ -279,19 +279,7 @@ class Checkpoints:
         manifest = verified(folder)
         mapped = self.num_ranks > 1  # each rank copies its own part out of it
         tensors: dict[str, Tensor | Pieces] = {**read_tensors(folder / _STATE, mapped)}
-        tensors.update({_WEIGHTS + name: each for name, each in read_tensors(folder / _MODEL, mapped).items()})
+        tensors.update({WEIGHTS + name: each for name, each in read_tensors(folder / MODEL, mapped).items()})
         tensors.update(read_pieces(folder, manifest.get("pieces", {})))
         state: dict[str, Any] = unpack(manifest["tree"], tensors)
         return state
-
-
-def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The main model's state dict in a checkpoint's folder. Raises TornCheckpoint, and ConfigError for another format."""
-    manifest = verified(folder)
-    tensors: dict[str, Tensor | Pieces] = {
-        _WEIGHTS + name: each for name, each in read_tensors(folder / _MODEL).items()
-    }
-    pieces = manifest.get("pieces", {})
-    tensors.update(read_pieces(folder, {name: each for name, each in pieces.items() if name.startswith(_WEIGHTS)}))
-    weights: dict[str, Tensor] = whole(unpack(manifest["tree"]["parts"]["main"]["model"], tensors))
-    return weights

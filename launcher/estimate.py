@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 
 from .algorithm import Monitor, overriding
 from .build import build_run, build_task, instantiate, optimizer_of
+from .capacity import on_host
 from .errors import ConfigError
 from .memory import blocks
 from .optim.groups import roles
@@ -242,14 +243,6 @@ class _Simulation:
             flops=flops,
             left_out=left_out,
         )
-
-
-def on_host(config: DictConfig) -> bool:
-    """Whether the run computes on the CPU, as far as can be told here: a stated device memory is an accelerator's."""
-    device, stated = str(config.parallel.get("device", "auto")), config.parallel.get("device_memory_gb")
-    if device == "auto":
-        return stated is None and not torch.cuda.is_available()
-    return device == "cpu"
 
 
 def real_state_bytes(config: DictConfig, model: nn.Module) -> int:

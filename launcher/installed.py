@@ -17,13 +17,16 @@ def missing_packages(config: dict[str, Any]) -> Iterator[str]:
             facts = signature(node["_target_"]).facts
             missing = [package for module, package in facts.get("packages", {}).items() if find_spec(module) is None]
             if missing:
-                wanted = f"'training-launcher[{facts['extra']}]'" if facts.get("extra") else " ".join(missing)
-                yield f"{group}={name} needs {' and '.join(missing)}, which is not installed: pip install {wanted}, or leave it out with {group}=[]"
-    for group in ("task", "model", "data", "optimizer", "cluster"):
+                yield f"{group}={name} needs {' and '.join(missing)}, which is not installed: pip install {_wanted(facts, missing)}, or leave it out with {group}=[]"
+    for group in ("task", "model", "data", "optimizer", "parallel", "cluster"):
         if not config[group]:
             continue
         target = config[group]["_target_"]
-        needed = signature(target).facts.get("packages", {})
-        missing = [package for module, package in needed.items() if find_spec(module) is None]
+        facts = signature(target).facts
+        missing = [package for module, package in facts.get("packages", {}).items() if find_spec(module) is None]
         if missing:
-            yield f"{group}: {target.rpartition('.')[2]} needs {' and '.join(missing)}, which is not installed: pip install {' '.join(missing)}"
+            yield f"{group}: {target.rpartition('.')[2]} needs {' and '.join(missing)}, which is not installed: pip install {_wanted(facts, missing)}"
+
+
+def _wanted(facts: dict[str, Any], missing: list[str]) -> str:
+    return f"'training-launcher[{facts['extra']}]'" if facts.get("extra") else " ".join(missing)

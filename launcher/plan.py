@@ -12,16 +12,17 @@ import torch
 from omegaconf import DictConfig
 
 from .build import build_plan, build_scheduler, instantiate, plain_dict
+from .capacity import on_host, room
 from .console import Console
 from .errors import DONE, ConfigError
-from .estimate import Estimator, on_host
+from .estimate import Estimator
 from .figures import count, number, size, span, things
 from .report.curves import Series
 from .report.picture import picture
 from .run import Plan
 from .schedule.lengths import lengths
 from .signatures import signature
-from .verdict import advice, cheapest, fits, room, said, speed
+from .verdict import advice, cheapest, fits, said, speed
 
 COLUMNS, LINES = 64, 8
 """Of the curve on a terminal."""

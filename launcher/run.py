@@ -151,8 +151,8 @@ class Run:
         """How many parameters the model has, and how many of them are trained."""
         found = list(self.parallel.unwrap(self.main.model).parameters())
         return {
-            "parameters": sum(each.numel() for each in found),
-            "trainable_parameters": sum(each.numel() for each in found if each.requires_grad),
+            "parameters": sum(self.parallel.numel(each) for each in found),
+            "trainable_parameters": sum(self.parallel.numel(each) for each in found if each.requires_grad),
         }
 
     def better(self, value: float, than: float | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,32 @@ def region(saved: Tensor | Pieces, offset: Sequence[int], shape: Sequence[int]) 
     if isinstance(saved, Pieces):
         return saved.region(offset, shape)
     return saved[tuple(slice(start, start + num) for start, num in zip(offset, shape, strict=True))]
+
+
+def run_blocks(shape: Sequence[int], start: int, length: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The blocks (offset, shape) that `length` elements of a flattened tensor from `start` on consist of, in their order."""
+    if not length:
+        return []
+    if len(shape) < 2:
+        return [((start,), (length,)) if shape else ((), ())]
+    inner = math.prod(shape[1:])
+    row, first = divmod(start, inner)
+    found = []
+
+    def part_of_row(begin: int, count: int) -> None:
+        found.extend(((row, *offset), (1, *size)) for offset, size in run_blocks(shape[1:], begin, count))
+
+    if first:
+        count = min(length, inner - first)
+        part_of_row(first, count)
+        row, length = row + 1, length - count
+    rows, rest = divmod(length, inner)
+    if rows:
+        found.append(((row, *(0,) * (len(shape) - 1)), (rows, *shape[1:])))
+        row += rows
+    if rest:
+        part_of_row(0, rest)
+    return found
 
 
 def whole(state: Any) -> Any:

@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from . import CONF
+from .capacity import Room, here, room
 from .errors import ConfigError
-from .estimate import Estimate, Estimator, on_host
+from .estimate import Estimate, Estimator
 from .figures import size
 from .signatures import locate, signature
 
-GIB = 1 << 30
 PLAIN = "launcher.memory.Memory"
-
-
-@dataclass(frozen=True)
-class Room:
-    """The memory that there is for a rank: bytes, in words, and bytes that something else of the process takes."""
-
-    total: int
-    words: str
-    taken: int = 0
-
-
-def room(config: DictConfig) -> Room:
-    """What is stated by `parallel.device_memory_gb` (GiB of each rank's device), else what the device found here has.
-
-    Ranks on a CPU share its memory, and each has its interpreter and libraries in it.
-    """
-    stated = config.parallel.get("device_memory_gb")
-    if stated is not None:
-        return Room(int(stated * GIB), f"{size(stated * GIB)} stated for a device")
-    if not on_host(config) and torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory
-        return Room(total, f"{size(total)} of {torch.cuda.get_device_name(0)}")
-    total, ranks = host_memory(), int(config.parallel.num_processes)
-    shared = "" if ranks == 1 else f", of which each of {ranks} ranks has its part"
-    return Room(total // ranks, f"{size(total)} of this machine{shared}", resident())
-
-
-def host_memory() -> int:
-    """This machine's memory in bytes, or the limit of the control group that this process is in."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else ""
-    return min(total, int(text)) if text.isdigit() else total
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory now; 0 where the system does not say."""
-    path = Path("/proc/self/statm")
-    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.is_file() else 0
 
 
 def fits(found: Estimate, there: Room) -> bool:
@@ -137,6 +95,18 @@ def refuse(config: DictConfig) -> None:
         raise ConfigError(
             f"{stated}: the run {said(found, there)}; {advice(cheapest(estimator, config, found, there))}"
         )
+
+
+def refuse_at_sight(config: DictConfig) -> None:
+    """Raise ConfigError where a rank of the run can not fit into the memory that was found; of a run that can not be gone
+    through nothing is said."""
+    there, estimator = room(config, here()), Estimator(config)
+    try:
+        found = estimator.estimate(config)
+    except ConfigError:
+        return
+    if not fits(found, there):
+        raise ConfigError(f"the run {said(found, there)}; {advice(cheapest(estimator, config, found, there))}")
 
 
 def said(found: Estimate, there: Room) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from .algorithm import overriding
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
-from .checkpoint import load_weights
+from .capacity import in_doubt
 from .collecting import begin
 from .console import Console
 from .ending import close, look_closer
@@ -33,6 +33,7 @@ from .run import LEAVES, Best, Run
 from .seeds import derive, seed_everything
 from .signals import Interrupt
 from .trackers.base import Recorder
+from .weights import fill_weights, load_weights
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -63,6 +64,10 @@ def work(
         leak = repeated(data) if parallel.is_main else None
         if leak is not None:
             console.warning(leak)
+        if in_doubt(config, task):
+            from .verdict import refuse_at_sight
+
+            refuse_at_sight(config)
         torch.manual_seed(derive(config.seed, "init"))
         model = task.model()
         seed_everything(config.seed, parallel.data_rank, config.deterministic)
@@ -191,8 +196,10 @@ def _judged_best(run: Run) -> nn.Module:
         parallel.load_optimizer(main.optimizer, state["parts"]["main"]["optimizer"])
         for algorithm, saved in zip(run.algorithms, state["algorithms"], strict=True):
             algorithm.load_state_dict(saved)
-    elif best is not None:
+    elif best is not None and parallel.whole_weights:
         model.load_state_dict(load_weights(run.checkpoints.folder / f"step-{best}"))
+    elif best is not None:
+        fill_weights(model, run.checkpoints.folder / f"step-{best}")
     return run.judged_model() if parallel.whole_weights else model
 
 

@@ -17,11 +17,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from launcher.checkpoint import Checkpoints, load_weights
+from launcher.checkpoint import Checkpoints
 from launcher.errors import ConfigError, TrainingError
 from launcher.folder import remove_leftovers
 from launcher.manifest import TornCheckpoint
 from launcher.packing import _NAMES, pack, read_tensors, unpack, write_tensors
+from launcher.weights import load_weights
 
 
 def state(value: float = 1.0) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from launcher.capacity import Room, shape_of
 from launcher.errors import ConfigError
 from launcher.estimate import Estimate, Estimator
 from launcher.parallel.shares import Shares
 from launcher.tracking import Tracker
-from launcher.verdict import Room, changes, cheapest, fits, refuse
+from launcher.verdict import changes, cheapest, fits, refuse
 from tests.conftest import Launch
 from tests.fits import config_of
 from tests.runs import build
@@ -150,3 +151,24 @@ def test_a_run_that_can_not_fit_says_so_before_it_starts(launch: Launch, tmp_pat
     assert planned.returncode == 0
     assert "does not fit: " in planned.stdout
     assert "FLOP a step" in planned.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("parallel=zero3",)], ids=["one process", "two"])
+def test_a_model_that_can_not_fit_into_what_there_is_is_refused_at_sight(
+    words: tuple[str, ...], launch: Launch
+) -> None:
+    """640 GB of weights and gradients, none of which is taken; nobody has stated a memory."""
+    outcome = launch("model=mlp", "model.width=200000", "tracker=[]", "hydra.run.dir=run", *words)
+    assert outcome.returncode == 2
+    assert "error: the run does not fit: " in outcome.stderr
+    assert "of this machine" in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+    assert outcome.folder is None
+
+
+def test_the_shape_of_a_model_takes_no_memory_and_leaves_the_task_alone(tmp_path: Path) -> None:
+    run = build(tmp_path, "model=mlp")
+    shape = shape_of(run.task)
+    assert {each.device.type for each in shape.parameters()} == {"meta"}
+    assert [each.shape for each in shape.parameters()] == [each.shape for each in run.main.model.parameters()]
+    assert next(run.task.model().parameters()).device.type == "cpu"

@@ -161,8 +161,8 @@ class Supervised:
 
     def _check_weights(self, run: Run, step: int) -> None:
         """A checkpoint is good to go on from: no step before it, this one included, has ruined the weights."""
-        parameters = run.parallel.local([parameter.detach() for parameter in run.main.model.parameters()])
-        weights = [each for each in parameters if each.is_floating_point() and each.numel()]
+        held = run.parallel.weights(run.main.model)
+        weights = [each for each in held if each.is_floating_point() and each.numel()]
         sizes = [size.to(run.parallel.device) for size in torch._foreach_norm(weights, ord=torch.inf)]
         bad = bool(sizes) and not torch.isfinite(torch.stack(sizes)).all()
         if run.parallel.max(float(bad)):

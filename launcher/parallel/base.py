@@ -129,6 +129,14 @@ class Parallel(Ranks):
         """The task's output for a batch; where ranks split the model, every one of them gets it."""
         return task.forward(model, batch)
 
+    def numel(self, parameter: Tensor) -> int:
+        """The elements of a whole parameter."""
+        return parameter.numel()
+
+    def weights(self, model: nn.Module) -> list[Tensor]:
+        """This rank's part of the weights, in their own memory."""
+        return self.local([parameter.detach() for parameter in model.parameters()])
+
     # -- a step
 
     def forward_backward(

@@ -18,5 +18,7 @@ class Shares:
     """The ranks that have samples of their own."""
     gradient_copies: int = 0
     """How many times gradients lie about once more, whole, to be sent (DDP's buckets: 1)."""
+    weight_copies: int = 0
+    """Over how many ranks one more copy of the weights, that an optimizer works on, is spread; 0: there is none."""
     gathers: bool = False
     """Whether the weights of a block are brought together while it computes."""

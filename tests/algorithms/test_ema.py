@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from launcher.algorithm import Algorithm
-from launcher.checkpoint import load_weights
 from launcher.run import Run
+from launcher.weights import load_weights
 from tests.conftest import Launch
 from tests.fits import fit
 from tests.runs import build, judged, train

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from launcher.algorithm import Algorithm, Monitor, overriding
 from launcher.build import build_algorithms, build_task
-from launcher.checkpoint import load_weights
 from launcher.data import Batches
 from launcher.errors import ConfigError
 from launcher.seeds import derive
+from launcher.weights import load_weights
 from tests.fits import TRUST, config_of, curve, fit, values
 from tests.odd import Tells
 

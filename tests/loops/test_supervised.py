@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from launcher.build import build_task
-from launcher.checkpoint import load_weights
 from launcher.data import Batches
 from launcher.errors import ConfigError, TrainingError
 from launcher.seeds import derive
 from launcher.signals import Interrupt
 from launcher.trackers.jsonl import read
+from launcher.weights import load_weights
 from tests.fits import TRUST, config_of, curve, fit, values
 
 ODD = "task._target_=tests.odd."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,11 @@ from launcher.parallel.dealt import deal
 from launcher.parallel.fsdp import _check_split, blocks
 from launcher.parallel.mesh import Degrees, degrees
 from launcher.shards import Pieces, whole
+from launcher.tracking import Tracker
+from launcher.weights import fill_weights
 from tests.fits import config_of, curve, fit, values
 from tests.harness import Outcome, Warm
+from tests.runs import build
 from tests.sameness import lines, model
 
 COMMON = ("tracker=[]", "training.log_every=1", "scheduler=constant", "hydra.run.dir=run")
@@ -120,14 +124,41 @@ def test_a_full_checkpoint_is_one_of_a_single_process(ran: tuple[Path, dict[str,
             assert torch.allclose(ours["optimizer"]["state"][index][key], value, atol=1e-5)
 
 
-def test_a_run_moves_between_strategies(warm: Warm, tmp_path: Path) -> None:
+class Made(Tracker):
+    """Counts what lives of the tensors that are made empty, to be copied into."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket is torch.ops.aten.empty:
+            self.see(result)
+        return result
+
+
+def test_what_is_exported_is_brought_together_a_tensor_at_a_time(
+    ran: tuple[Path, dict[str, Outcome]], tmp_path: Path
+) -> None:
+    """Beside the one copy that it is copied into, no more than the largest tensor."""
+    words, folder = CURVES["zero2"][0], ran[0] / "zero2" / "run"
+    copy = build(tmp_path, *words).main.model
+    with Made() as made:
+        fill_weights(copy, folder / "checkpoints" / "best")
+    assert made.peak == max(each.nbytes for each in copy.parameters())
+    exported = load_file(folder / "model" / "model.safetensors")
+    own = copy.state_dict()
+    assert all(torch.equal(own[name], tensor) for name, tensor in exported.items())
+
+
+def test_a_run_moves_between_strategies_and_numbers_of_processes(warm: Warm, tmp_path: Path) -> None:
     words = [*VIT[:-1], "optimizer=adamw"]
-    first = warm("parallel=zero3", *COMMON, *words, "training.max_steps=8", cwd=tmp_path)
+    first = warm("parallel=ddp", "parallel.num_processes=4", *COMMON, *words, "training.max_steps=6", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    for placement, steps in (("zero1", 14), ("hsdp", 20), ("single", 26)):
-        moved = warm("resume=run", f"parallel={placement}", f"training.max_steps={steps}", cwd=tmp_path)
+    moves = (("zero3", 2), ("zero1", 2), ("hsdp", 4), ("single", 1))
+    for number, (placement, ranks) in enumerate(moves, start=2):
+        placed = (f"parallel={placement}", f"parallel.num_processes={ranks}", f"training.max_steps={6 * number}")
+        moved = warm("resume=run", *placed, cwd=tmp_path)
         assert moved.returncode == 0, moved.stderr
-    fit(tmp_path / "whole", *words, "training.max_steps=26", "scheduler=constant")
+        assert json.loads((tmp_path / "run" / "result.json").read_text())["world_size"] == ranks
+    fit(tmp_path / "whole", *words, "training.max_steps=30", "scheduler=constant")
     assert curve(tmp_path / "run") == pytest.approx(curve(tmp_path / "whole"), rel=5e-6)
 
 

@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from launcher import CONF
-from launcher.checkpoint import load_weights
 from launcher.errors import ConfigError
 from launcher.monitors.combined_stopping import CombinedStopping
 from launcher.monitors.early_stopping import EarlyStopping
 from launcher.monitors.patience import Patience
 from launcher.monitors.time_budget import TimeBudget
+from launcher.weights import load_weights
 from tests.fits import config_of, curve, fit
 from tests.noisy import TRUST
 
