@@ -75,6 +75,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "figures",
         "flat",
         "leaving",
+        "pictures",
         "preloaded",
         "resolvers",
         "schema",
