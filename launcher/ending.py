@@ -11,6 +11,7 @@ from . import evidence, provenance
 from .data import EvalBatches
 from .folder import CONFIG
 from .loops.evaluate import predict
+from .pictures import heat, pixels_of, sheet
 from .predictions import FILE as PREDICTIONS
 from .predictions import write_predictions
 from .result import RESULT, peak_memory_bytes, write_result
@@ -42,8 +43,8 @@ def look_closer(
     whole = bool(config.training.predictions)
     columns: dict[str, np.ndarray] = {}
     if parallel is None:
-        columns = task.predict(model, data.val) if whole or data.facts.get("classes") else {}
-    elif whole or data.facts.get("classes"):
+        columns = task.predict(model, data.val)
+    else:
         limit = None if whole else evidence.LIMIT
         held_out = EvalBatches(data.val, batch_size=max(256, config.training.batch_size), limit=limit)
         columns = predict(task, model, held_out, parallel)
@@ -58,9 +59,13 @@ def show(recorder: Recorder, found: dict[str, Any]) -> None:
     """The pictures and the tables of the trackers."""
     step = recorder.step
     if "confusion" in found:
-        recorder.image("confusion", evidence.heat(found["confusion"]), step)
+        recorder.image("confusion", heat(found["confusion"]), step)
         lines = zip(found["classes"], found["confusion"], strict=True)
         recorder.table("confusion", ["label", *found["classes"]], [[name, *counts] for name, counts in lines], step)
+    if shown := [entry["picture"] for entry in found.get("worst", ()) if "picture" in entry]:
+        recorder.image("worst", sheet([pixels_of(picture) for picture in shown]), step)
+    if found.get("attention"):
+        recorder.image("attention", sheet([pixels_of(picture) for picture in found["attention"]]), step)
     if found.get("worst"):
         columns = ["sample", "label", "prediction", "p_label", "p_prediction"]
         recorder.table("worst", columns, [[entry[key] for key in columns] for entry in found["worst"]], step)
@@ -72,6 +77,8 @@ def close(
     config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any], console: Console
 ) -> dict[str, Any]:
     """Complete the result, write it and the page, and bring the trackers to their end."""
+    if baseline := evidence.baseline_of(folder, result):
+        result["baseline"] = baseline
     result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance.provenance()
     write_result(folder, result)
     write_page(folder, console)

@@ -7,17 +7,19 @@
 | `confusion` | counts, a row a label, a column a prediction |
 | `calibration` | of each bin of confidence that is not empty: mean confidence, accuracy, samples |
 | `worst` | the samples with the highest loss: row, label, prediction, probabilities of both, and a picture or a text |
+| `quantities` | of a regression or a forecast: `label` and `prediction` of some of the samples, `ordered` where they follow each other |
 | `texts` | of a language model: beginnings of held-out text, and how the model goes on |
+| `attention` | of a model that attends: a picture a layer, of the first held-out sample |
+| `baselines` | by a metric's bare name: what is reached without looking at a sample, and how, in words |
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import struct
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .pictures import data_uri, shaded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +35,10 @@ LIMIT = 10_000
 WORST, CLASSES = 12, 40
 """Samples with the highest loss that are shown, and classes up to which the confusion is counted."""
 PROMPTS, NEW_TOKENS = 3, 120
+QUANTITIES = 300
+"""Quantities that are shown beside their predictions."""
+TOKENS, LAYERS = 96, 12
+"""Tokens and layers up to which attention is shown."""
 
 
 def gather(task: Task, data: Datasets, model: nn.Module, columns: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -51,8 +57,33 @@ def gather(task: Task, data: Datasets, model: nn.Module, columns: dict[str, np.n
         if data.val_rows is not None:
             for entry in found["worst"]:
                 entry["row"] = int(data.val_rows[entry["sample"]])
-    texts = _texts(task, data.val, model)
-    return found | ({"texts": texts} if texts else {})
+    elif columns and "probabilities" not in columns and columns["label"].dtype.kind == "f":
+        found = {"samples": len(columns["label"]), "quantities": _quantities(columns, task.ordered)}
+    baselines = task.baselines(data, columns)
+    return found | {
+        name: value
+        for name, value in (
+            ("texts", _texts(task, data.val, model)),
+            ("attention", _attention(task, data.val, model)),
+            ("baselines", {metric: list(each) for metric, each in baselines.items()}),
+        )
+        if value
+    }
+
+
+def _quantities(columns: dict[str, np.ndarray], ordered: bool) -> dict[str, Any]:
+    """The last ones of a series, else some that are spread evenly."""
+    import numpy as np
+
+    num = len(columns["label"])
+    first = max(0, num - QUANTITIES)
+    rows = (
+        np.arange(first, num)
+        if ordered
+        else np.unique(np.linspace(0, num - 1, min(num, QUANTITIES)).round().astype(int))
+    )
+    both = {name: [float(value) for value in columns[name][rows]] for name in ("label", "prediction")}
+    return both | ({"ordered": True, "first": first} if ordered else {})
 
 
 def classified(columns: dict[str, np.ndarray], classes: list[str]) -> dict[str, Any]:
@@ -98,6 +129,27 @@ def _texts(task: Task, samples: Samples, model: nn.Module) -> list[dict[str, str
     return [{"given": given, "made": made} for given, made in task.continued(model, batch, NEW_TOKENS)]
 
 
+def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
+    """A picture a layer, each as dark as its largest weight."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return []
+    from .functional.attention import Attentions
+
+    device = next((each.device for each in model.parameters()), torch.device("cpu"))
+    batch = {name: column.to(device) for name, column in samples.fetch(torch.arange(1)).items()}
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), Attentions() as seen:
+            task.forward(model, batch)
+    finally:
+        model.train(training)
+    layers = [layer[:TOKENS, :TOKENS].cpu() for layer in seen.layers[:LAYERS]]
+    return [data_uri(shaded((layer / layer.max()).numpy(), max(1, 96 // max(layer.shape)))) for layer in layers]
+
+
 def write(folder: Path, found: dict[str, Any]) -> None:
     """Write it beside and rename it; nothing where nothing was found."""
     if not found:
@@ -116,32 +168,9 @@ def read(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def heat(confusion: list[list[int]], cell: int = 16) -> np.ndarray:
-    """A confusion matrix as a picture (uint8, [height, width, 3]): the share of a label's samples, white to blue."""
-    import numpy as np
-
-    counts = np.asarray(confusion, dtype=np.float64)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    colours = 255 - shares[..., None] * (255 - np.array([31, 95, 206]))
-    return np.repeat(np.repeat(colours.round().astype(np.uint8), cell, axis=0), cell, axis=1)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of a picture: uint8, [height, width] or [height, width, 3] (ISO/IEC 15948, no filter)."""
-    import numpy as np
-
-    pixels = np.ascontiguousarray(pixels)
-    height, width = pixels.shape[:2]
-    lines = pixels.reshape(height, -1)
-    raw = np.concatenate([np.zeros((height, 1), np.uint8), lines], axis=1).tobytes()
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(raw, 6)) + chunk(b"IEND", b"")
-
-
-def data_uri(pixels: np.ndarray) -> str:
-    """A picture as the address of itself, for a page that refers to nothing outside."""
-    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode()
+def baseline_of(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """What the objective of `result` is without learning: `value`, and `what` in words; nothing where it is not known."""
+    name = str((result.get("objective") or {}).get("name"))
+    split, _, metric = name.partition("/")
+    found = (read(folder).get("baselines") or {}).get(metric)
+    return {"value": found[0], "what": found[1]} if split == "val" and found else {}

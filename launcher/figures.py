@@ -56,9 +56,9 @@ def rate(per_second: float, one: str = "step") -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Bytes: 512 KiB, 1.5 GiB."""
+    """Bytes: 512 KiB, 1.5 GiB; 1,000 MiB and more are 0.98 GiB and more, so that three digits do."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if num_bytes < 1024:
+        if num_bytes < 999.5:
             return f"{num_bytes:.3g} {unit}"
         num_bytes /= 1024
     return f"{num_bytes:.3g} TiB"

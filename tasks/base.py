@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from launcher.errors import ConfigError, did_you_mean
+from launcher.functional.baselines import Baselines, of_classes, of_quantity
 from launcher.functional.calibration import NUM_BINS
 from launcher.splits import split_rows as split_rows
 
@@ -94,6 +95,15 @@ class Task(ABC):
         """Each sample of a batch as a person sees it: a picture (uint8, [height, width] or [height, width, 3]) or a text.
         Empty where there is neither."""
         return []
+
+    def baselines(self, data: Datasets, columns: dict[str, np.ndarray]) -> Baselines:
+        """What is reached on the held-out samples without looking at them, by the bare names of metrics; `columns` are those
+        of `predictions`. Of classes it is the commonest, of a quantity the mean."""
+        if "probabilities" in columns:
+            return of_classes(columns["label"].astype(np.int64), columns["probabilities"].shape[1])
+        if "label" in columns and columns["label"].dtype.kind == "f":
+            return of_quantity(columns["label"])
+        return {}
 
     def continued(self, model: nn.Module, batch: Batch, num_tokens: int) -> list[tuple[str, str]]:
         """For a language model: the beginning of each text of a batch, and the `num_tokens` that the model finds likeliest

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from launcher.data import Batch, Datasets, Samples, TensorSamples
 from launcher.errors import ConfigError
+from launcher.functional.baselines import Baselines, of_quantity
 
 from .base import Task, split_rows
 from .estimators import Rows, is_estimator, regression_scores
@@ -155,6 +156,14 @@ class Forecasting(Task):
         last = batch["last"].cpu().double()
         both = {"label": batch["labels"], "prediction": output.squeeze(-1)}
         return {name: last + changes.cpu().double() * self.unit for name, changes in both.items()}
+
+    def baselines(self, data: Datasets, columns: dict[str, np.ndarray]) -> Baselines:
+        """Nothing changes: the window's last value is the forecast."""
+        if not columns:
+            return {}
+        held_out: Any = data.val
+        last = held_out.last if self.by_estimator else held_out.columns["last"].cpu().numpy()
+        return of_quantity(columns["label"], last[: len(columns["label"])], "the latest value goes on")
 
     def predict(self, estimator: Pipeline, rows: WindowRows) -> dict[str, np.ndarray]:
         changes = {"label": rows.y, "prediction": np.ravel(estimator.predict(rows.X))}

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from launcher.data import Batch, Datasets
 from launcher.errors import ConfigError, did_you_mean
+from launcher.functional.baselines import Baselines, of_tokens
 
 from .base import Task, keywords_of, split_rows, target_of
 from .data.kinds import Corpus, Documents
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 TOKENIZERS = ("bytes", "bpe")
 CHUNK = 256  # documents read and encoded at a time
+COUNTED = 4_000_000  # tokens that say how common each is
 
 
 class PretrainCLM(Task):
@@ -179,6 +181,15 @@ class PretrainCLM(Task):
             "perplexity": math.exp(loss) if loss < 700 else math.inf,
             "bits_per_byte": loss / math.log(2) * self.tokens_per_byte,
         }
+
+    def baselines(self, data: Datasets, columns: dict[str, np.ndarray]) -> Baselines:
+        """A unigram model: how common each token is in the training text, and nothing of what stands before it."""
+        train, val = data.train, data.val
+        if not isinstance(train, PackedSamples) or not isinstance(val, PackedSamples):
+            return {}
+        loss = of_tokens(train.tokens(COUNTED), val.tokens(COUNTED), self.vocabulary.size)
+        said = "knowing only how common each token is"
+        return {"loss": (loss, said)} | {name: (value, said) for name, value in self.derived({"loss": loss}).items()}
 
     @torch.no_grad()
     def continued(self, model: nn.Module, batch: Batch, num_tokens: int) -> list[tuple[str, str]]:

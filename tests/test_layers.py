@@ -74,6 +74,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "figures",
         "flat",
         "leaving",
+        "pictures",
         "preloaded",
         "resolvers",
         "schema",

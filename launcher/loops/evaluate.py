@@ -71,6 +71,8 @@ def predict(task: Task, model: nn.Module, batches: EvalBatches, parallel: Parall
                 output = task.forward(model, batch)
             for name, column in task.predictions(output, batch).items():
                 found.setdefault(name, []).append(column.cpu().numpy())
+            if not found:
+                break
     finally:
         model.train(training)
     return {name: np.concatenate(columns) for name, columns in found.items()}

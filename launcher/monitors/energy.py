@@ -37,6 +37,7 @@ class EnergyMeter(Monitor):
             self._thread.start()
 
     def _begin(self) -> None:
+        logging.getLogger("codecarbon").disabled = True  # it says at each start what the page of this monitor says
         from codecarbon import OfflineEmissionsTracker
 
         tracker = OfflineEmissionsTracker(
@@ -47,7 +48,6 @@ class EnergyMeter(Monitor):
             tracking_mode=self.scope,
             allow_multiple_runs=True,
         )
-        logging.getLogger("codecarbon").disabled = True  # it says at each start what the page of this monitor says
         tracker.start()
         self._tracker = tracker
 
@@ -59,6 +59,12 @@ class EnergyMeter(Monitor):
         kwh = float(now.energy_consumed)
         kg = float(now.emissions) if self.country else kwh * WORLD / 1000
         return self.kwh_before + kwh, self.kg_before + kg
+
+    @property
+    def by_counters(self) -> bool:
+        """Whether the processor's energy is read from its own counters, and not guessed from its load."""
+        modes = [getattr(part, "_mode", None) for part in self._tracker._hardware] if self._tracker is not None else []
+        return any(mode in ("intel_rapl", "windows_emi", "intel_power_gadget") for mode in modes)
 
     def state_dict(self) -> dict[str, Any]:
         kwh, kg = self.measured()

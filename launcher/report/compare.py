@@ -12,14 +12,16 @@ from typing import Any
 import yaml
 
 from launcher.errors import ConfigError
-from launcher.figures import count, number, span
+from launcher.figures import count, number, size, span, things
 from launcher.flat import flat
 from launcher.provenance import read as read_provenance
 from launcher.result import read_result
 from launcher.trackers.jsonl import FILE, read
 
 from .curves import Point, Series, chart
-from .page import LINES, Html, card, heading, link, page, table
+from .drawn import is_constant, scaled
+from .page import LINES, Html, card, folded, heading, link, page, table
+from .quantities import learned, quantity_of, title_of, unit_of
 
 NAME = "comparison.html"
 IGNORED = ("format", "action", "run", "runs", "resume")
@@ -97,10 +99,25 @@ def _text(value: Any) -> str:
 
 
 def differing(columns: Sequence[dict[str, str]]) -> Rows:
-    """The keys whose values are not all the same, each with its values; one that a run lacks is "–"."""
+    """The keys whose values are not all the same, each with its values; one that a run lacks is "–".
+
+    An object that some have and others lack is one row, which says what it is.
+    """
     keys = dict.fromkeys(key for column in columns for key in column)
     rows = [[key, *(column.get(key, "–") for column in columns)] for key in keys]
-    return [row for row in rows if len(set(row[1:])) > 1]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    targets = [row for row in rows if row[0].endswith("._target_") and "–" in row[1:]]
+    nodes = {row[0].removesuffix("._target_"): row for row in targets}
+    kept = []
+    for row in rows:
+        node = next((each for each in nodes if row[0].startswith(f"{each}.")), None)
+        if node is None:
+            # An empty group is not worth a row beside those of what others have in it.
+            if not (set(row[1:]) == {"–", "{}"} and any(each.startswith(f"{row[0]}.") for each in nodes)):
+                kept.append(row)
+        elif row is nodes[node]:
+            kept.append([node, *(cell.rpartition(".")[2] for cell in row[1:])])
+    return kept
 
 
 def results(runs: Sequence[Seen]) -> Rows:
@@ -109,8 +126,11 @@ def results(runs: Sequence[Seen]) -> Rows:
     objectives = [run.result.get("objective") or {} for run in runs]
     metrics = list(dict.fromkeys(str(each["name"]) for each in objectives if each.get("name")))
     found = dict.fromkeys(key for run in runs for key in run.result.get("metrics") or {})
-    others = sorted(found, key=lambda key: not key.startswith(("val/", "train/")))
-    for name in [*metrics, *(key for key in others if key not in metrics)]:
+    others = [key for key in found if key.startswith(("val/", "test/", "train/"))]
+    for name in [
+        *metrics,
+        *(key for key in sorted(others, key=lambda key: key.startswith("train/")) if key not in metrics),
+    ]:
         values = [
             (own.get("value") if own.get("name") == name else (run.result.get("metrics") or {}).get(name))
             for run, own in zip(runs, objectives, strict=True)
@@ -122,29 +142,60 @@ def results(runs: Sequence[Seen]) -> Rows:
             best = (max if directions == {"maximize"} else min)(finite)
             texts = [f"{text} *" if value == best else text for text, value in zip(texts, values, strict=True)]
         rows.append([name, *texts])
+        baselines = [
+            run.result.get("baseline") if own.get("name") == name else None
+            for run, own in zip(runs, objectives, strict=True)
+        ]
+        if any(baselines):
+            rows.append(
+                ["without learning", *("–" if each is None else number(float(each["value"])) for each in baselines)]
+            )
     for key, told in (
         ("best_step", count),
         ("steps", count),
         ("wall_s", span),
         ("steps_per_s", number),
         ("parameters", count),
+        ("peak_memory_bytes", size),
     ):
-        values = [run.result.get(key) for run in runs]
-        if any(value is not None for value in values):
-            rows.append([key, *("–" if value is None else told(float(value)) for value in values)])
+        own_values = [run.result.get(key) for run in runs]
+        if any(value is not None for value in own_values):
+            rows.append([key, *("–" if value is None else told(float(value)) for value in own_values)])
+    return rows
+
+
+def taken(runs: Sequence[Seen]) -> Rows:
+    """What the machine did for each run, and what monitors saw, at their last lines."""
+    names = dict.fromkeys(
+        name for run in runs for name in run.curves if not name.startswith(("val/", "train/", "test/"))
+    )
+    rows = []
+    for name in names:
+        unit = unit_of(name)
+        values = [
+            scaled(run.curves[name][-1:], quantity_of(name).scale)[0][1] if run.curves.get(name) else None
+            for run in runs
+        ]
+        rows.append(
+            [
+                title_of(name) + (f", {unit}" if unit else ""),
+                *("–" if value is None else number(value) for value in values),
+            ]
+        )
     return rows
 
 
 def charts(runs: Sequence[Seen]) -> Iterator[str]:
-    """A drawing for each quantity that at least two of the first six runs logged, a line a run."""
+    """A drawing for each quantity that at least two of the first six runs logged, a line a run: of the machine none."""
     shown = runs[:LINES]
     names = dict.fromkeys(name for run in shown for name in run.curves)
-    for name in sorted(names, key=lambda each: (not each.startswith(("val/", "train/")), each)):
+    for name in sorted(learned(names), key=lambda each: (not each.startswith(("val/", "train/")), each)):
         having = [run for run in shown if len(run.curves.get(name, ())) > 1]
-        if len(having) > 1:
+        if len(having) > 1 and not all(is_constant(name, run.curves[name]) for run in having):
             lines = [Series(run.name, run.curves.get(name, [])) for run in shown]
             legend = [(run.name, number(run.curves[name][-1][1]) if run.curves.get(name) else "–") for run in shown]
-            yield card(name, legend, chart(lines))
+            title = title_of(name)
+            yield card(title, legend, chart(lines), name if title != name else "")
 
 
 def write(runs: Sequence[Seen], path: Path) -> Path:
@@ -158,18 +209,42 @@ def write(runs: Sequence[Seen], path: Path) -> Path:
         link(run.name, os.path.relpath(report, path.parent)) if report.is_file() else run.name for run, report in pages
     ]
     body = [f"<header><h1>{len(runs)} runs compared</h1></header>", heading("Results")]
-    body.append(table(["", *links], results(runs), numeric=numeric))
+    body.append(table(["", *links], [_spoken(row) for row in results(runs)], numeric=numeric))
+    body.append('<p class="faint">* the best of them</p>')
     config, origin = differing([run.config for run in runs]), differing([run.origin for run in runs])
     body.append(heading("What differs in their configs"))
     body.append(table(head, config) if config else '<p class="faint">nothing</p>')
     body.append(heading("What differs in where they come from"))
-    body.append(table(head, origin) if origin else '<p class="faint">nothing</p>')
+    packages = [row for row in origin if row[0].startswith("package ")]
+    others = [row for row in origin if row not in packages]
+    body.append(table(head, others) if others else "" if packages else '<p class="faint">nothing</p>')
+    if packages:
+        body.append(folded(f"{things(len(packages), 'package')} of other versions", table(head, packages)))
     drawn = list(charts(runs))
     if drawn:
         left = f'<p class="faint">the first {LINES} of {len(runs)} runs</p>' if len(runs) > LINES else ""
-        body.append(heading("Curves over steps") + left + f'<div class="charts">{"".join(drawn)}</div>')
+        body.append(heading("How they learned") + left + f'<div class="charts">{"".join(drawn)}</div>')
+    if rows := taken(runs):
+        body.append(
+            heading("Details")
+            + folded("What they logged besides, at their last lines", table(head, rows, numeric=numeric))
+        )
     path.write_text(page(f"{len(runs)} runs compared", body), encoding="utf-8")
     return path
+
+
+SPOKEN = {
+    "best_step": "best at step",
+    "wall_s": "time of training",
+    "steps_per_s": "steps a second",
+    "peak_memory_bytes": "memory at most",
+}
+
+
+def _spoken(row: list[str]) -> list[str]:
+    """A row of results with its name in words."""
+    name = row[0]
+    return [SPOKEN.get(name, title_of(name) if "/" in name else name), *row[1:]]
 
 
 def told(runs: Sequence[Seen]) -> list[str]:

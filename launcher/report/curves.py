@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 from launcher.figures import count, number
 
@@ -15,17 +16,24 @@ LIMIT = 2000
 """Points a line; of more, the smallest and largest of each stretch are kept, so that no spike is lost."""
 DENSE = 400
 """Of a line with more points, the means of stretches are drawn over the points themselves, which are made faint."""
-WIDTH, HEIGHT = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 46, 16, 10, 24
+WIDTH, HEIGHT = 360, 222
+LEFT, RIGHT, TOP, BOTTOM = 46, 16, 10, 36
+UNIT = 12
+"""More room at the top where the vertical axis has a unit."""
 """A drawing fits a phone in its own size, so that its letters stay readable; a wide page puts several side by side."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line with its name: (step, value) in the order of steps. Values may be NaN or infinite: the line has a gap there."""
+    """A line with its name: (step, value) in the order of steps. Values may be NaN or infinite: the line has a gap there.
+
+    `dots` are points without a line, as large as `sizes` says (a radius each); `dashed` is a line to hold others against.
+    """
 
     name: str
     points: Sequence[Point]
+    style: Literal["line", "dashed", "dots"] = "line"
+    sizes: Sequence[float] = ()
 
 
 def chart(
@@ -33,10 +41,14 @@ def chart(
     mark: Point | None = None,
     *,
     mark_title: str | None = None,
+    across: str = "step",
+    unit: str = "",
     log_across: bool = False,
     log_up: bool = True,
+    width: int = WIDTH,
 ) -> str:
-    """One drawing of up to six lines over the same axes; `mark` puts a dot on a point worth seeing.
+    """One drawing of up to six lines over the same axes; `mark` puts a dot on a point worth seeing. `across` says what the
+    horizontal axis is of, `unit` what the vertical one is in; `width` is for one that takes a row of its own.
 
     The vertical axis is logarithmic where the values are positive and spread over a factor of more than 50, unless
     `log_up` is false; the horizontal one (steps, else) with `log_across`.
@@ -45,28 +57,41 @@ def chart(
     if not finite:
         return '<p class="faint">no finite values</p>'
     is_log = log_up and min(y for _, y in finite) > 0 and max(y for _, y in finite) > 50 * min(y for _, y in finite)
-    across = _Axis([x for x, _ in finite], LEFT, WIDTH - RIGHT, is_log=log_across, whole=not log_across)
-    up = _Axis([y for _, y in finite], HEIGHT - BOTTOM, TOP, is_log=is_log)
-    drawn = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_described(series), quote=True)}">']
+    along = _Axis([x for x, _ in finite], LEFT, width - RIGHT, is_log=log_across, whole=not log_across)
+    up = _Axis([y for _, y in finite], HEIGHT - BOTTOM, TOP + (UNIT if unit else 0), is_log=is_log)
+    drawn = [f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{escape(_described(series), quote=True)}">']
     for value, label in up.ticks():
         y = up.place(value)
-        drawn.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        drawn.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         drawn.append(f'<text x="{LEFT - 5}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>')
-    for value, label in across.ticks():
-        x = across.place(value)
+    for value, label in along.ticks():
+        x = along.place(value)
         drawn.append(
             f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM + 3}"/>'
         )
         drawn.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{label}</text>')
+    drawn.append(f'<text class="axis" x="{(LEFT + width - RIGHT) / 2:.0f}" y="{HEIGHT - 4}">{escape(across)}</text>')
+    if unit:
+        drawn.append(f'<text x="{LEFT - 40}" y="{TOP + 2}">{escape(unit)}</text>')
     over: list[str] = []
     for index, line in enumerate(series):
         title = f"<title>{escape(line.name)}</title>"
+        if line.style == "dots":
+            sizes = line.sizes or [2.5] * len(line.points)
+            for (x, y), size in zip(line.points, sizes, strict=True):
+                place = f'cx="{along.place(x):.1f}" cy="{up.place(y):.1f}" r="{size:.1f}"'
+                over.append(f'<circle class="dot s{index}" {place}>{title}</circle>')
+            continue
+        if line.style == "dashed":
+            placed = [f"{along.place(x):.1f},{up.place(y):.1f}" for x, y in line.points]
+            drawn.append(f'<polyline class="dashed" points="{" ".join(placed)}">{title}</polyline>')
+            continue
         is_dense = len(line.points) > DENSE
         if is_dense:
-            placed = [f"{across.place(x):.1f},{up.place(y):.1f}" for x, y in means(line.points)]
+            placed = [f"{along.place(x):.1f},{up.place(y):.1f}" for x, y in means(line.points)]
             over.append(f'<polyline class="line s{index}" points="{" ".join(placed)}">{title}</polyline>')
         for stretch in _stretches(decimate(line.points)):
-            placed = [f"{across.place(x):.1f},{up.place(y):.1f}" for x, y in stretch]
+            placed = [f"{along.place(x):.1f},{up.place(y):.1f}" for x, y in stretch]
             if len(placed) == 1:
                 left, high = placed[0].split(",")
                 drawn.append(f'<circle class="dot s{index}" cx="{left}" cy="{high}" r="2.5">{title}</circle>')
@@ -78,7 +103,7 @@ def chart(
         said = mark_title or f"best: {number(mark[1])} at step {count(mark[0])}"
         title = f"<title>{escape(said)}</title>"
         drawn.append(
-            f'<circle class="mark" cx="{across.place(mark[0]):.1f}" cy="{up.place(mark[1]):.1f}" r="4">{title}</circle>'
+            f'<circle class="mark" cx="{along.place(mark[0]):.1f}" cy="{up.place(mark[1]):.1f}" r="4">{title}</circle>'
         )
     drawn.append("</svg>")
     return "".join(drawn)

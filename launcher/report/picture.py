@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Point, Series, chart
+from .curves import HEIGHT, LEFT, TOP, WIDTH, Point, Series, chart
 
 COLOURS = ("#2f6fdf", "#d9822b", "#2f9e5f", "#b3469c", "#7a6a4f", "#c2413b")
 STYLE = (
     "text{fill:#737373;font:11px system-ui,sans-serif}.grid{stroke:#8884;stroke-width:1}"
     ".line{fill:none;stroke-width:1.6;stroke-linejoin:round}.raw{opacity:.3;stroke-width:1}"
-    ".mark{fill:none;stroke:#737373;stroke-width:1.5}"
+    ".mark{fill:none;stroke:#737373;stroke-width:1.5}.axis{text-anchor:middle}"
     + "".join(f".line.s{n}{{stroke:{colour}}}.dot.s{n}{{fill:{colour}}}" for n, colour in enumerate(COLOURS))
 )
 
@@ -25,17 +25,15 @@ def picture(
     log_up: bool = True,
 ) -> str:
     """The lines with their names, `across` below the horizontal axis and `mark_title` beside the mark; axes as `chart` has them."""
-    drawn = chart(series, mark, mark_title=mark_title, log_across=log_across, log_up=log_up)
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    extra = [f'<text x="{middle:.0f}" y="{HEIGHT + 6}" text-anchor="middle">{escape(across)}</text>']
+    drawn = chart(series, mark, mark_title=mark_title, across=across, log_across=log_across, log_up=log_up)
     names = [
         f'<tspan fill="{COLOURS[index]}">{escape(line.name)}</tspan>{"&#160; " if index < len(series) - 1 else ""}'
         for index, line in enumerate(series)
     ]
     named = "".join(names) + (f"&#160; ○ {escape(mark_title)}" if mark is not None and mark_title else "")
-    extra.append(f'<text x="{LEFT}" y="-6">{named}</text>')
-    box = f'viewBox="0 {-2 * TOP} {WIDTH} {HEIGHT + 2 * TOP + BOTTOM // 2}"'
+    top = f'<text x="{LEFT}" y="-6">{named}</text>'
+    box = f'viewBox="0 {-2 * TOP} {WIDTH} {HEIGHT + 2 * TOP}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" {box}'
     start = drawn.index(">")
     opening = drawn[:start].replace(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}"', head)
-    return f"{opening}><style>{STYLE}</style>{''.join(extra)}{drawn[start + 1 :]}\n"
+    return f"{opening}><style>{STYLE}</style>{top}{drawn[start + 1 :]}\n"

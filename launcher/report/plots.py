@@ -36,7 +36,7 @@ for (const place of document.querySelectorAll(".plot")) {
   Plotly.newPlot(place, data, layout, {responsive: true, displayModeBar: false});
 }
 </script>"""
-INK, FAINT, RULE, BLUE = "#1c2330", "#5c6675", "#d9dee6", "#2f6fde"
+INK, FAINT, RULE, BLUE = "#18202c", "#5b6677", "#dfe5ee", "#2463d6"
 REM = 16
 SCORE = "launcher:score"
 """A trial's attribute: what was found out of a candidate before it was trained."""
@@ -66,6 +66,9 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
         for index, name in enumerate(names):
             target = partial(_value, index=index)
             made = draw.plot_optimization_history(study, target=target if len(names) > 1 else None, target_name=name)
+            made.update_layout(xaxis_title="trial")
+            if index == 0 and len(names) == 1:
+                _add_pruned(made, trials)
             yield Drawing(f"History of {name}", made)
         for other in range(1, len(names)):
             pair = [names[0], names[other]]
@@ -82,15 +85,16 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
             made.update_traces(cliponaxis=False)
             made.update_layout(yaxis_title=None, margin_r=36)
             yield Drawing("Importance of the parameters", made)
-        made = draw.plot_parallel_coordinate(study, target_name=names[0])
+        whole, note = _with_pruned(study) if len(names) == 1 else (study, "")
+        made = draw.plot_parallel_coordinate(whole, target=target_of(len(names)), target_name=names[0])
         made.update_layout(margin={"l": 48, "r": 8}, xaxis_showline=False)
         width = 6.0 * (len(params) + len(names) + 1)
-        yield Drawing("Parameters, a line a trial", made, wide=True, rem=width)
+        yield Drawing("Parameters, a line a trial", made, note, wide=True, rem=width)
     if any(trial.intermediate_values for trial in trials):
         made = draw.plot_intermediate_values(study)
         for rung in rungs:
             made.add_vline(x=rung, line_dash="dot", line_color=FAINT)
-        made.update_layout(showlegend=False)
+        made.update_layout(showlegend=False, xaxis_title="how far a trial had come", yaxis_title=names[0])
         yield Drawing(f"Rungs: {names[0]} on the way", made, "dotted: where trials are judged" if rungs else "")
     if found:
         lanes = len({(each.host, each.slot) for each in found})
@@ -114,6 +118,45 @@ def _scores(points: Sequence[tuple[float, float]], name: str) -> Drawing:
     rank = float(spearmanr(scores, values).statistic) if len(set(scores)) > 1 and len(set(values)) > 1 else None
     note = "" if rank is None else f"rank correlation {rank:.2f} over {len(points)} trained trials"
     return Drawing(f"Score and {name}", made, note)
+
+
+def target_of(num: int) -> Callable[[Any], float] | None:
+    """What of a trial is drawn: with several objectives the first."""
+    return partial(_value, index=0) if num > 1 else None
+
+
+def _add_pruned(made: Any, trials: Sequence[Any]) -> None:
+    """The trials that were pruned, at the last value that they told."""
+    pruned = [trial for trial in trials if trial.state.name == "PRUNED" and trial.intermediate_values]
+    if pruned:
+        made.add_scatter(
+            x=[trial.number for trial in pruned],
+            y=[_last(trial) for trial in pruned],
+            mode="markers",
+            name="pruned, where it was",
+            marker={"symbol": "circle-open", "color": FAINT},
+        )
+
+
+def _last(trial: Any) -> float:
+    """The last value that a trial told on its way."""
+    value: float = trial.intermediate_values[max(trial.intermediate_values)]
+    return value
+
+
+def _with_pruned(study: Study) -> tuple[Study, str]:
+    """A study in which pruned trials count by the last value that they told, and what is to be said of that."""
+    import optuna
+
+    pruned = [trial for trial in study.get_trials() if trial.state.name == "PRUNED" and trial.intermediate_values]
+    if not pruned:
+        return study, ""
+    whole = optuna.create_study(direction=study.direction)
+    whole.add_trials([trial for trial in study.get_trials() if trial.state.name == "COMPLETE"])
+    for trial in pruned:
+        trial.value, trial.state = _last(trial), optuna.trial.TrialState.COMPLETE
+    whole.add_trials(pruned)
+    return whole, "those that were pruned at the last value that they told"
 
 
 def _value(trial: Any, index: int) -> float:

@@ -7,6 +7,7 @@ import math
 import shlex
 import threading
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ from launcher.provenance import read as read_provenance
 from launcher.trackers.jsonl import FILE, decode
 from launcher.wording import COMMAND, SPEEDS, commands, override, relative
 
-from . import sections
-from .curves import Point, Series, chart
-from .page import LINES, card, code, folded, heading, link, page, table, tiles
+from . import fits, sections
+from .about import about_run, class_of, reason_of, spaced
+from .curves import Point
+from .drawn import charts
+from .page import about, against, folded, heading, page, table, tiles
+from .page import commands as command_list
+from .quantities import learned, title_of
 
 NAME = "report.html"
-SPLITS = ("train", "val", "test")
 
 
 def write(folder: Path) -> Path:
@@ -42,24 +46,27 @@ def write(folder: Path) -> Path:
 def compose(folder: Path) -> str:
     """The page as text."""
     config, result = _config(folder), _result(folder)
-    curves = _curves(folder)
-    title = _title(config)
+    curves, provenance, evidence = _curves(folder), read_provenance(folder), read_evidence(folder)
+    title, ended = _title(config), result or {}
+    objective = (ended.get("objective") or {}).get("name") or _metric(config)
+    known = learned(curves)
+    rows = [(label, said) for label, said in about_run(config, ended, provenance) if said]
     body = [
-        *_head(title, config, result, curves, folder),
-        *_fits(folder, result or {}),
+        *_head(title, config, result, folder),
+        _tiles(config, ended, curves, folder),
+        '<div class="sides"><div>' + heading("What was run") + about(rows) + "</div><div>",
+        *_again(config, result, folder, provenance),
+        "</div></div>",
+        *fits.section(folder, ended, _curves),
     ]
-    learned = {name: points for name, points in curves.items() if not name.startswith(sections.WATCHED)}
-    if drawn := _charts(learned, config, result or {}):
-        body += [heading("Curves over steps"), drawn]
-    evidence = read_evidence(folder)
-    body += [*sections.classified(evidence), *sections.continued(evidence), *sections.step_time(curves)]
-    watched = {name: points for name, points in curves.items() if name not in learned}
-    if drawn := _charts(watched, config, result or {}):
-        body += [
-            heading("The machine"),
-            folded(f"{things(len(watched), 'curve')} of time, memory, work and energy", drawn),
-        ]
-    body += [*_values(curves, result or {}), *_details(config, result or {}, read_provenance(folder))]
+    if drawn := charts(
+        {name: curves[name] for name in known}, objective, ended.get("best_step"), ended.get("baseline")
+    ):
+        body += [heading("How it learned"), drawn]
+    body += [*sections.classified(evidence), *sections.foretold(evidence), *sections.continued(evidence)]
+    body += sections.attended(evidence)
+    body += [*sections.step_time(curves), *sections.machine(curves), *sections.energy(curves)]
+    body += [*_values(curves, ended), *_details(config, ended, provenance)]
     return page(title, body)
 
 
@@ -107,43 +114,54 @@ def _curves(folder: Path) -> dict[str, list[Point]]:
 def _title(config: dict[str, Any]) -> str:
     if config.get("name"):
         return str(config["name"])
-    task, model, data = (
-        str((config.get(group) or {}).get("_target_", "")).rpartition(".")[2] for group in ("task", "model", "data")
-    )
-    return f"{task}: {model} on {data}" if task and model and data else "A run"
+    task, model, data = (class_of(config.get(group)) for group in ("task", "model", "data"))
+    return f"{spaced(task)}: {model} on {data}" if task and model and data else "A run"
 
 
 def _metric(config: dict[str, Any]) -> str:
     return str((config.get("objective") or {}).get("metric") or "objective")
 
 
-def _head(
-    title: str, config: dict[str, Any], result: dict[str, Any] | None, curves: dict[str, list[Point]], folder: Path
-) -> Iterator[str]:
-    """What was run, how it ended, what it reached, and the commands."""
-    from html import escape
-
+def _head(title: str, config: dict[str, Any], result: dict[str, Any] | None, folder: Path) -> Iterator[str]:
+    """What was run, and how it ended."""
     status = str((result or {}).get("status", "no result"))
-    reason = str((result or {}).get("reason") or ("" if result else "the run goes on, or was killed"))
     tone = {"completed": "good", "stopped": "good", "failed": "bad"}.get(status, "warn")
-    yield f'<header><h1>{escape(title)}</h1><p><span class="pill {tone}">{escape(status)}</span><span class="faint">{escape(reason)}</span></p>'
-    tags = ", ".join(map(str, config.get("tags") or []))
-    yield f'<p class="faint">{escape(relative(folder))}{" · " + escape(tags) if tags else ""}</p></header>'
-    yield tiles(_facts(config, result, curves))
+    yield f'<header><h1>{escape(title)}</h1><p><span class="pill {tone}">{escape(status)}</span>'
+    yield f'<span class="faint">{escape(reason_of(result))}</span></p>'
+    if config.get("notes"):
+        yield f'<p class="lead">{escape(str(config["notes"]))}</p>'
+    tags = "".join(f'<span class="tag">{escape(str(tag))}</span>' for tag in config.get("tags") or [])
+    yield f'<p class="faint">{tags}{escape(relative(folder))}</p></header>'
+
+
+def _again(
+    config: dict[str, Any], result: dict[str, Any] | None, folder: Path, provenance: dict[str, Any] | None
+) -> Iterator[str]:
+    """The commands that run it again, and those that go on from it."""
     again = f"{COMMAND} --config-dir {shlex.quote(relative(folder))}" + (" resume=null" if config.get("resume") else "")
     following = commands(result, folder) if result else {"go on": f"{COMMAND} {override('resume', folder)}"}
     following.pop("page", None)
-    lines = {"the same again": again} | following
-    yield heading("Commands") + code("\n".join(f"{command}  # {label}" for label, command in lines.items()))
+    typed = str((provenance or {}).get("command") or "")
+    lines = {"the same again, from this folder": again} | ({"as it was typed": typed} if typed else {}) | following
+    yield heading("Run it again") + command_list(lines.items())
 
 
-def _facts(
-    config: dict[str, Any], result: dict[str, Any] | None, curves: dict[str, list[Point]]
-) -> Iterator[tuple[str, str]]:
-    """The tiles: the objective first, then length, time, size."""
-    result = result or {}
-    wanted = config.get("objective") or {}
-    objective = result.get("objective") or {}
+def _tiles(config: dict[str, Any], result: dict[str, Any], curves: dict[str, list[Point]], folder: Path) -> str:
+    """The objective, large and beside what is reached without learning; then length, time, size."""
+    baseline, value = (
+        result.get("baseline") or fits.baseline(folder, result),
+        (result.get("objective") or {}).get("value"),
+    )
+    beside = ""
+    if baseline and value is not None:
+        rows = [("this run", value, number(value)), ("without learning", baseline["value"], number(baseline["value"]))]
+        better = "more" if (config.get("objective") or {}).get("direction") == "maximize" else "less"
+        beside = against(rows, f"without learning: {baseline['what']}; {better} is better")
+    return tiles(_facts(config, result, curves), beside)
+
+
+def _facts(config: dict[str, Any], result: dict[str, Any], curves: dict[str, list[Point]]) -> Iterator[tuple[str, str]]:
+    wanted, objective = config.get("objective") or {}, result.get("objective") or {}
     name = objective.get("name") or _metric(config)
     value, spread = objective.get("value"), (result.get("std") or {}).get(name)
     if value is None and name in curves:
@@ -156,14 +174,14 @@ def _facts(
     yield label, "–" if value is None else number(value) + (f" ± {number(spread)}" if spread is not None else "")
     last = max((points[-1][0] for points in curves.values()), default=None)
     steps = result.get("steps", last)
-    if steps is not None:
+    if steps is not None and result.get("reason") != "fitted":
         yield ("step" if steps == 1 else "steps"), count(steps)
-    if result.get("epochs") is not None:
-        yield ("epoch" if result["epochs"] == 1 else "epochs"), count(round(result["epochs"], 2))
+        if result.get("epochs") is not None:
+            yield ("epoch" if result["epochs"] == 1 else "epochs"), count(round(result["epochs"], 2))
     if result.get("wall_s") is not None:
         yield "of training", span(result["wall_s"])
     for key, one in SPEEDS.items():
-        if result.get(key):
+        if result.get(key) and (key != "steps_per_s" or result.get("reason") != "fitted"):
             words = rate(result[key], one)
             yield words.partition(" ")[2], words.partition(" ")[0]
     if result.get("parameters") is not None:
@@ -173,99 +191,40 @@ def _facts(
     if result.get("peak_memory_bytes"):
         yield "of memory at most", size(result["peak_memory_bytes"])
     if curves.get("carbon/energy_wh"):
-        carbon = curves.get("carbon/co2_g")
-        label = f"of energy, {number(carbon[-1][1])} g of CO2" if carbon else "of energy"
-        yield label, f"{number(curves['carbon/energy_wh'][-1][1])} Wh"
+        yield "of energy", f"{number(curves['carbon/energy_wh'][-1][1])} Wh"
     if result.get("world_size", 1) > 1:
         yield "ranks", str(result["world_size"])
-    yield "seed", str(config.get("seed", result.get("seed", "–")))
-
-
-def _charts(curves: dict[str, list[Point]], config: dict[str, Any], result: dict[str, Any]) -> str:
-    """A drawing for each quantity, the splits of one together: loss, the objective, what is validated, the rest."""
-    objective = (result.get("objective") or {}).get("name") or _metric(config)
-    groups: dict[str, list[str]] = {}
-    for name in curves:
-        split, slash, rest = name.partition("/")
-        groups.setdefault(rest if slash and split in SPLITS else name, []).append(name)
-
-    def order(group: str) -> tuple[int, str]:
-        names = groups[group]
-        kinds = (
-            group == "loss",
-            objective in names,
-            any(name.startswith(("val/", "test/")) for name in names),
-            group == "lr",
-            "norm" in group,
-        )
-        return (kinds.index(True) if True in kinds else len(kinds), group)
-
-    cards = []
-    for group in sorted(groups, key=order):
-        names = sorted(
-            groups[group], key=lambda name: name.partition("/")[0] not in SPLITS or SPLITS.index(name.partition("/")[0])
-        )[:LINES]
-        if all(len(curves[name]) < 2 for name in names):
-            continue
-        mark = None
-        if objective in names and result.get("best_step") is not None:
-            mark = next((point for point in curves[objective] if point[0] == result["best_step"]), None)
-        legend = [(name.partition("/")[0] if len(names) > 1 else "last", number(curves[name][-1][1])) for name in names]
-        cards.append(
-            card(
-                names[0] if len(names) == 1 else group,
-                legend,
-                chart([Series(name, curves[name]) for name in names], mark),
-            )
-        )
-    return f'<div class="charts">{"".join(cards)}</div>' if cards else ""
 
 
 def _values(curves: dict[str, list[Point]], result: dict[str, Any]) -> Iterator[str]:
-    """Every value: where it ended and its extremes; without curves, what the result holds."""
+    """Every value: where it ended and its extremes; without curves, what the result holds. Those of the machine are folded."""
     std = result.get("std") or {}
     if not any(len(points) > 1 for points in curves.values()):
         metrics = result.get("metrics") or {name: points[-1][1] for name, points in curves.items()}
         rows = [
-            (name, number(value) + (f" ± {number(std[name])}" if name in std else ""))
-            for name, value in sorted(metrics.items())
+            (title_of(name), name, number(value) + (f" ± {number(std[name])}" if name in std else ""))
+            for name, value in sorted(metrics.items(), key=lambda entry: (not entry[0].startswith("val/"), entry[0]))
             if isinstance(value, int | float)
         ]
         if rows:
-            yield heading("Values") + table(("", "value"), rows, numeric=frozenset({1}))
+            yield heading("Values") + table(("", "name", "value"), rows, numeric=frozenset({2}))
         return
-    lines = []
-    for name, points in sorted(curves.items()):
-        finite = [point for point in points if math.isfinite(point[1])]
-        if finite:
-            low, high = min(finite, key=lambda point: point[1]), max(finite, key=lambda point: point[1])
-            lines.append((name, number(points[-1][1]), number(low[1]), count(low[0]), number(high[1]), count(high[0])))
-        else:
-            lines.append((name, number(points[-1][1]), "–", "–", "–", "–"))
-    yield heading("Values") + table(
-        ("", "last", "lowest", "at step", "highest", "at step"), lines, numeric=frozenset(range(1, 6))
-    )
+    head = ("", "name", "last", "lowest", "at step", "highest", "at step")
+    names, numeric = learned(curves), frozenset(range(2, 7))
+    yield heading("Values") + table(head, [_extremes(name, curves[name]) for name in sorted(names)], numeric=numeric)
+    others = [_extremes(name, curves[name]) for name in sorted(curves) if name not in names]
+    if others:
+        yield folded("Values of the machine", table(head, others, numeric=numeric))
 
 
-def _fits(folder: Path, result: dict[str, Any]) -> Iterator[str]:
-    """The fits of a procedure, each with its own page where it has one."""
-    fits = result.get("fits")
-    if not isinstance(fits, list):
-        return
-    rows = []
-    for fit in fits:
-        name, value = str(fit.get("name", "")), fit.get("objective")
-        has_page = (folder / name / NAME).is_file()
-        rows.append(
-            (
-                link(name, f"{name}/{NAME}") if has_page else name,
-                "–" if value is None else number(value),
-                str(fit.get("status", "")),
-                str(fit.get("seed", "")),
-            )
-        )
-    objective = (result.get("objective") or {}).get("name", "objective")
-    yield heading("Fits") + table(("fit", str(objective), "status", "seed"), rows, numeric=frozenset({1}))
+def _extremes(name: str, points: list[Point]) -> tuple[str, ...]:
+    finite = [point for point in points if math.isfinite(point[1])]
+    if not finite:
+        return (title_of(name), name, number(points[-1][1]), "–", "–", "–", "–")
+    low, high = min(finite, key=lambda point: point[1]), max(finite, key=lambda point: point[1])
+    return (
+        title_of(name), name, number(points[-1][1]), number(low[1]), count(low[0]), number(high[1]), count(high[0])
+    )  # fmt: skip
 
 
 def _details(config: dict[str, Any], result: dict[str, Any], provenance: dict[str, Any] | None) -> Iterator[str]:

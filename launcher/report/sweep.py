@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.figures import count, number, share, span, things
+from launcher.result import read_result
 from launcher.wording import COMMAND, override, relative
 
 from . import plots, slots
-from .page import Html, code, folded, heading, link, page, table, tiles
+from .page import Html, against, folded, heading, link, page, table, tiles
+from .page import commands as command_list
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -101,7 +103,7 @@ def _head(
     tone, status = ("good", "completed") if ended == len(states) else ("warn", f"{ended} of {len(states)} ended")
     yield f'<header><h1>Sweep {escape(folder.name)}</h1><p><span class="pill {tone}">{escape(status)}</span>'
     yield f'<span class="faint">{escape(relative(folder))}</span></p></header>'
-    yield tiles(_facts(names, ordered, columns, best, found))
+    yield tiles(_facts(names, ordered, columns, best, found), _beside(folder, best) if len(names) == 1 else "")
     lines = {}
     if best:
         own = folder / str(best[0])
@@ -109,7 +111,19 @@ def _head(
         if (own / "model").is_dir():
             lines["evaluate the best"] = f"{COMMAND} action=evaluate {override('run', own)}"
     lines["this page"] = f"{COMMAND} action=report {override('run', folder)}"
-    yield heading("Commands") + code("\n".join(f"{command}  # {label}" for label, command in lines.items()))
+    yield heading("Run it again") + command_list(lines.items())
+
+
+def _beside(folder: Path, best: Sequence[int]) -> str:
+    """The best trial beside what is reached without learning."""
+    result = (read_result(folder / str(best[0])) if best else None) or {}
+    baseline, objective = result.get("baseline"), result.get("objective") or {}
+    if not baseline or objective.get("value") is None:
+        return ""
+    rows = [("the best trial", objective["value"]), ("without learning", baseline["value"])]
+    better = "more" if objective.get("direction") == "maximize" else "less"
+    said = f"without learning: {baseline['what']}; {better} is better"
+    return against([(label, value, number(value)) for label, value in rows], said)
 
 
 def _facts(

@@ -34,8 +34,10 @@ class Tracker(ABC):
     """The modules it imports, each with what `pip install` calls it."""
     extra: ClassVar[str | None] = None
     """The extra of this package that installs them; None where `pip install` takes their own names."""
-    close_timeout_s: ClassVar[float] = 300
+    close_timeout_s: ClassVar[float] = 60
     """How long the end of a run waits for what is still to be sent."""
+    notice: ClassVar[str | None] = None
+    """What a person should know before the run begins."""
 
     def __init__(self) -> None:
         self.check()
@@ -132,6 +134,9 @@ class Recorder:
         """What the trackers will be told of the run. The `facts` are asked for at the first line: the first step need
         not wait for them."""
         self._config, self._facts = config, facts
+        for lane in self._lanes:
+            if lane.tracker.notice is not None:
+                self.warn(f"tracker {lane.tracker.name}: {lane.tracker.notice}")
 
     def retell(self) -> None:
         """Begin with a metrics.jsonl that is whole and stays as it is: every tracker gets all of its lines."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from neptune import Run
 
-CLOSED = "Neptune's hosted service closed on 5 March 2026 and its data are deleted: the run is kept on the disk alone"
+CLOSED = "its hosted service closed on 5 March 2026 and its data are deleted: the run is kept on the disk alone"
 
 
 class Neptune(Tracker):
@@ -30,6 +30,7 @@ class Neptune(Tracker):
     name = "neptune"
     packages: ClassVar[dict[str, str]] = {"neptune": "neptune"}
     extra = "neptune"
+    notice = CLOSED
 
     _run: Run
 
@@ -68,7 +69,7 @@ class Neptune(Tracker):
         self._run["sys/custom_run_id"] = identity  # offline, the client itself does not write it down
         self._run["config"] = stringify_unsupported(config)
         self._run["run"] = stringify_unsupported(facts)
-        self.left = f"{CLOSED}, in {folder / 'neptune'}"
+        self.left = f"the run lies in {folder / 'neptune'}; there is no service to send it to"
 
     def log(self, values: dict[str, float], step: int) -> None:
         for name, value in values.items():

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from launcher.flat import flat
+
 from .base import Tracker
 
 if TYPE_CHECKING:
@@ -14,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Tracker):
-    """Scalars by their names in metrics.jsonl, config, facts and result as text.
+    """Scalars by their names in metrics.jsonl; the config flat in the table of hyperparameters and whole as text, facts and
+    result as text. It has no place for files: they lie in the run's folder, beside its own.
 
-    The config is text and no table of hyperparameters: for one of those, TensorBoard wants flat values and Accelerate
-    makes a second run beside the run. A resume opens another event file whose first event purges what is repeated.
+    The table is written beside the scalars: Accelerate's way makes a second run of it. A resume opens another event file
+    whose first event purges what is repeated.
     """
 
     name = "tensorboard"
@@ -38,6 +41,7 @@ class TensorBoard(Tracker):
         if not resume_step:
             self._text("config", config, step=0)
             self._text("run", {"name": name, **facts}, step=0)
+            self._hyperparameters(config)
 
     def log(self, values: dict[str, float], step: int) -> None:
         # One event for the whole line. Accelerate's `log` writes one a value and flushes each: four times the work.
@@ -59,10 +63,39 @@ class TensorBoard(Tracker):
 
     def close(self, result: dict[str, Any], step: int) -> None:
         self._text("result", result, step)
+        self._tracker.tracker.file_writer.add_summary(_ended(result.get("status") == "failed"))
         self._tracker.finish()
+
+    def _hyperparameters(self, config: dict[str, Any]) -> None:
+        """The flat config as the run's row of the table, the objective as its column of results."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else json.dumps(value, default=str)
+            for key, value in flat(config)
+        }
+        metric = str((config.get("objective") or {}).get("metric") or "val/loss")
+        experiment, session, _ = hparams(plain, {metric: 0})  # type: ignore[no-untyped-call]  # torch's
+        for summary in (experiment, session):
+            self._tracker.tracker.file_writer.add_summary(summary)
 
     def _text(self, name: str, value: dict[str, Any], step: int) -> None:
         text = json.dumps(value, indent=2, default=str)
         self._tracker.log(
             {name: "\n".join(f"    {line}" for line in text.splitlines())}, step=step
         )  # a Markdown code block
+
+
+def _ended(failed: bool) -> Any:
+    """The mark of a session's end in the table of hyperparameters. The plugin's own function for it wants TensorFlow."""
+    from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+    from tensorboard.plugins.hparams.api_pb2 import Status  # type: ignore[import-untyped]  # ships no types
+    from tensorboard.plugins.hparams.plugin_data_pb2 import (  # type: ignore[import-untyped]
+        HParamsPluginData,
+        SessionEndInfo,
+    )
+
+    status = Status.STATUS_FAILURE if failed else Status.STATUS_SUCCESS
+    content = HParamsPluginData(session_end_info=SessionEndInfo(status=status), version=0)
+    told = SummaryMetadata.PluginData(plugin_name="hparams", content=content.SerializeToString())
+    return Summary(value=[Summary.Value(tag="_hparams_/session_end_info", metadata=SummaryMetadata(plugin_data=told))])

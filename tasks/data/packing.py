@@ -49,11 +49,18 @@ class PackedSamples(Samples):
     def __len__(self) -> int:
         return self.num
 
-    def fetch(self, indices: Tensor) -> Batch:
+    def tokens(self, limit: int) -> np.ndarray:
+        """The first `limit` tokens of the stream, as int64."""
+        return np.asarray(self._opened()[:limit], dtype=np.int64)
+
+    def _opened(self) -> np.ndarray:
         if self._stream is None:  # opened in the process that reads
             self._stream = np.memmap(self.path, dtype=self.dtype, mode="r")
+        return self._stream
+
+    def fetch(self, indices: Tensor) -> Batch:
         where = indices.numpy()[:, None] * self.length + np.arange(self.length + 1)
-        window = torch.from_numpy(self._stream[where].astype(np.int64))
+        window = torch.from_numpy(self._opened()[where].astype(np.int64))
         return {"input_ids": window[:, :-1].contiguous(), "labels": window[:, 1:].contiguous()}
 
     def __getstate__(self) -> dict[str, Any]:

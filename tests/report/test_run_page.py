@@ -135,8 +135,8 @@ def test_the_page_says_what_was_run_what_came_out_and_how_to_run_it_again(
     path = write(folder)
     assert path == folder / "report.html"
     page = Page(path)
-    assert "ImageClassification: CNN on Digits" in page.text
-    for said in ("completed", "max_epochs", "baseline", "outputs/a"):
+    assert "Image classification: CNN on Digits" in page.text
+    for said in ("completed", "all its epochs are done", "baseline", "outputs/a"):
         assert said in page.text
     text = " ".join(page.text.split())
     tiles = (
@@ -149,20 +149,37 @@ def test_the_page_says_what_was_run_what_came_out_and_how_to_run_it_again(
         "16,794 parameters, 1,200 trainable",
         "3 GiB of memory at most",
         "2 ranks",
-        "7 seed",
     )
     for tile in tiles:
         assert tile in text
-    assert "python -m launcher --config-dir outputs/a # the same again" in text
-    assert "python -m launcher resume=outputs/a training.max_epochs=6 # train on" in text
+    assert "the same again, from this folder python -m launcher --config-dir outputs/a" in text
+    assert "train on python -m launcher resume=outputs/a training.max_epochs=6" in text
+    about = {row[0]: row[1] for row in page.tables[0]}
+    assert about["task"] == "Image classification"
+    assert about["model"] == "CNN, width 16, 16,794 weights, 1,200 trained"
+    assert (about["batch"], about["length"], about["seed"]) == ("32 samples a step", "3 epochs", "7")
+
+
+def test_the_result_stands_beside_what_is_reached_without_learning(tmp_path: Path) -> None:
+    baseline = {"value": 0.225, "what": "always the commonest class"}
+    folder = run_folder(tmp_path, result=RESULT | {"baseline": baseline})
+    log(folder)
+    page = Page(write(folder))
+    text = " ".join(page.text.split())
+    assert "this run 0.9062 without learning 0.2250" in text
+    assert "without learning: always the commonest class; more is better" in text
+    widths = [float(bar["style"].split(":")[1].rstrip("%")) for bar in page.named("i") if "style" in bar]
+    assert widths == [100.0, pytest.approx(100 * 0.225 / 0.90625, abs=0.05)]
+    assert len(page.named("polyline", "dashed")) == 1, "a line in the objective's drawing"
 
 
 def test_every_value_stands_in_a_table_with_its_extremes(tmp_path: Path) -> None:
     folder = run_folder(tmp_path, result=RESULT)
     log(folder)
     page = Page(write(folder))
-    values, config, versions = page.tables
-    rows = {row[0]: row[1:] for row in values}
+    _, values, config, versions = page.tables
+    rows = {row[1]: row[2:] for row in values}
+    assert values[1][:2] == ["Gradient norm, before clipping", "gradient_norm"]
     assert rows["val/accuracy"] == ["0.5000", "0.5000", "40", "0.9062", "80"]
     assert rows["val/loss"] == ["0.1498", "0.1498", "120", "0.4679", "40"]
     assert rows["train/loss"] == ["0.0366", "0.0366", "120", "1.027", "20"]
@@ -179,11 +196,12 @@ def test_curves_of_one_quantity_share_a_drawing_and_the_best_is_marked(tmp_path:
     log(folder)
     page = Page(write(folder))
     source = page.source
-    titles = [part.partition("</h3>")[0] for part in source.split("<h3>")[1:]]
-    assert titles == ["loss", "val/accuracy", "lr", "gradient_norm"]
+    titles = [part.partition("</h3>")[0].partition("<")[0] for part in source.split("<h3>")[1:]]
+    assert titles == ["Loss", "Accuracy", "Learning rate"], "a gradient norm that never moves is no drawing"
     drawings = [part.partition("</svg>")[0] for part in source.split("<svg")[1:]]
-    assert [drawing.count("<polyline") for drawing in drawings] == [2, 1, 1, 1]
-    assert [drawing.count('class="mark"') for drawing in drawings] == [0, 1, 0, 0]
+    assert [drawing.count("<polyline") for drawing in drawings] == [2, 1, 1]
+    assert [drawing.count('class="mark"') for drawing in drawings] == [0, 1, 0]
+    assert all('class="axis"' in drawing and ">step</text>" in drawing for drawing in drawings)
     assert "best: 0.9062 at step 80" in drawings[1]
     assert "train/loss: from 1.027 to 0.0366" in drawings[0]
 
@@ -237,8 +255,8 @@ def test_a_run_without_a_result_shows_what_there_is(tmp_path: Path) -> None:
     text = " ".join(page.text.split())
     assert "0.9062 val/accuracy" in text  # the best that was logged
     assert "120 steps" in text
-    assert f"python -m launcher resume={tmp_path} # go on" in text
-    assert len(page.named("svg")) == 4
+    assert f"go on python -m launcher resume={tmp_path}" in text
+    assert len(page.named("svg")) == 3
 
 
 def test_a_run_that_has_not_logged_yet_and_one_that_failed(tmp_path: Path) -> None:
@@ -267,7 +285,11 @@ def test_an_estimator_has_values_and_no_curves(tmp_path: Path) -> None:
     recorder.close({})
     page = Page(write(folder))
     assert page.named("svg") == []
-    assert page.tables[0] == [["", "value"], ["train/accuracy", "1.000"], ["val/accuracy", "0.9062"]]
+    assert page.tables[1] == [
+        ["", "name", "value"],
+        ["Accuracy, held out", "val/accuracy", "0.9062"],
+        ["Accuracy, training", "train/accuracy", "1.000"],
+    ]
     assert "best at step" not in page.text
 
 
@@ -279,13 +301,51 @@ def test_a_procedure_shows_its_fits_with_their_spread(tmp_path: Path) -> None:
     page = Page(write(folder))
     text = " ".join(page.text.split())
     assert "0.9062 ± 0.0100 val/accuracy, mean of 3 fits" in text
-    assert page.tables[0][1:] == [
-        ["seed-0", "0.9000", "completed", "0"],
-        ["seed-1", "0.9100", "completed", "1"],
-        ["seed-2", "0.9200", "completed", "2"],
+    assert page.tables[1][1:] == [
+        ["seed-0", "0.9000", "", "completed", "0"],
+        ["seed-1", "0.9100", "", "completed", "1"],
+        ["seed-2", "0.9200", "", "completed", "2"],
     ]
     assert [attributes["href"] for attributes in page.named("a")] == ["seed-1/report.html"]
-    assert ["val/loss", "0.3000 ± 0.0020"] in page.tables[1]
+    assert ["Loss, held out", "val/loss", "0.3000 ± 0.0020"] in page.tables[2]
+
+
+def test_curves_of_fits_are_drawn_over_each_other_and_their_baselines_are_one(tmp_path: Path) -> None:
+    fits = [{"name": f"fold-{n}", "seed": n, "status": "completed", "objective": 0.9} for n in range(2)]
+    folder = run_folder(tmp_path, result=RESULT | {"fits": fits})
+    for number, value in enumerate((0.1, 0.2)):
+        own = RESULT | {"baseline": {"value": value, "what": "always the commonest class"}}
+        log(run_folder(folder / f"fold-{number}", result=own))
+    page = Page(write(folder))
+    assert "without learning 0.1500" in " ".join(page.text.split())
+    assert [len(page.named("polyline", colour)) for colour in ("s0", "s1")] == [3, 3], "accuracy and both losses"
+
+
+def test_what_is_told_of_the_machine_has_units_and_shares_drawings(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, result=RESULT)
+    recorder = Recorder(folder, [])
+    for step in (1, 2, 3):
+        recorder.log(
+            step,
+            {
+                "time/forward_ms": 5.0 + step, "time/backward_ms": 9.0 - step, "system/ram_mib": 512.0 * step,
+                "flops/mfu": step / 10, "lr": 1e-3 / step, "lr/0": 1e-3 / step, "unhealthy_gradients": 0.0,
+                "carbon/energy_wh": 0.5 * step, "carbon/co2_g": 0.2 * step, "carbon/measured": 0.0,
+            },
+            1.0,
+            0.0,
+        )  # fmt: skip
+    recorder.close({})
+    page = Page(write(folder))
+    titles = [part.partition("</h3>")[0].partition("<")[0] for part in page.source.split("<h3>")[1:]]
+    assert titles == [
+        "Learning rate", "Share of the device&#x27;s peak", "Memory of the run", "Time of a step", "Energy so far", "CO₂ so far"
+    ]  # fmt: skip
+    text = " ".join(page.text.split())
+    assert "with all that it started 1.500 GiB" in text
+    assert "used 30.00 %" in text
+    assert "forward 8.000 backward 6.000 ms" in text
+    assert "how it is known estimated from the load" in text
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

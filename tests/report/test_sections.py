@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from launcher.errors import ConfigError
-from launcher.evidence import classified, png
+from launcher.evidence import classified
 from launcher.functional.calibration import calibration_error
+from launcher.pictures import data_uri, pixels_of, png, sheet
 from launcher.report import compare, sections
 from launcher.report.run import write
 from tests.fits import fit
@@ -55,7 +56,9 @@ def test_a_picture_comes_back_with_the_same_pixels(shape: tuple[int, ...]) -> No
 def test_the_page_shows_predictions_with_pictures_and_a_steps_time(folder: Path) -> None:
     page = Page(write(folder))
     evidence = json.loads((folder / "evidence.json").read_text())
-    shown = [row[1:] for row in next(table for table in page.tables if table[0] == ["", *evidence["classes"]])[1:]]
+    shown = [
+        row[1:] for row in next(table for table in page.tables if table[1:2] == [["label ↓", *evidence["classes"]]])[2:]
+    ]
     assert shown == [[str(count) if count else "" for count in row] for row in evidence["confusion"]]
     pictures = page.named("img")
     assert len(pictures) == len(evidence["worst"]) == 12
@@ -63,9 +66,11 @@ def test_the_page_shows_predictions_with_pictures_and_a_steps_time(folder: Path)
     result = json.loads((folder / "result.json").read_text())
     right = sum(evidence["confusion"][each][each] for each in range(10))
     assert right / evidence["samples"] == pytest.approx(result["metrics"]["val/accuracy"])
-    times = next(table for table in page.tables if table[0] == ["", "mean", "share"])
+    times = next(table for table in page.tables if table[0] == ["", "", "mean", "share"])
     assert [row[0] for row in times[1:]] == [*sections.PARTS, "step"]
-    assert sum(float(row[2].rstrip("%")) for row in times[1:-1]) == pytest.approx(100, abs=0.3)
+    assert sum(float(row[3].rstrip("%")) for row in times[1:-1]) == pytest.approx(100, abs=0.3)
+    commonest = max(sum(row) for row in evidence["confusion"]) / evidence["samples"]
+    assert result["baseline"] == {"value": pytest.approx(commonest), "what": "always the commonest class"}
 
 
 def test_a_language_models_page_shows_how_it_goes_on(tmp_path: Path) -> None:
@@ -82,6 +87,77 @@ def test_a_language_models_page_shows_how_it_goes_on(tmp_path: Path) -> None:
     assert all(each["given"] for each in texts)
     page = Page(write(tmp_path))
     assert texts[0]["given"].split()[0] in page.text
+    assert len(page.named("span", "made")) == 4, "three texts, and what is said of their colour"
+    evidence = json.loads((tmp_path / "evidence.json").read_text())
+    assert [pixels_of(each).shape for each in evidence["attention"]] == [(96, 96, 3)]
+    lit = pixels_of(evidence["attention"][0])[..., 0] < 255
+    assert not np.triu(lit, 1).any(), "no token looks at a later one"
+    assert lit[:, 0].all()
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["baseline"]["what"] == "knowing only how common each token is"
+    assert 2.5 < result["baseline"]["value"] < np.log(257), "of bytes of English, in nats"
+
+
+def test_a_forecast_and_a_regression_show_what_came_beside_what_was_said(tmp_path: Path) -> None:
+    fit(tmp_path / "series", "task=forecasting", "model=ridge")
+    found = json.loads((tmp_path / "series" / "evidence.json").read_text())
+    label, prediction = (np.array(found["quantities"][name]) for name in ("label", "prediction"))
+    result = json.loads((tmp_path / "series" / "result.json").read_text())
+    assert np.sqrt(((label - prediction) ** 2).mean()) == pytest.approx(result["objective"]["value"])
+    assert result["baseline"]["value"] == pytest.approx(result["metrics"]["val/naive_rmse"])
+    page = Page(write(tmp_path / "series"))
+    assert [len(page.named("polyline", colour)) for colour in ("s0", "s1")] == [1, 1]
+    fit(tmp_path / "table", "task=tabular", "data=diabetes", "model=ridge")
+    table = Page(write(tmp_path / "table"))
+    assert (
+        len(table.named("circle", "dot")) == json.loads((tmp_path / "table" / "evidence.json").read_text())["samples"]
+    )
+    assert "always the mean; less is better" in table.text
+
+
+def test_a_picture_of_several_has_each_where_it_belongs() -> None:
+    draw = np.random.default_rng(0)
+    grey, coloured = (draw.integers(0, 256, size=shape, dtype=np.uint8) for shape in ((8, 8), (50, 40, 3)))
+    whole = sheet([grey, coloured])
+    assert np.array_equal(whole[:48:6, :48:6, 0], grey)
+    assert np.array_equal(whole[:50, 50:90], coloured)
+    assert np.array_equal(pixels_of(data_uri(whole)), whole)
+
+
+def test_the_weights_of_attention_are_those_that_the_pass_uses() -> None:
+    import torch
+    from torch.nn import functional as F
+
+    from launcher.functional.attention import Attentions
+
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 4, 6, 8), torch.randn(2, 2, 6, 8)
+    value = torch.eye(6).expand(2, 2, 6, 6)  # what is mixed are the weights themselves
+    mask = torch.ones(1, 1, 6, 6, dtype=torch.bool).tril()
+    for given in ({"is_causal": True}, {"attn_mask": mask}, {"attn_mask": mask.log(), "scale": 0.5}):
+        with Attentions() as seen:
+            mixed = F.scaled_dot_product_attention(query, key, value, enable_gqa=True, **given)
+        assert torch.allclose(seen.layers[0], mixed[0].mean(0), atol=1e-6)
+
+
+def test_baselines_are_what_such_guesses_reach() -> None:
+    from sklearn.metrics import f1_score, log_loss, r2_score, root_mean_squared_error
+
+    from launcher.functional.baselines import of_classes, of_quantity, of_tokens
+
+    draw = np.random.default_rng(0)
+    label = draw.choice(4, size=400, p=[0.1, 0.2, 0.3, 0.4])
+    shares = np.bincount(label) / 400
+    found = {name: value for name, (value, _) in of_classes(label, 4).items()}
+    guess = np.full(400, shares.argmax())
+    assert found["accuracy"] == (guess == label).mean()
+    assert found["f1"] == pytest.approx(f1_score(label, guess, average="macro"))
+    assert found["loss"] == pytest.approx(log_loss(label, np.tile(shares, (400, 1))))
+    values = draw.normal(size=100)
+    told = {name: value for name, (value, _) in of_quantity(values, values[::-1]).items()}
+    assert told["rmse"] == pytest.approx(root_mean_squared_error(values, values[::-1]))
+    assert told["r2"] == pytest.approx(r2_score(values, values[::-1]))
+    assert of_tokens(np.array([0, 0, 1]), np.array([0, 2]), 3) == pytest.approx(-(np.log(3 / 6) + np.log(1 / 6)) / 2)
 
 
 def test_what_differs_is_told_on_the_terminal_and_on_a_page(folder: Path, warm: Warm, tmp_path: Path) -> None:
@@ -98,10 +174,19 @@ def test_what_differs_is_told_on_the_terminal_and_on_a_page(folder: Path, warm: 
     told = [float(word) for word in lines["val/accuracy"][1:] if word != "*"]
     assert told == pytest.approx(values, abs=1e-3)
     assert lines["val/accuracy"].index("*") == 2 + (values[1] > values[0])
+    assert "without learning" in lines
     page = Page(tmp_path / "comparison.html")
     assert "train/loss" in page.text
     assert any(row[0] == "optimizer.lr" for table in page.tables for row in table)
     assert len(page.named("polyline", "s1")) > 0
+
+
+def test_an_object_that_a_run_lacks_is_one_row() -> None:
+    has = {"monitor.flops._target_": "launcher.monitors.flops.Flops", "monitor.flops.peak_tflops": "null", "seed": "0"}
+    assert compare.differing([has, {"monitor": "{}", "seed": "1"}]) == [
+        ["monitor.flops", "Flops", "–"],
+        ["seed", "0", "1"],
+    ]
 
 
 def test_a_sweeps_folder_stands_for_its_trials(tmp_path: Path) -> None:

@@ -196,7 +196,9 @@ def test_neptunes_client_keeps_a_log_for_each_session(kept: Kept) -> None:
         assert {"artifacts/model", "artifacts/report", "images/confusion", "tables/worst"} <= set(by_path)
     assert values == kept.lines
     for outcome in kept.said:
-        assert "hosted service closed on 5 March 2026" in outcome.stdout + outcome.stderr
+        said = outcome.stdout + outcome.stderr
+        begun = said.index("tracker neptune: its hosted service closed on 5 March 2026")
+        assert begun < said.index("step ") < said.index("there is no service to send it to"), "said at the start"
 
 
 ENDS = """

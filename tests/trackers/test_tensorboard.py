@@ -33,6 +33,22 @@ def text(folder: Path, name: str) -> list[str]:
     return [event.tensor_proto.string_val[0].decode() for event in events(folder).Tensors(f"{name}/text_summary")]
 
 
+def hyperparameters(folder: Path) -> tuple[dict[str, Any], list[str], str]:
+    """The run's row of the table, the columns of results, and how the session ended, as the table's own plugin has them."""
+    from tensorboard.plugins.hparams.api_pb2 import Status
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    reader = events(folder)
+
+    def data(name: str) -> Any:
+        return HParamsPluginData.FromString(reader.SummaryMetadata(f"_hparams_/{name}").plugin_data.content)
+
+    row = data("session_start_info").session_start_info.hparams
+    columns = [each.name.tag for each in data("experiment").experiment.metric_infos]
+    values = {key: getattr(value, value.WhichOneof("kind")) for key, value in row.items()}
+    return values, columns, Status.Name(data("session_end_info").session_end_info.status)
+
+
 def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, [TensorBoard()])
     recorder.start(CONFIG, lambda: {"device": "cpu", "parameters": 1234})
@@ -41,6 +57,7 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     recorder.log(100, {"val/accuracy": 0.975, "val/loss": float("nan")}, epoch=100 / 45, time_s=0.2)
     pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
     recorder.image("attention", pixels, 100)
+    recorder.table("worst", ["sample", "label"], [[3, "a"], [9, "b"]], 100)
     recorder.close({"status": "completed", "objective": {"value": 0.975}})
 
     assert recorder.failures == {}
@@ -54,6 +71,16 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     assert json.loads(text(tmp_path, "result")[0])["objective"] == {"value": 0.975}
     (image,) = events(tmp_path).Images("attention")
     assert (image.step, image.height, image.width) == (100, 4, 5)
+    assert text(tmp_path, "worst") == ["| sample | label |\n| --- | --- |\n| 3 | a |\n| 9 | b |"]
+    row, columns, over = hyperparameters(tmp_path)
+    assert row == {
+        "name": "digits",
+        "optimizer.lr": 1e-3,
+        "optimizer.betas": "[0.9, 0.999]",
+        "tags": "[]",
+        "model": "null",
+    }
+    assert (columns, over) == (["val/loss"], "STATUS_SUCCESS")
 
 
 def test_a_killed_and_resumed_run_shows_each_step_once_with_its_last_value(tmp_path: Path) -> None:
