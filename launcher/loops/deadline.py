@@ -40,7 +40,7 @@ class Deadline:
         self._last: float | None = None
         self._ahead = 1 if run.parallel.world_size == 1 else 2  # steps; ranks agree one step late
         self._end = time.monotonic() + max_time - run.progress.elapsed()
-        self._looks, self._texts_s = 0.0, 0.0
+        self._predicts, self._looks, self._texts_s = False, 0.0, 0.0
         if run.loaders.val is not None:
             self.evaluation_s = self._first_batch_s(run.loaders.val)
             self._looks = self._looked_at(run.loaders.val)
@@ -78,11 +78,9 @@ class Deadline:
 
     def _looked_at(self, batches: EvalBatches) -> float:
         """How many evaluations the closer look is like; those are shared by the ranks."""
-        if self.run.settings.predictions:
-            return float(batches.world_size)
-        if "classes" not in self.run.task.offers:
+        if not self._predicts:
             return 0.0
-        return batches.world_size * min(1.0, LIMIT / max(1, batches.num))
+        return batches.world_size * (1.0 if self.run.settings.predictions else min(1.0, LIMIT / max(1, batches.num)))
 
     @torch.no_grad()
     def _going_on_s(self, batches: EvalBatches) -> float:
@@ -107,6 +105,7 @@ class Deadline:
                 output = parallel.forward(run.task, model, batch)
                 float(run.task.loss(output, batch).sum)
             run.task.update(metrics, output, batch)
+            self._predicts = bool(run.task.predictions(output, batch))
             break
         taken = time.monotonic() - started
         model.train(training)
