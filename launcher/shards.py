@@ -72,7 +72,7 @@ def run_blocks(shape: Sequence[int], start: int, length: int) -> list[tuple[tupl
         return [((start,), (length,)) if shape else ((), ())]
     inner = math.prod(shape[1:])
     row, first = divmod(start, inner)
-    found = []
+    found: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     def part_of_row(begin: int, count: int) -> None:
         found.extend(((row, *offset), (1, *size)) for offset, size in run_blocks(shape[1:], begin, count))

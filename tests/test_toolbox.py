@@ -69,15 +69,14 @@ def entries(group: str, without: frozenset[str] = frozenset()) -> list[str]:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_each_trains_each_task(name: str, tmp_path: Path) -> None:
-    """As few runs as there are schedules; in each the next entry of every other group."""
+    """As few runs as there are optimizers; in each the next entry of every other group. (Schedules see no task.)"""
     words, without = TASKS[name]
     task = build_task(config_of(*words))
     made = task, task.datasets()
-    optimizers, stoppings = entries("optimizer"), entries("stopping")
+    stoppings = entries("stopping")
     regularizations, augments = entries("regularization", without), entries("augment", without)
-    for number, scheduler in enumerate(entries("scheduler")):
-        chosen = [f"scheduler={scheduler}", f"optimizer={optimizers[number % len(optimizers)]}"]
-        chosen += [f"regularization=[{regularizations[number % len(regularizations)]}]"]
+    for number, optimizer in enumerate(entries("optimizer")):
+        chosen = [f"optimizer={optimizer}", f"regularization=[{regularizations[number % len(regularizations)]}]"]
         chosen += [f"augment=[{augments[number % len(augments)]}]"] if augments else []
         chosen += [f"stopping=[val_loss,{stoppings[number % len(stoppings)]}]", "monitor=[gradient_health]"]
         folder = tmp_path / str(number)
@@ -91,13 +90,15 @@ def test_each_trains_each_task(name: str, tmp_path: Path) -> None:
         assert any(moved), said
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name, (_, without) in TASKS.items() if without])
 def test_what_makes_no_sense_is_refused_by_name(name: str) -> None:
     words, without = TASKS[name]
-    for group in ("regularization", "augment"):
-        for entry in sorted(without & set(entries(group))):
-            with pytest.raises(ConfigError, match=rf"{group}=\[{entry}\]: {entry} needs"):
-                config_of(*words, f"{group}=[{entry}]")
+    wrong = {group: sorted(without & set(entries(group))) for group in ("regularization", "augment")}
+    with pytest.raises(ConfigError) as refused:
+        config_of(*words, *(f"{group}=[{','.join(chosen)}]" for group, chosen in wrong.items()))
+    for group, chosen in wrong.items():
+        for entry in chosen:
+            assert f"{group}=[{entry}]: {entry} needs" in str(refused.value)
 
 
 @pytest.fixture(scope="module")

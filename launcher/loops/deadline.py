@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from launcher.evidence import LIMIT, NEW_TOKENS, PROMPTS
+
 if TYPE_CHECKING:
     from launcher.data import EvalBatches
     from launcher.run import Run
@@ -17,11 +19,13 @@ BYTES_PER_S = 200e6
 
 
 class Deadline:
-    """The limit less what the end costs: the last evaluation, its checkpoint, and reading it back for the export.
+    """The limit less what the end costs: the last evaluation, its checkpoint, reading it back for the export, and the
+    closer look at what the best weights do.
 
     Each is predicted to take what it took the last time in this run. Before there was one, an evaluation is as many times
     its first batch as it has batches (that batch is judged here, and what it loads once, torchmetrics, is loaded then),
-    and a checkpoint holds three times the weights.
+    and a checkpoint holds three times the weights. The closer look takes as long a sample as an evaluation, on the main
+    rank alone; where it goes on with texts, as many times some first tokens as it makes.
     """
 
     def __init__(self, run: Run, max_time: float) -> None:
@@ -36,8 +40,11 @@ class Deadline:
         self._last: float | None = None
         self._ahead = 1 if run.parallel.world_size == 1 else 2  # steps; ranks agree one step late
         self._end = time.monotonic() + max_time - run.progress.elapsed()
+        self._predicts, self._looks, self._texts_s = False, 0.0, 0.0
         if run.loaders.val is not None:
             self.evaluation_s = self._first_batch_s(run.loaders.val)
+            self._looks = self._looked_at(run.loaders.val)
+            self._texts_s = self._going_on_s(run.loaders.val)
 
     def due(self) -> bool:
         """Whether the step that has just ended is the last one that there is time for."""
@@ -67,7 +74,22 @@ class Deadline:
 
     def finish_s(self) -> float:
         """Seconds from the last step to the exported model."""
-        return self.evaluation_s + 2 * self._predicted_save()
+        return (1 + self._looks) * self.evaluation_s + self._texts_s + 2 * self._predicted_save()
+
+    def _looked_at(self, batches: EvalBatches) -> float:
+        """How many evaluations the closer look is like; those are shared by the ranks."""
+        if not self._predicts:
+            return 0.0
+        return batches.world_size * (1.0 if self.run.settings.predictions else min(1.0, LIMIT / max(1, batches.num)))
+
+    @torch.no_grad()
+    def _going_on_s(self, batches: EvalBatches) -> float:
+        if not self.run.parallel.whole_weights:
+            return 0.0
+        batch = batches.samples.fetch(torch.arange(min(PROMPTS, len(batches.samples))))
+        started = time.monotonic()
+        self.run.task.continued(self.run.parallel.unwrap(self.run.main.model), batch, 4)
+        return (time.monotonic() - started) * NEW_TOKENS / 4
 
     @torch.no_grad()
     def _first_batch_s(self, batches: EvalBatches) -> float:
@@ -83,6 +105,7 @@ class Deadline:
                 output = parallel.forward(run.task, model, batch)
                 float(run.task.loss(output, batch).sum)
             run.task.update(metrics, output, batch)
+            self._predicts = bool(run.task.predictions(output, batch))
             break
         taken = time.monotonic() - started
         model.train(training)
