@@ -99,7 +99,7 @@ def test_two_nodes_lose_a_rank_and_a_node(
     slurm("scancel", "--signal=USR2", number)
     until(lambda: times(log, "resumed   from step") == 1, "it comes back")
     wait_for(running, folder / "metrics.jsonl", '"step": 30,')
-    kill(number, "SLURM_PROCID=1", "forkserver")
+    kill(number, "SLURM_PROCID=1", "forkserver", forked=True)
     until(lambda: times(log, "resumed   from step") == 2, "its workers start again")
     wait_for(running, folder / "metrics.jsonl", '"step": 45,')
     names = slurm("scontrol", "show", "hostnames", slurm("squeue", "-h", "-j", number, "-o", "%N")).split()
