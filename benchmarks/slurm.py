@@ -1,7 +1,7 @@
 """What a job costs beside what SLURM itself takes: `python benchmarks/slurm.py [FOLDER]`.
 
 On a cluster of this machine, as root. First single jobs: by the pool that `cluster=slurm` has, and by a bare `sbatch` of the
-very script that it submitted, each from the call to the end as the pool and as `squeue` see it. Then eight jobs as an array:
+very script that it submitted, each from the call to the file by which a job says its end. Then eight jobs as an array:
 by the pool, and by hydra-submitit-launcher from FOLDER (`pip install --no-deps --target FOLDER hydra-submitit-launcher`).
 All jobs do the same: they import what a run needs, and find no config in their folder.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from launcher.cluster.engine import said  # noqa: E402
 from launcher.cluster.slurm import Slurm as Asked  # noqa: E402
 from tests.cluster.slurm import Slurm  # noqa: E402
 
@@ -39,12 +40,6 @@ if __name__ == "__main__":
     ConfigStore.instance().store(name="config", node={"x": 0})
     main()
 """
-
-
-def ended(cluster: Slurm, job: str) -> None:
-    """Return when SLURM has nothing of the job in its queue any more."""
-    while cluster("squeue", "-h", "-j", job, "-t", "PENDING,RUNNING,COMPLETING", "-o", "%i"):
-        time.sleep(0.05)
 
 
 def nothing(folder: Path) -> Path:
@@ -70,7 +65,8 @@ def singles(cluster: Slurm, folder: Path) -> None:
         begun = time.monotonic()
         job = cluster("sbatch", "--parsable", str(script))
         pickle.rename(pickle.with_name(f"{job}_submitted.pkl"))
-        ended(cluster, job)
+        while said(run / "slurm", job) is None:
+            time.sleep(0.05)
         bare.append(time.monotonic() - begun)
     over = statistics.median(ours) - statistics.median(bare)
     print(

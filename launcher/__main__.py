@@ -95,6 +95,12 @@ def run(words: list[str]) -> int:
         )
         check(composed.config, composed.origins)
     action = composed.config.action
+    if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
+        from .start.wait import wait
+
+        left = wait(composed.config, composed.folder)
+        if left is not None:
+            return left
     if action != "train":
         begin()
     if action == "plan":

@@ -36,7 +36,7 @@ _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken p
 LEAVE_S = 3
 """How long a worker has to end by itself once another one is lost. The elastic agent would wait for half a minute."""
 
-NODE_S = 20
+NODE_S = 10
 """How long the first node waits for the others to say what ended their workers. One that says nothing is gone."""
 
 

@@ -67,15 +67,14 @@ class SlurmPool:
             if noted(folder) != job:  # its driver died too early for that
                 note(folder, job)
         new = [folder for folder in wanted if folder not in found]
-        if len(new) == 1:
-            with _in_the_job(environment):
+        with _in_the_job(environment):
+            if len(new) == 1:
                 found |= self._submit(new, new[0] / INSIDE, new[0] / "log.txt", 1)
-        elif new:
-            where = new[0].parent / INSIDE / f"array-{time.time_ns()}"
-            where.mkdir(parents=True)
-            for index, folder in enumerate(new):
-                (where / str(index)).symlink_to(folder)
-            with _in_the_job(environment):
+            elif new:
+                where = new[0].parent / INSIDE / f"array-{time.time_ns()}"
+                where.mkdir(parents=True)
+                for index, folder in enumerate(new):
+                    (where / str(index)).symlink_to(folder)
                 found |= self._submit(new, where, where / "%a" / "log.txt", max(1, self.slots - len(found)))
         self._jobs |= {found[folder].name: (folder, found[folder]) for folder in wanted}
         self._every = _ASK_EVERY[0]

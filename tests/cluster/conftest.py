@@ -31,7 +31,7 @@ def slurm() -> Iterator[Slurm]:
             cluster.down()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def env(slurm: Slurm) -> dict[str, str]:
     """What a command needs in its environment to go to that cluster."""
     return {"OMP_NUM_THREADS": "1"} | TRUST | slurm.env

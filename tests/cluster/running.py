@@ -69,15 +69,16 @@ def written(path: Path, text: str) -> Callable[[], bool]:
     return lambda: path.exists() and text in path.read_text()
 
 
-def kill(number: str, variable: str, word: str) -> None:
-    """SIGKILL to the processes of a job that have `variable` in their environment and `word` in their command; where one
-    has forked others, to those."""
+def kill(number: str, variable: str, word: str, forked: bool = False) -> None:
+    """SIGKILL to the processes of a job that have `variable` in their environment and `word` in their command; with
+    `forked` to those alone that such a process has started."""
     found: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             told, command = (entry / "environ").read_text(errors="replace"), (entry / "cmdline").read_text()
             if {f"SLURM_JOB_ID={number}", variable} <= set(told.split("\0")) and word in command:
                 found[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-    assert found
-    for pid in [pid for pid, parent in found.items() if parent in found] or found:
+    doomed = [pid for pid, parent in found.items() if not forked or parent in found]
+    assert doomed
+    for pid in doomed:
         os.kill(pid, signal.SIGKILL)

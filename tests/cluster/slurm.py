@@ -159,7 +159,7 @@ class Slurm:
             "JobRequeue": 1,
             "MinJobAge": 3600,
             "FirstJobId": int(time.time()) % 50_000_000 + 1,  # no cluster meets the numbers of the one before it
-            "KillWait": 20,  # what saves on a busy machine takes its time
+            "KillWait": 30,  # SLURM's own
             "SlurmdTimeout": 10,
             "EnforcePartLimits": "ALL",
             "SchedulerType": "sched/backfill",

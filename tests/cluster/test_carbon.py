@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.running import CLUSTER, WORDS, job
+from tests.cluster.running import CLUSTER, QUICK, job
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
 
@@ -22,7 +22,7 @@ def test_the_cluster_waits(launch: Launch, slurm: Slurm, env: dict[str, str], tm
     rows = [(now - 60, 400), (clean, 100), (now + 20000, 400)]
     lines = [f"{datetime.fromtimestamp(at, UTC).isoformat()},{grams}" for at, grams in rows]
     (tmp_path / "f.csv").write_text("\n".join(["time,intensity", *lines]) + "\n")
-    words = [*WORDS, *CLUSTER, "schedule=carbon_aware", "schedule.forecast=f.csv", "schedule.duration=1h"]
+    words = [*QUICK, *CLUSTER, "schedule=carbon_aware", "schedule.forecast=f.csv", "schedule.duration=1h"]
     planned = launch(*words, "action=plan", env=env)
     assert planned.returncode == 0, planned.stderr
     held = re.search(r"#SBATCH --begin=now\+(\d+)", planned.stdout)

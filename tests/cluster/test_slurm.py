@@ -98,7 +98,7 @@ def test_a_lost_rank_ends_the_other_node(launch: Launch, slurm: Slurm, env: dict
     many = ["parallel=ddp", "parallel.num_processes=2", "cluster.nodes=2", "parallel.max_restarts=0"]
     running = launch.start(*SLOW, *CLUSTER, *many, f"hydra.run.dir={folder}", env=env)
     wait_for(running, folder / "metrics.jsonl", '"step": 10,')
-    kill(job(folder), "SLURM_PROCID=1", "forkserver")  # among them the worker of rank 1, on the second node
+    kill(job(folder), "SLURM_PROCID=1", "forkserver", forked=True)  # the worker of rank 1, on the second node
     done = running.wait()
     assert done.returncode == 1
     assert "rank 1 was ended by SIGKILL" in done.stdout
