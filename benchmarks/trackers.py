@@ -1,0 +1,57 @@
+"""What writing costs: 10,000 steps that log 20 values each, beside the 200 s that steps of 20 ms would take.
+
+In turns without and with the default tracker: the seconds that the loop waits in `Recorder.log`, and the processor's
+seconds of the whole process, the tracker's thread with it. `python benchmarks/trackers.py [steps] [values]`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from launcher.trackers.base import Recorder, Tracker
+from launcher.trackers.tensorboard import TensorBoard
+
+STEP_S = 0.02
+PAUSE_S = 0.001
+"""Between two lines: shorter than a step, so that it is done sooner; long enough for the thread to follow."""
+
+
+def measured(trackers: list[Tracker], steps: int, num: int, log: bool = True) -> tuple[float, float]:
+    """Seconds in the calls of `log`, and the processor's seconds of all."""
+    names = [f"metric/{number}" for number in range(num)]
+    with tempfile.TemporaryDirectory() as folder:
+        recorder = Recorder(Path(folder), trackers)
+        recorder.start({"name": "cost"}, dict)
+        recorder.log(0, {"metric/0": 0.0}, 0.0, 0.0)
+        time.sleep(3)  # its package is imported once, however long the run
+        waited, began = 0.0, time.process_time()
+        for step in range(1, steps + 1):
+            time.sleep(PAUSE_S)
+            if log:
+                values = {name: 1.0 / (step + place) for place, name in enumerate(names)}
+                started = time.perf_counter()
+                recorder.log(step, values, step / 100, step * STEP_S)
+                waited += time.perf_counter() - started
+        recorder.close({"status": "completed"})
+        return waited, time.process_time() - began
+
+
+def main(steps: int = 10_000, num: int = 20) -> None:
+    whole = steps * STEP_S
+    print(f"{steps:,} steps of {num} values; at {1000 * STEP_S:g} ms a step they take {whole:g} s")
+    _, idle = measured([], steps, num, log=False)
+    kinds: dict[str, Callable[[], list[Tracker]]] = {"metrics.jsonl": list, "and TensorBoard": lambda: [TensorBoard()]}
+    for name, make in kinds.items():
+        waited, cpu = measured(make(), steps, num)
+        spent = cpu - idle
+        print(
+            f"{name:16} the loop waits {waited:5.2f} s ({waited / whole:.2%}), the processor works {spent:5.2f} s ({spent / whole:.2%})"
+        )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
