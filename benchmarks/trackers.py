@@ -1,11 +1,15 @@
 """What writing costs: 10,000 steps that log 20 values each, beside the 200 s that steps of 20 ms would take.
 
-In turns without and with the default tracker: the seconds that the loop waits in `Recorder.log`, and the processor's
-seconds of the whole process, the tracker's thread with it. `python benchmarks/trackers.py [steps] [values]`.
+Without and with the default tracker: the seconds that the loop waits in `Recorder.log`, and the processor's seconds of the
+whole process, the tracker's thread with it. Then the seconds from the command to the line of the first step, in turns
+without and with the tracker. `python benchmarks/trackers.py [steps] [values] [rounds]`.
 """
 
 from __future__ import annotations
 
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +19,7 @@ from pathlib import Path
 from launcher.trackers.base import Recorder, Tracker
 from launcher.trackers.tensorboard import TensorBoard
 
+ROOT = Path(__file__).resolve().parents[1]
 STEP_S = 0.02
 PAUSE_S = 0.001
 """Between two lines: shorter than a step, so that it is done sooner; long enough for the thread to follow."""
@@ -40,8 +45,25 @@ def measured(trackers: list[Tracker], steps: int, num: int, log: bool = True) ->
         return waited, time.process_time() - began
 
 
-def main(steps: int = 10_000, num: int = 20) -> None:
+def to_first_step(tracker: str) -> float:
+    """Seconds from the start of the command to the line of its first step."""
+    with tempfile.TemporaryDirectory() as cwd:
+        words = ["training.max_steps=1", "training.max_epochs=null", "training.log_every=1", "hydra.run.dir=run"]
+        path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        lines = Path(cwd) / "run" / "metrics.jsonl"
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "launcher", f"tracker={tracker}", *words]
+        with subprocess.Popen(
+            command, cwd=cwd, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.DEVNULL
+        ) as own:
+            while not (lines.is_file() and lines.stat().st_size) and own.poll() is None:
+                time.sleep(0.002)
+            return time.perf_counter() - started
+
+
+def main(steps: int = 10_000, num: int = 20, rounds: int = 5) -> None:
     whole = steps * STEP_S
+    measured([TensorBoard()], 1, num)  # imports what the others have
     print(f"{steps:,} steps of {num} values; at {1000 * STEP_S:g} ms a step they take {whole:g} s")
     _, idle = measured([], steps, num, log=False)
     kinds: dict[str, Callable[[], list[Tracker]]] = {"metrics.jsonl": list, "and TensorBoard": lambda: [TensorBoard()]}
@@ -50,6 +72,14 @@ def main(steps: int = 10_000, num: int = 20) -> None:
         spent = cpu - idle
         print(
             f"{name:16} the loop waits {waited:5.2f} s ({waited / whole:.2%}), the processor works {spent:5.2f} s ({spent / whole:.2%})"
+        )
+    took: dict[str, list[float]] = {"[]": [], "[tensorboard]": []}
+    for _ in range(rounds):
+        for tracker, each in took.items():
+            each.append(to_first_step(tracker))
+    for tracker, each in took.items():
+        print(
+            f"tracker={tracker:14} first step after {statistics.median(each):.2f} s ({min(each):.2f} to {max(each):.2f})"
         )
 
 
