@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
 import subprocess
@@ -234,12 +233,10 @@ def test_neptunes_client_keeps_a_log_for_each_session(kept: Kept) -> None:
         assert by_path["run/provenance/packages/torch"]["value"] == kept.origin["packages"]["torch"]
         tags = [tag for each in said if "/".join(each["path"]) == "sys/tags" for tag in each["values"]]
         assert set(tags) == {"first", "second", "study", "completed"}
-        (table,) = [
-            row
-            for row in csv.reader((base64.b64decode(by_path["tables/worst"]["file_content"]).decode()).splitlines())
-            if row[0] == "sample"
-        ]
-        assert table == ["sample", "label", "prediction", "p_label", "p_prediction"]
+        (file,) = log.parent.rglob(by_path["tables/worst"]["tmp_file_name"])
+        rows = list(csv.reader(file.read_text().splitlines()))
+        assert rows[0] == ["sample", "label", "prediction", "p_label", "p_prediction"]
+        assert len(rows) == 1 + len(kept.worst)
     assert values == kept.lines
     for outcome in kept.said:
         said = outcome.stdout + outcome.stderr
