@@ -65,7 +65,7 @@ font:.85rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space
 .confusion{font-size:.8rem;min-width:0;border-spacing:0;margin-top:.3rem}
 .confusion td,.confusion th{border:1px solid var(--rule);padding:.18rem .2rem;text-align:center;min-width:1.55rem;white-space:nowrap}
 .confusion tbody th{text-align:right;padding-right:.4rem}.confusion thead th:first-child{border-color:transparent;text-align:left}
-.confusion .tall{vertical-align:bottom}.confusion .tall span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:7rem;overflow:hidden}
+.confusion thead th{vertical-align:bottom}.confusion .tall span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:10rem;overflow:hidden}
 .confusion .axis{border:0;font-weight:400;text-align:left}
 .confusion td{background:color-mix(in srgb,var(--s0) calc(var(--share)*75%),transparent);print-color-adjust:exact}
 .confusion td.off{background:color-mix(in srgb,var(--s1) calc(20% + var(--share)*75%),transparent)}
