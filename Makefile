@@ -142,7 +142,7 @@ $(VENV)/.installed: $(VENV)/.torch-$(TORCH) requirements.lock pyproject.toml
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed requirements-test.lock
-	@echo "Installing requirements-test.lock, about 70 MB to download"
+	@echo "Installing requirements-test.lock, about 130 MB to download"
 	@$(PIP) install -qq -r requirements-test.lock
 	@touch $@
 

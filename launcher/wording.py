@@ -15,6 +15,7 @@ Rows = list[tuple[str, str]]
 """Labels, and what they say."""
 
 COMMAND = "python -m launcher"
+PAGE = "report.html"
 
 
 def header_rows(facts: dict[str, Any]) -> Rows:
@@ -79,7 +80,9 @@ def closing_rows(result: dict[str, Any], folder: Path) -> Rows:
     if value is not None:
         spread = f" ± {number(std[name])}" if name in std else ""
         best = "" if result.get("best_step") is None else f"best at step {count(result['best_step'])}"
-        rows.append((str(name), _joined(f"{number(value)}{spread}", best)))
+        baseline = result.get("baseline")
+        without = "" if not baseline else f"{number(baseline['value'])} without learning"
+        rows.append((str(name), _joined(f"{number(value)}{spread}", best, without)))
     for other in sorted(metrics, key=lambda key: (not key.startswith("val/"), key)):
         if other != name and other.startswith(("val/", "test/", "train/")):
             rows.append((other, number(metrics[other]) + (f" ± {number(std[other])}" if other in std else "")))
@@ -93,6 +96,8 @@ def closing_rows(result: dict[str, Any], folder: Path) -> Rows:
     if result.get("peak_memory_bytes"):
         rows.append(("memory", f"{size(result['peak_memory_bytes'])} at most"))
     rows.append(("folder", relative(folder)))
+    if (folder / PAGE).is_file():
+        rows.append(("page", relative(folder / PAGE)))
     return rows
 
 
@@ -112,7 +117,8 @@ def commands(result: dict[str, Any], folder: Path) -> dict[str, str]:
         if status == "completed" and reason in ("max_epochs", "max_steps"):
             done = result["epochs"] if reason == "max_epochs" else result["steps"]
             following["train on"] = f"{COMMAND} {override('resume', folder)} training.{reason}={2 * math.ceil(done)}"
-    following["page"] = f"{COMMAND} action=report {override('run', folder)}"
+    if not (folder / PAGE).is_file():
+        following["page"] = f"{COMMAND} action=report {override('run', folder)}"
     if (folder / "tensorboard").is_dir():
         following["curves"] = f"tensorboard --logdir {shlex.quote(relative(folder))}"
     return following

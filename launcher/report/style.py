@@ -65,7 +65,7 @@ font:.85rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space
 .confusion{font-size:.8rem;min-width:0;border-spacing:0;margin-top:.3rem}
 .confusion td,.confusion th{border:1px solid var(--rule);padding:.18rem .2rem;text-align:center;min-width:1.55rem;white-space:nowrap}
 .confusion tbody th{text-align:right;padding-right:.4rem}.confusion thead th:first-child{border-color:transparent;text-align:left}
-.confusion .tall{vertical-align:bottom}.confusion .tall span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:7rem;overflow:hidden}
+.confusion thead th{vertical-align:bottom}.confusion .tall span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:10rem;overflow:hidden}
 .confusion .axis{border:0;font-weight:400;text-align:left}
 .confusion td{background:color-mix(in srgb,var(--s0) calc(var(--share)*75%),transparent);print-color-adjust:exact}
 .confusion td.off{background:color-mix(in srgb,var(--s1) calc(20% + var(--share)*75%),transparent)}
@@ -77,7 +77,8 @@ font:.85rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space
 .worst.texts{grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr))}
 .wide .chart{max-width:none}.wide svg{min-width:46rem}.gap{height:.8rem}
 @media(max-width:34rem){body{padding:1.1rem .8rem 3rem}h1{font-size:1.4rem}.tiles{grid-template-columns:repeat(2,minmax(0,1fr))}
-.tile.main{grid-template-columns:minmax(0,1fr)}th,td{padding-right:.8rem}.worst{grid-template-columns:repeat(2,minmax(0,1fr))}}
+.tile.main{grid-template-columns:minmax(0,1fr)}table{min-width:0}th,td{padding-right:.8rem}
+td:first-child,th{white-space:normal}td:not(.n){overflow-wrap:anywhere}td:first-child{min-width:6.5rem}.about td:first-child{min-width:0;white-space:nowrap}.worst{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media print{@page{margin:14mm}:root{color-scheme:light;--back:#fff;--card:#fff;--sunk:#fff;--text:#000;--faint:#444;--rule:#bbb;--soft:#e6eefc;--good:#0a5c30;--bad:#a01010;--warn:#704800;
 --s0:#1f5fce;--s1:#c05f00;--s2:#0f6f50;--s3:#7d3c98;--s4:#a93226;--s5:#555}
 body{max-width:none;padding:0;font-size:10.5pt}.charts{grid-template-columns:1fr 1fr}h2{break-after:avoid}tr,.tile,dd{break-inside:avoid}

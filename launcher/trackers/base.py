@@ -34,7 +34,7 @@ class Tracker(ABC):
     """The modules it imports, each with what `pip install` calls it."""
     extra: ClassVar[str | None] = None
     """The extra of this package that installs them; None where `pip install` takes their own names."""
-    close_timeout_s: ClassVar[float] = 60
+    close_timeout_s: ClassVar[float] = 300
     """How long the end of a run waits for what is still to be sent."""
     notice: ClassVar[str | None] = None
     """What a person should know before the run begins."""

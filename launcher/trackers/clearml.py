@@ -12,6 +12,7 @@ from launcher.flat import flat
 
 from .base import Tracker
 from .identity import read_id, write_id
+from .reach import reach
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +45,7 @@ class ClearML(Tracker):
 
     By ClearML's own calls: Accelerate's tracker would put `train/loss` and `val/loss` into two plots. The task's hooks
     into frameworks, arguments and output streams are left off: what there is to know, the launcher says. A resume goes on
-    under the same id. Offline, each session of a run leaves an archive of its own; the last words say how they are imported.
+    under the same id. A server that does not answer is asked again until the run ends. Offline, each session of a run leaves an archive of its own; the last words say how they are imported.
     """
 
     name = "clearml"
@@ -70,7 +71,11 @@ class ClearML(Tracker):
         if self.mode == "offline":
             os.environ["CLEARML_CACHE_DIR"] = str((folder / "clearml").absolute())
         from clearml import Task
+        from clearml.backend_api import Session
         from clearml.config import config_obj
+
+        if self.mode == "online":
+            reach(Session.get_api_server_host())
 
         # It would fork a process to send from, and that out of one with threads: the fork may hold what another thread
         # has open at that moment (the pipe of a git that is being started), which then waits for it for ever.
@@ -99,6 +104,9 @@ class ClearML(Tracker):
         self._task.connect_configuration(config, name="config")
         self._task.connect_configuration(json.loads(json.dumps(facts, default=str)), name="run")
         self._logger = self._task.get_logger()
+
+    def transient(self, error: Exception) -> bool:
+        return isinstance(error, ConnectionError)
 
     def log(self, values: dict[str, float], step: int) -> None:
         for name, value in values.items():

@@ -24,6 +24,8 @@ RETRY_S, LONGEST_S = 1.0, 30.0
 """How long the thread waits before it tries again what nobody answered: the first time, and at most."""
 GRACE_S = 5.0
 """How long the end of a run waits for a tracker that could not be reached when it came."""
+LOOK_S = 0.5
+"""How often the end of a run looks whether a tracker that it waits for can be reached at all."""
 LONGEST_REASON = 160
 _IMPORTING = threading.Lock()
 """Two of these packages imported at once were seen to find modules of each other that are not yet whole."""
@@ -66,10 +68,12 @@ class Lane:
 
     def join(self) -> None:
         """Return when the tracker is closed, or has failed, or has had its time."""
-        limit = self.tracker.close_timeout_s
-        self._thread.join(min(limit, GRACE_S))
-        if self._thread.is_alive() and self._unreached is None:
-            self._thread.join(max(0.0, limit - GRACE_S))
+        limit, began = self.tracker.close_timeout_s, time.monotonic()
+        while self._thread.is_alive() and (waited := time.monotonic() - began) < limit:
+            # It may find out only now that nobody answers, when its package is imported at last.
+            if self._unreached is not None and waited >= GRACE_S:
+                break
+            self._thread.join(min(LOOK_S, limit - waited))
         if self._thread.is_alive() and self.failure is None:
             self._fail(self._unreached or f"not done {limit:g} s after the end of the run")
         if self._thread.is_alive():

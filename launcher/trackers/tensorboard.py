@@ -75,7 +75,7 @@ class TensorBoard(Tracker):
             for key, value in flat(config)
         }
         metric = str((config.get("objective") or {}).get("metric") or "val/loss")
-        experiment, session, _ = hparams(plain, {metric: 0})  # type: ignore[no-untyped-call]  # torch's
+        experiment, session, _ = hparams(plain, {metric: 0})
         for summary in (experiment, session):
             self._tracker.tracker.file_writer.add_summary(summary)
 

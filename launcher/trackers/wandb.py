@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .base import Tracker
 from .identity import new_id, read_id, write_id
+from .reach import reach
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,9 +60,12 @@ class Wandb(Tracker):
             "resume": "allow",
         }
         try:
+            if self.mode == "online":
+                reach(wandb.setup().settings.base_url)
             self._init(self.mode, settings)
         except Exception as error:
-            if self.mode == "offline" or not type(error).__module__.startswith("wandb"):
+            unreached = isinstance(error, ConnectionError) or type(error).__module__.startswith("wandb")
+            if self.mode == "offline" or not unreached:
                 raise
             wandb.teardown()  # else the id is still in use
             self._init("offline", settings)

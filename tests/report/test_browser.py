@@ -27,7 +27,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
     for name, rate in (("a", "1e-3"), ("b", "3e-3")):
         words = ("training.max_epochs=2", "training.log_every=10", "monitor=[step_time,flops]", f"optimizer.lr={rate}")
         fit(place / name, *words)
-    fit(place / "words", "task=text_classification", "model=transformer", "model.depth=1", "training.max_epochs=1")
+    few = ("training.max_steps=4", "training.max_epochs=null", "training.batch_size=8")
+    fit(place / "words", "task=text_classification", "model=transformer", "model.depth=1", *few)
     fit(place / "series", "task=forecasting", "model=ridge")
     for name in ("a", "b", "words", "series"):
         write(place / name)

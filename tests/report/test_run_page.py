@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.report.curves import HEIGHT, LIMIT, WIDTH, Series, chart, decimate, means
+from launcher.report.curves import HEIGHT, LEFT, LIMIT, TOP, WIDTH, Series, chart, decimate, means
 from launcher.report.run import write
 from launcher.trackers.base import Recorder
 
@@ -342,9 +342,10 @@ def test_what_is_told_of_the_machine_has_units_and_shares_drawings(tmp_path: Pat
         "Learning rate", "Share of the device&#x27;s peak", "Memory of the run", "Time of a step", "Energy so far", "CO₂ so far"
     ]  # fmt: skip
     text = " ".join(page.text.split())
-    assert "with all that it started 1.500 GiB" in text
-    assert "used 30.00 %" in text
-    assert "forward 8.000 backward 6.000 ms" in text
+    for said in ("with all that it started 1.500", "used 30.00", "forward 8.000 backward 6.000"):
+        assert said in text
+    units = [part.partition("<")[0] for part in page.source.split(f'<text x="{LEFT - 40}" y="{TOP + 2}">')[1:]]
+    assert units == ["%", "GiB", "ms", "Wh", "g"]
     assert "how it is known estimated from the load" in text
 
 

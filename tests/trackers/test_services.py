@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -44,6 +45,16 @@ class Kept(NamedTuple):
     @property
     def config(self) -> dict[str, Any]:
         return dict(yaml.safe_load((self.folder / "config.yaml").read_text()))
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / "provenance.json").read_text()))
+
+    @property
+    def worst(self) -> list[list[Any]]:
+        """The rows of the table of samples that the best weights are most wrong about."""
+        found = json.loads((self.folder / "evidence.json").read_text())["worst"]
+        return [[entry[key] for key in ("sample", "label", "prediction", "p_label", "p_prediction")] for entry in found]
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +113,11 @@ def test_weights_and_biases_hold_config_values_picture_and_files_under_one_id(ke
         assert (run["run_group"], run["notes"]) == ("study", "what it is for")
         assert run["tags"] == ["first", "second"]
         assert run["resume"]
+        config = next(record["config"]["update"] for record in records if record["type"] == "config")
+        facts = config.pop("launcher")
+        assert config == kept.config if session == sessions[-1] else config["optimizer"] == kept.config["optimizer"]
+        assert facts["provenance"]["data"] == kept.origin["data"]
+        assert facts["provenance"]["packages"] == kept.origin["packages"]
         for record in records:
             if record["type"] == "history":
                 item = record["history"]["item"]
@@ -117,8 +133,10 @@ def test_weights_and_biases_hold_config_values_picture_and_files_under_one_id(ke
     assert values == {name: pytest.approx(steps, rel=1e-12) for name, steps in kept.lines.items()}
     assert {"config", "result", "provenance", "report", "model"} <= artifacts
     assert status == "completed"
-    assert list(sessions[-1].parent.glob("files/media/images/confusion*.png"))
-    assert list(sessions[-1].parent.glob("files/media/table/worst*.table.json"))
+    for picture in ("confusion", "worst"):
+        assert list(sessions[-1].parent.glob(f"files/media/images/{picture}*.png"))
+    (table,) = sessions[-1].parent.glob("files/media/table/worst*.table.json")
+    assert json.loads(table.read_text())["data"] == kept.worst
 
 
 MLFLOW = """
@@ -151,7 +169,15 @@ def test_mlflow_holds_each_step_once_in_one_run(kept: Kept) -> None:
     assert found["params"]["model._target_"] == kept.config["model"]["_target_"]
     assert {"config.yaml", "result.json", "provenance.json", "report.html", "model", "images"} <= set(found["files"])
     assert "model/model.safetensors" in found["model"]
-    assert found["images"] == ["images/confusion-44.png", "images/confusion-88.png"]
+    assert found["images"] == [f"images/{name}-{step}.png" for name in ("confusion", "worst") for step in (44, 88)]
+
+
+CLEARML = """
+import json, sys, zipfile
+from clearml.utilities.config import text_to_config_dict
+task = json.loads(zipfile.ZipFile(sys.argv[1]).read("task.json"))
+print(json.dumps([text_to_config_dict(task["configuration"][name]["value"]) for name in ("config", "run")]))
+"""
 
 
 def test_clearml_keeps_an_archive_for_each_session(kept: Kept) -> None:
@@ -174,6 +200,14 @@ def test_clearml_keeps_an_archive_for_each_session(kept: Kept) -> None:
     assert task["comment"] == "what it is for"
     assert {"first", "second", "completed"} <= set(task["tags"])
     assert task["hyperparams"]["config"]["optimizer.lr"]["value"] == str(kept.config["optimizer"]["lr"])
+    config, facts = by_hand(CLEARML, archives[-1])
+    assert config == kept.config
+    assert facts["provenance"]["packages"] == kept.origin["packages"]
+    assert facts["group"] == "study"
+    pictures = {event["metric"] for event in events if event["type"] == "training_debug_image"}
+    assert {"confusion", "worst"} <= pictures
+    tables = {event["metric"] for event in events if event["type"] == "plot"}
+    assert {"confusion", "worst"} <= tables
     assert {each["key"] for each in task["execution"]["artifacts"]} >= {"config", "result", "report", "model"}
 
 
@@ -193,7 +227,16 @@ def test_neptunes_client_keeps_a_log_for_each_session(kept: Kept) -> None:
         assert by_path["sys/custom_run_id"]["value"] == identity
         assert by_path["config/optimizer/lr"]["value"] == kept.config["optimizer"]["lr"]
         assert by_path["sys/failed"]["value"] is False
-        assert {"artifacts/model", "artifacts/report", "images/confusion", "tables/worst"} <= set(by_path)
+        assert {"artifacts/model", "artifacts/report", "images/confusion", "images/worst", "tables/worst"} <= set(
+            by_path
+        )
+        assert by_path["run/provenance/packages/torch"]["value"] == kept.origin["packages"]["torch"]
+        tags = [tag for each in said if "/".join(each["path"]) == "sys/tags" for tag in each["values"]]
+        assert set(tags) == {"first", "second", "study", "completed"}
+        (file,) = log.parent.rglob(by_path["tables/worst"]["tmp_file_name"])
+        rows = list(csv.reader(file.read_text().splitlines()))
+        assert rows[0] == ["sample", "label", "prediction", "p_label", "p_prediction"]
+        assert len(rows) == 1 + len(kept.worst)
     assert values == kept.lines
     for outcome in kept.said:
         said = outcome.stdout + outcome.stderr
@@ -205,11 +248,11 @@ ENDS = """
 import os, sys; from pathlib import Path
 os.chdir(sys.argv[1])  # MLflow keeps artifacts in the current folder's mlruns
 from launcher.trackers.base import Recorder; from launcher.trackers.mlflow import MLflow
-from launcher.trackers.wandb import Wandb
+from launcher.trackers.wandb import Wandb; from launcher.trackers.neptune import Neptune
 for status in ("pruned", "failed"):
     folder = Path(sys.argv[1]) / status
     folder.mkdir()
-    trackers = [MLflow(f"sqlite:///{sys.argv[1]}/runs.db"), Wandb(mode="offline")]
+    trackers = [MLflow(f"sqlite:///{sys.argv[1]}/runs.db"), Wandb(mode="offline"), Neptune()]
     recorder = Recorder(folder, trackers)
     recorder.start({"name": status, "tags": ["mine"]}, lambda: {"group": "study"})
     recorder.log(7, {"loss": 0.5}, 0.0, 0.0)
@@ -233,15 +276,39 @@ def test_pruned_and_failed_trials_are_marked(tmp_path: Path) -> None:
         assert [each["exit"].get("exit_code", 0) for each in records if each["type"] == "exit"] == [code]
         tags = [each["run"]["tags"] for each in records if each["type"] == "run"]
         assert tags[-1] == ["mine", status]
+        (log,) = (tmp_path / status).glob("neptune/offline/*/data-1.log")
+        said = {
+            "/".join(each["path"]): each for each in (json.loads(line)["obj"] for line in log.read_text().splitlines())
+        }
+        assert said["sys/failed"]["value"] is (status == "failed")
+        assert said["sys/tags"]["values"] == [status]
 
 
-def test_a_server_that_nobody_runs_stops_nothing_and_is_told(warm: Warm, tmp_path: Path) -> None:
-    words = ("tracker=[mlflow]", "tracker.mlflow.tracking_uri=http://127.0.0.1:9", "model=mlp", "training.max_epochs=1")
-    done = warm(*words, cwd=tmp_path)
+NOBODY = "http://127.0.0.1:9"
+ALONE = {
+    "WANDB_BASE_URL": NOBODY,
+    "WANDB_API_KEY": "a" * 40,
+    "CLEARML_API_HOST": NOBODY,
+    "CLEARML_WEB_HOST": NOBODY,
+    "CLEARML_FILES_HOST": NOBODY,
+    "CLEARML_API_ACCESS_KEY": "a" * 20,
+    "CLEARML_API_SECRET_KEY": "b" * 40,
+}
+
+
+def test_servers_that_nobody_runs_stop_nothing_and_are_told(warm: Warm, tmp_path: Path) -> None:
+    words = ("tracker=[mlflow,clearml,wandb]", f"tracker.mlflow.tracking_uri={NOBODY}", "model=mlp")
+    done = warm(*words, "training.max_epochs=1", cwd=tmp_path, env=ALONE)
     assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
-    assert "tracker mlflow can not be reached; what is logged waits, and is tried again" in said
+    for name in ("mlflow", "clearml"):
+        assert f"tracker {name} can not be reached; what is logged waits, and is tried again" in said
     assert "tracker mlflow does not hold the whole run (MlflowException in start: " in said
+    assert (
+        "tracker clearml does not hold the whole run (ConnectionError in start: nobody answers at 127.0.0.1:9" in said
+    )
+    assert "tracker wandb: could not be reached (nobody answers at 127.0.0.1:9" in said
+    assert "The run lies on the disk: wandb sync" in said
     assert done.folder is not None
     assert len(read(done.folder / FILE)) > 0
     assert json.loads((done.folder / "result.json").read_text())["status"] == "completed"

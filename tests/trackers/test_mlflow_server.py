@@ -1,0 +1,152 @@
+"""A real MLflow server on SQLite: it comes up while runs already wait for it, and its own client reads back what it got."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from launcher.trackers.jsonl import FILE, read
+from tests.harness import Outcome, Warm, environment
+from tests.trackers.test_services import by_hand
+
+pytestmark = pytest.mark.slow
+
+READ = """
+import json, sys
+from pathlib import Path
+from mlflow import MlflowClient
+client = MlflowClient(sys.argv[1])
+found = {}
+for run in client.search_runs([client.get_experiment_by_name("launcher").experiment_id]):
+    identity = run.info.run_id
+    here = Path(sys.argv[2]) / identity
+    here.mkdir()
+    table = [each.path for each in client.list_artifacts(identity, "tables") if "worst" in each.path]
+    found[run.info.run_name] = {
+        "status": run.info.status, "tags": run.data.tags, "params": run.data.params,
+        "metrics": {name: [(m.step, m.value) for m in client.get_metric_history(identity, name)] for name in run.data.metrics},
+        "files": {path: sorted(each.path for each in client.list_artifacts(identity, path)) for path in ("", "model", "images")},
+        "facts": json.loads(Path(client.download_artifacts(identity, "run.json", str(here))).read_text()),
+        "table": json.loads(Path(client.download_artifacts(identity, table[0], str(here))).read_text()) if table else None,
+        "config": Path(client.download_artifacts(identity, "config.yaml", str(here))).read_text(),
+    }
+print(json.dumps(found))
+"""
+
+
+class Told(NamedTuple):
+    """What the commands said, and what the server holds, by a run's name."""
+
+    cwd: Path
+    said: list[Outcome]
+    held: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def told(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    cwd = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    words = ["--backend-store-uri", f"sqlite:///{cwd / 'runs.db'}", "--artifacts-destination", str(cwd / "kept")]
+    words += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    with (cwd / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *words], cwd=cwd, env=environment(), stdout=log, stderr=log
+        )
+    try:
+        tracker = ("tracker=[mlflow]", f"tracker.mlflow.tracking_uri={address}", "model=mlp")
+        # It takes seconds to come up: the first run is over by then, and what it could not send is sent by hand.
+        early = warm(
+            *tracker,
+            "training.max_epochs=1",
+            "hydra.run.dir=early",
+            "name=early",
+            "tags=[mine]",
+            "notes=what for",
+            cwd=cwd,
+        )
+        _until_it_answers(f"{address}/health", server, cwd / "server.log")
+        replayed = warm("action=replay", "run=early", *tracker[:2], cwd=cwd)
+        sweep = ("-m", "training.max_epochs=1", "hydra.sweeper.study_name=study", "optimizer.lr=1e-3,1e30")
+        swept = warm(*sweep, *tracker, cwd=cwd)
+        halved = warm(
+            "-m", "search=halving", "hydra.sweeper.study_name=halved", "hydra.sweeper.n_trials=3", "seed=1",
+            "optimizer.lr=tag(log,interval(1e-4,1e-2))", "hydra.sweeper.pruner.reduction_factor=3", *tracker,
+            "training.max_epochs=3", cwd=cwd,
+        )  # fmt: skip
+        (cwd / "read").mkdir()
+        yield Told(cwd, [early, replayed, swept, halved], by_hand(READ, address, cwd / "read"))
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    import time
+
+    while True:
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+
+
+def test_a_run_that_found_nobody_is_told_later_and_whole(told: Told) -> None:
+    early, replayed = told.said[:2]
+    assert early.returncode == 0, early.stderr
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    run = told.held["early"]
+    folder = told.cwd / "early"
+    lines: dict[str, list[list[float]]] = {}
+    for record in read(folder / FILE):
+        for name in record.keys() - {"step", "epoch", "time_s"}:
+            lines.setdefault(name, []).append([record["step"], record[name]])
+    assert {name: sorted(values) for name, values in run["metrics"].items()} == lines
+    assert "lr" in lines
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert yaml.safe_load(run["config"]) == config
+    assert float(run["params"]["optimizer.lr"]) == config["optimizer"]["lr"]
+    assert (run["status"], run["tags"]["tag.mine"], run["tags"]["mlflow.note.content"]) == (
+        "FINISHED",
+        "true",
+        "what for",
+    )
+    assert {"config.yaml", "result.json", "provenance.json", "report.html", "model"} <= set(run["files"][""])
+    assert "model/model.safetensors" in run["files"]["model"]
+    assert {path.partition("-")[0] for path in run["files"]["images"]} == {"images/confusion", "images/worst"}
+    evidence = json.loads((folder / "evidence.json").read_text())
+    shown = [[entry[key] for key in run["table"]["columns"]] for entry in evidence["worst"]]
+    assert run["table"]["data"] == shown
+    origin = json.loads((folder / "provenance.json").read_text())
+    for key in ("command", "git", "packages", "data", "environment"):
+        assert run["facts"]["provenance"][key] == origin[key]
+
+
+def test_trials_stand_in_their_sweep_and_a_failed_one_is_marked(told: Told) -> None:
+    assert told.said[2].returncode in (0, 1), told.said[2].stderr
+    trials = {name: run for name, run in told.held.items() if run["tags"].get("group") == "study"}
+    assert {(run["status"], run["tags"]["status"]) for run in trials.values()} == {
+        ("FINISHED", "completed"),
+        ("FAILED", "failed"),
+    }
+    assert sorted(float(run["params"]["optimizer.lr"]) for run in trials.values()) == [1e-3, 1e30]
+
+
+def test_pruned_trials_are_marked(told: Told) -> None:
+    assert told.said[3].returncode == 0, told.said[3].stderr
+    trials = [run["tags"]["status"] for run in told.held.values() if run["tags"].get("group") == "halved"]
+    assert len(trials) == 3
+    assert "pruned" in trials
