@@ -38,6 +38,16 @@ WARMED = (
     "rich.live",
     "torchmetrics.classification",
     "torch.utils.tensorboard",
+    "hydra._internal.hydra",
+    "hydra.utils",
+    "optuna",
+    "pandas",
+    "skops.io",
+    "sklearn.compose",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.pipeline",
+    "plotly.graph_objects",
 )
 
 
