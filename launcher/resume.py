@@ -147,9 +147,9 @@ def _limit(config: DictConfig, name: str) -> Any:
 
 def _done(result: dict[str, Any], name: str) -> float:
     fits = len(result.get("fits", [])) or 1  # a procedure's result counts the steps of all its fits together
+    done = float(result[LENGTHS[name]]) / fits + 1e-6
     # A run ends a little before its time, so that the last evaluation and the save are in it.
-    slack = 1.1 if name == "max_time" and result["reason"] == "max_time" else 1.0
-    return float(result[LENGTHS[name]]) / fits * slack + 1e-6
+    return 1.1 * done + 1 if name == "max_time" and result["reason"] == "max_time" else done
 
 
 def _now(config: DictConfig, name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import runpy
@@ -38,6 +39,16 @@ WARMED = (
     "rich.live",
     "torchmetrics.classification",
     "torch.utils.tensorboard",
+    "hydra._internal.hydra",
+    "hydra.utils",
+    "optuna",
+    "pandas",
+    "skops.io",
+    "sklearn.compose",
+    "sklearn.metrics",
+    "sklearn.model_selection",
+    "sklearn.pipeline",
+    "plotly.graph_objects",
 )
 
 
@@ -209,6 +220,7 @@ def serve(also: list[str]) -> None:
     """
     for name in (*WARMED, *also):
         __import__(name)
+    gc.freeze()  # a child that ends would look through all of it once more, and copy it for that: 2 s of a processor
     replies: IO[bytes] = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not be taken for a reply
     wake, woken = os.pipe()

@@ -46,7 +46,8 @@ def keep() -> None:
         }
         message = json.dumps(told).encode() + b"\n"
         sent = socket.send_fds(spare, [message], list(descriptors))
-        spare.sendall(message[sent:])
+        if sent < len(message):  # an empty rest would be sent too, to one that may have closed its end by then
+            spare.sendall(message[sent:])
         spare.close()
         return pid
 

@@ -96,7 +96,8 @@ class LocalPool:
     def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int:
         """Start the run in `folder`, with those variables in its environment; returns a handle."""
         self.warm_up()
-        threads = max(1, cores() // self.slots)
+        asked = os.environ.get("OMP_NUM_THREADS", "")  # a person's word counts for trials too
+        threads = max(1, min(cores() // self.slots, int(asked) if asked.isdigit() else cores()))
         arguments = (str(folder), resume, threads, dict(environment or {}))
         process = self._context.Process(target=_run, args=arguments, name=folder.name)  # type: ignore[union-attr]
         process.start()

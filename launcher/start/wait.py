@@ -32,21 +32,20 @@ def wait(config: DictConfig, folder: Path | None = None) -> int | None:
     from launcher.trust import whitelist
 
     schedule: CarbonAware = instantiate(config.schedule, _execution_whitelist_=whitelist(), _convert_="all")
-    console, now = Console(), time.time()
+    console, interrupt, now = Console(), Interrupt(), time.time()
     choice = schedule.choose(now)
     begin = choice.window.begin
-    for line in schedule.told(choice, now):
-        console.message(f"schedule: {line}")
-    if config.cluster and "begin" in config.cluster:
-        with open_dict(config.cluster):
-            config.cluster.begin = begin
-        return None
-    if config.action == "plan":
-        return None
-    if folder is not None:  # not after hours
-        remove_folder(folder, make_folder(folder))
-    interrupt = Interrupt()
-    with listening(interrupt, lambda said: None, impatient=False):
+    with listening(interrupt, lambda said: None, impatient=False):  # before a word is said: it may be answered at once
+        for line in schedule.told(choice, now):
+            console.message(f"schedule: {line}")
+        if config.cluster and "begin" in config.cluster:
+            with open_dict(config.cluster):
+                config.cluster.begin = begin
+            return None
+        if config.action == "plan":
+            return None
+        if folder is not None:  # not after hours
+            remove_folder(folder, make_folder(folder))
         while time.time() < begin and interrupt.signal is None:
             time.sleep(min(0.2, max(0.0, begin - time.time())))
     if interrupt.signal is None:
