@@ -33,6 +33,8 @@ from .space import Dimension
 PASSED = "launcher:passed"
 """A trial's attribute: it is to be trained. The other one, SCORE, is what was found out of it before, by name."""
 PROXY = "proxy"
+FILTERED = "filtered"
+"""The reason to end of a candidate that is not trained."""
 MEASURED = ("inference/mflop", "inference/latency_ms")
 KNOWN = ("parameters", "trainable_parameters", *MEASURED)
 """Objectives that are known before training; the monitor `inference` measures those that the model alone does not tell."""

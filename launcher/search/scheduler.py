@@ -19,6 +19,7 @@ from launcher.folder import CONFIG, in_use, read_config, write_config
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
+from .candidates import FILTERED
 from .listener import Ended, Listener
 from .outcome import ENDED, settle
 from .pool import Pool, Together
@@ -258,7 +259,7 @@ class Scheduler:
         """No trial runs and none is promoted any more: those that are paused have ended where they are."""
         while (claim := self.study.claim_paused(lambda trials, paused: min(paused))) is not None:
             result = read_result(self._own(claim)) or {}
-            result |= {"reason": "pruned" if result.get("steps") else "filtered"}
+            result |= {"reason": "pruned" if result.get("steps") else FILTERED}
             write_result(self._own(claim), result)
             self._tell(claim, result)
 
