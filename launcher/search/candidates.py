@@ -28,6 +28,7 @@ from launcher.signatures import signature
 from launcher.trust import allowed, whitelist
 
 from .domination import Point
+from .pruning import reports
 from .space import Dimension
 
 PASSED = "launcher:passed"
@@ -71,6 +72,9 @@ class Filter:
 
     def next(self, trials: Sequence[FrozenTrial], paused: set[int], total: int | None) -> int | None:
         """The paused candidate to be trained next; None where there is none (yet)."""
+        chosen = [trial.number for trial in trials if PASSED in trial.user_attrs and not reports(trial)]
+        if left := paused.intersection(chosen):  # whoever chose it has died before it began
+            return min(left)
         points = {trial.number: self.point(trial) for trial in trials}
         scored = {number: each for number, each in points.items() if each is not None and not any(v != v for v in each)}
         lost = sum(points[trial.number] is None and trial.state == TrialState.FAIL for trial in trials)
