@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -79,6 +80,7 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
                 made.update_yaxes(type="log")
             yield Drawing(f"Pareto front of {pair[0]} and {pair[1]}", made)
     scored = [(trial.user_attrs[SCORE]["proxy"], trial.values[0]) for trial in complete if SCORE in trial.user_attrs]
+    scored = [each for each in scored if all(map(math.isfinite, each))]
     if len(scored) > 1:
         yield _scores(scored, names[0])
     if len(complete) > 1 and params:

@@ -15,6 +15,7 @@ Lightweight NAS", who use a proxy before a search as a warm-up and within it as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,13 +112,15 @@ def read(config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimens
         raise ConfigError(
             f"hydra.sweeper.proxy={own}: hydra/sweeper/proxy=naswot (or another of its options) chooses one"
         )
-    for key, right, words in (
-        ("keep", lambda value: 0 < value <= 1, "a share above 0, up to 1"),
-        ("first", lambda value: value >= 1, "at least 1"),
-        ("num_samples", lambda value: value >= 1, "at least 1"),
+    for key, most, words in (
+        ("keep", 1.0, "a share above 0, up to 1"),
+        ("first", math.inf, "at least 1"),
+        ("num_samples", math.inf, "at least 1"),
     ):
-        if isinstance(own.get(key), bool) or not isinstance(own.get(key), int | float) or not right(own[key]):
-            raise ConfigError(f"hydra.sweeper.proxy.{key}={own.get(key)}: expected {words}")
+        value = own.get(key)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not (0 < value <= most) or (key != "keep" and value < 1):
+            raise ConfigError(f"hydra.sweeper.proxy.{key}={value}: expected {words}")
     others = set(own) - {"_target_", "keep", "first", "num_samples"}
     if others:
         raise ConfigError(
