@@ -214,12 +214,7 @@ class LauncherSweeper(Sweeper):
 
     def _together(self, pool: Pool) -> Together | None:
         """The pool, if it takes trials together and all of them are known before the first has begun."""
-        known = (
-            is_independent(self.sampler)
-            and self.n_trials is not None
-            and self._pruning is None
-            and self._filter is None
-        )
+        known = is_independent(self.sampler) and self.n_trials is not None and not self._early
         return pool if known and self.trial_timeout is None and isinstance(pool, Together) else None
 
     def _show_plan(self, folder: Path, pool: Pool) -> None:
