@@ -67,9 +67,10 @@ class Study:
         n_trials: int | None = None,
         patience_s: float = 60.0,
         metrics: Sequence[str] = (),
+        points: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
-        self._sampler_of, self._extend = sampler_of, extend
+        self._sampler_of, self._extend, self._points = sampler_of, extend, points
         self._turn = HostLock(folder / LOCK)
         with self._turn.held():
             self.optuna = optuna.create_study(
@@ -199,6 +200,8 @@ class Study:
         self.optuna.sampler = self._sampler_of(number)
         begun = (self._own(number) / CONFIG).exists()
         trial = (optuna.trial.Trial if begun else Draws)(self.optuna, trial_id)
+        if number < len(self._points):
+            trial._fixed_params = self._points[number] | trial._fixed_params
         try:
             point: dict[str, Any] = {}
             for each in self.dimensions:
