@@ -46,7 +46,8 @@ def keep() -> None:
         }
         message = json.dumps(told).encode() + b"\n"
         sent = socket.send_fds(spare, [message], list(descriptors))
-        spare.sendall(message[sent:])
+        if sent < len(message):  # it may have read all and closed its end already
+            spare.sendall(message[sent:])
         spare.close()
         return pid
 
