@@ -118,8 +118,8 @@ def read(config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimens
         ("num_samples", math.inf, "at least 1"),
     ):
         value = own.get(key)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not (0 < value <= most) or (key != "keep" and value < 1):
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else value
+        if not 0 < number <= most or (key != "keep" and number < 1):
             raise ConfigError(f"hydra.sweeper.proxy.{key}={value}: expected {words}")
     others = set(own) - {"_target_", "keep", "first", "num_samples"}
     if others:
