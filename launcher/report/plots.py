@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,8 +76,11 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
             made = draw.plot_pareto_front(study, targets=partial(_pair, other=other), target_names=pair)
             for trace, colour in zip(made.data, (FAINT, BLUE), strict=True):
                 trace.marker = {"color": colour, "size": 8}  # and not by number, which leaves the first ones pale
+            if _spread([trial.values[other] for trial in complete]):
+                made.update_yaxes(type="log")
             yield Drawing(f"Pareto front of {pair[0]} and {pair[1]}", made)
     scored = [(trial.user_attrs[SCORE]["proxy"], trial.values[0]) for trial in complete if SCORE in trial.user_attrs]
+    scored = [each for each in scored if all(map(math.isfinite, each))]
     if len(scored) > 1:
         yield _scores(scored, names[0])
     if len(complete) > 1 and params:
@@ -157,6 +161,11 @@ def _with_pruned(study: Study) -> tuple[Study, str]:
         trial.value, trial.state = _last(trial), optuna.trial.TrialState.COMPLETE
     whole.add_trials(pruned)
     return whole, "those that were pruned at the last value that they told"
+
+
+def _spread(values: Sequence[float]) -> bool:
+    """Whether values are so far apart that only their logarithms can be told apart."""
+    return min(values) > 0 and max(values) > 100 * min(values)
 
 
 def _value(trial: Any, index: int) -> float:

@@ -15,6 +15,7 @@ Lightweight NAS", who use a proxy before a search as a warm-up and within it as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +29,14 @@ from launcher.signatures import signature
 from launcher.trust import allowed, whitelist
 
 from .domination import Point
+from .pruning import reports
 from .space import Dimension
 
 PASSED = "launcher:passed"
 """A trial's attribute: it is to be trained. The other one, SCORE, is what was found out of it before, by name."""
 PROXY = "proxy"
+FILTERED = "filtered"
+"""The reason to end of a candidate that is not trained."""
 MEASURED = ("inference/mflop", "inference/latency_ms")
 KNOWN = ("parameters", "trainable_parameters", *MEASURED)
 """Objectives that are known before training; the monitor `inference` measures those that the model alone does not tell."""
@@ -69,6 +73,9 @@ class Filter:
 
     def next(self, trials: Sequence[FrozenTrial], paused: set[int], total: int | None) -> int | None:
         """The paused candidate to be trained next; None where there is none (yet)."""
+        chosen = [trial.number for trial in trials if PASSED in trial.user_attrs and not reports(trial)]
+        if left := paused.intersection(chosen):  # whoever chose it has died before it began
+            return min(left)
         points = {trial.number: self.point(trial) for trial in trials}
         scored = {number: each for number, each in points.items() if each is not None and not any(v != v for v in each)}
         lost = sum(points[trial.number] is None and trial.state == TrialState.FAIL for trial in trials)
@@ -105,13 +112,15 @@ def read(config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimens
         raise ConfigError(
             f"hydra.sweeper.proxy={own}: hydra/sweeper/proxy=naswot (or another of its options) chooses one"
         )
-    for key, right, words in (
-        ("keep", lambda value: 0 < value <= 1, "a share above 0, up to 1"),
-        ("first", lambda value: value >= 1, "at least 1"),
-        ("num_samples", lambda value: value >= 1, "at least 1"),
+    for key, most, words in (
+        ("keep", 1.0, "a share above 0, up to 1"),
+        ("first", math.inf, "at least 1"),
+        ("num_samples", math.inf, "at least 1"),
     ):
-        if isinstance(own.get(key), bool) or not isinstance(own.get(key), int | float) or not right(own[key]):
-            raise ConfigError(f"hydra.sweeper.proxy.{key}={own.get(key)}: expected {words}")
+        value = own.get(key)
+        number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else value
+        if not 0 < number <= most or (key != "keep" and number < 1):
+            raise ConfigError(f"hydra.sweeper.proxy.{key}={value}: expected {words}")
     others = set(own) - {"_target_", "keep", "first", "num_samples"}
     if others:
         raise ConfigError(

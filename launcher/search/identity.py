@@ -67,7 +67,7 @@ def _differences(known: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key) or (key in before) != (key in after):
                 yield f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
-    for part in ("sampler", "pruner", "proxy", "metrics", "storage"):
+    for part in ("sampler", "pruner", "proxy", "points", "metrics", "storage"):
         if known.get(part) != now.get(part):
             yield f"hydra.sweeper.{part}: {_shown(known, part)} -> {_shown(now, part)}"
 

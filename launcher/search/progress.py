@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from launcher.console import Console
 
 from . import page, space
+from .candidates import FILTERED
 from .display import Row, SweepView
 from .keep import Keeper
 from .listener import Ended
@@ -92,6 +93,11 @@ class Progress:
         return len(trials), sum(trial.state == TrialState.FAIL for trial in trials)
 
     def _words(self, ended: Ended) -> str:
+        if ended.result["reason"] == FILTERED:
+            scores = ", ".join(
+                f"{name.rpartition('/')[2]} {value:.4g}" for name, value in ended.result["metrics"].items()
+            )
+            return f"{FILTERED}, {scores}"
         if not ended.good:
             return f"failed: {ended.result['reason']}"
         values = ended.values or [ended.result["objective"]["value"]]

@@ -19,6 +19,7 @@ from launcher.folder import CONFIG, in_use, read_config, write_config
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
+from .candidates import FILTERED
 from .listener import Ended, Listener
 from .outcome import ENDED, settle
 from .pool import Pool, Together
@@ -71,7 +72,7 @@ class Scheduler:
         self._together = together
         self._running: dict[Any, _Running] = {}
         self._waiting: list[Claim] = []
-        self._passed: set[int] = set()  # candidates that are trained from here on
+        self._untouched: set[int] = set()  # candidates that are trained next, and have taken no step
         self._ahead, self._composed = ahead and promote is None, dict[int, DictConfig]()
         self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
@@ -183,7 +184,9 @@ class Scheduler:
             return claim, config, False
         known = (self._own(claim) / CONFIG).exists()
         config = self._begun(claim) if known else self._new(claim)
-        return claim, config, known and claim.number not in self._passed  # those have taken no step yet
+        began = known and claim.number not in self._untouched
+        self._untouched.discard(claim.number)
+        return claim, config, began
 
     def _next(self) -> Claim | None:
         for claim in self._waiting:
@@ -194,9 +197,10 @@ class Scheduler:
         if self._promote is not None:
             promoted = self.study.claim_paused(self._promote)
             if promoted is not None:
-                if self.study.passes(promoted):
-                    self._passed.add(promoted.number)
-                (self._own(promoted) / RESULT).unlink()
+                own = self._own(promoted)
+                if not (read_result(own) or {}).get("steps"):
+                    self._untouched.add(promoted.number)
+                (own / RESULT).unlink()
                 return promoted
         new = None if self._all_given else self.study.ask()
         self._all_given = new is None
@@ -256,9 +260,9 @@ class Scheduler:
 
     def _conclude(self) -> None:
         """No trial runs and none is promoted any more: those that are paused have ended where they are."""
-        while (claim := self.study.claim_paused(lambda trials, paused: min(paused))) is not None:
+        while (claim := self.study.claim_paused(lambda trials, paused: min(paused), goes_on=False)) is not None:
             result = read_result(self._own(claim)) or {}
-            result |= {"reason": "pruned" if result.get("steps") else "filtered"}
+            result |= {"reason": "pruned" if result.get("steps") else FILTERED}
             write_result(self._own(claim), result)
             self._tell(claim, result)
 

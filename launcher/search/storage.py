@@ -34,10 +34,10 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     try:
         with HostLock(folder / OPENING).held():  # the first to come makes the tables; a second one then would fail
             return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    except ImportError as error:
-        package = DRIVERS.get(url.partition(":")[0].partition("+")[0], str(error.name))
-        raise ConfigError(f"hydra.sweeper.storage={shown}: needs a driver: pip install {package}") from error
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ImportError, ArgumentError, NoSuchModuleError) as error:
+        package = DRIVERS.get(url.partition(":")[0].partition("+")[0])
+        if isinstance(error, ImportError) and package is not None:
+            raise ConfigError(f"hydra.sweeper.storage={shown}: needs a driver: pip install {package}") from error
         raise ConfigError(
             f"hydra.sweeper.storage={shown}: expected a URL such as sqlite:///study.db or postgresql+psycopg://user@host/database, "
             "or the path of a .journal file"

@@ -67,9 +67,10 @@ class Study:
         n_trials: int | None = None,
         patience_s: float = 60.0,
         metrics: Sequence[str] = (),
+        points: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
-        self._sampler_of, self._extend = sampler_of, extend
+        self._sampler_of, self._extend, self._points = sampler_of, extend, points
         self._turn = HostLock(folder / LOCK)
         with self._turn.held():
             self.optuna = optuna.create_study(
@@ -104,24 +105,23 @@ class Study:
             ]
             return [self._taken(trial_id) for trial_id in left]
 
-    def claim_paused(self, pick: Callable[[Sequence[FrozenTrial], set[int]], int | None]) -> Claim | None:
-        """The paused trial that `pick` chooses of (all trials, the numbers of those that are paused), taken over."""
+    def claim_paused(
+        self, pick: Callable[[Sequence[FrozenTrial], set[int]], int | None], goes_on: bool = True
+    ) -> Claim | None:
+        """The paused trial that `pick` chooses of (all trials, the numbers of those that are paused), taken over. A candidate
+        that goes on is taken down as one that is trained."""
         with self._turn.held():
             still = {
-                each.number: each._trial_id
+                each.number: each
                 for each in self.trials(*OPEN)
                 if paused(self._own(each.number)) and self._free(each.number)
             }
             number = pick(self.trials(), set(still)) if still else None
-            return None if number is None else self._taken(still[number])
-
-    def passes(self, claim: Claim) -> bool:
-        """Take down that a candidate is to be trained; False where it is one no more, or never was."""
-        known = self.storage.get_trial(claim.id).user_attrs
-        if SCORE not in known or PASSED in known:
-            return False
-        self.storage.set_trial_user_attr(claim.id, PASSED, True)
-        return True
+            if number is None:
+                return None
+            if goes_on and SCORE in still[number].user_attrs:
+                self.storage.set_trial_user_attr(still[number]._trial_id, PASSED, True)
+            return self._taken(still[number]._trial_id)
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renew the leases where a third of their time is over; returns the trials that somebody else has taken over."""
@@ -200,6 +200,8 @@ class Study:
         self.optuna.sampler = self._sampler_of(number)
         begun = (self._own(number) / CONFIG).exists()
         trial = (optuna.trial.Trial if begun else Draws)(self.optuna, trial_id)
+        if number < len(self._points):
+            trial._fixed_params = self._points[number] | trial._fixed_params
         try:
             point: dict[str, Any] = {}
             for each in self.dimensions:

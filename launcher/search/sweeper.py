@@ -33,6 +33,7 @@ from launcher.signatures import signature
 from launcher.start.wait import wait
 
 from . import devices, early, identity, plan, space
+from . import points as first
 from .arguments import directions_of, extension, families, seconds, space_of
 from .ensemble import build, refuse
 from .keep import Keeper
@@ -66,6 +67,7 @@ class LauncherSweeper(Sweeper):
         metrics: list[str] | None = None,
         pruner: DictConfig | None = None,
         proxy: DictConfig | None = None,
+        points: Any = None,
         timeout: Any = None,
         trial_timeout: Any = None,
         devices_per_trial: int | None = None,
@@ -94,7 +96,7 @@ class LauncherSweeper(Sweeper):
         self.custom_search_space = custom_search_space
         self._known: compose.Known = {}
         self.params, self.accept_changes = dict(params or {}), accept_changes
-        self.metrics = list(metrics or [])
+        self.metrics, self.points = list(metrics or []), points
         self.directions: Directions = directions_of(direction)
         self.timeout, self.trial_timeout = seconds("timeout", timeout), seconds("trial_timeout", trial_timeout)
         self.lease = seconds("lease", lease) or 60.0
@@ -120,6 +122,9 @@ class LauncherSweeper(Sweeper):
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         pool = pool_of(self.config, len(self._slots), self._preload())
         sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
+        points = first.read(self.points, self._fixed, self._dimensions, self.config)
+        if points and is_grid(self.sampler):
+            raise ConfigError("hydra.sweeper.points: a grid has its own order; search=random begins with points")
         self._early = early.read(self.config, self.metrics, self.directions, self._dimensions)
         if is_grid(self.sampler):
             size = space.grid_size(self._dimensions)
@@ -143,7 +148,7 @@ class LauncherSweeper(Sweeper):
         if self.config.action == "plan":
             self._show_plan(folder, pool)
             return DONE
-        stops = self._early.plain()
+        stops = self._early.plain() | {"points": points or None}
         now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         identity.accept(folder, now, self.accept_changes)
@@ -165,6 +170,7 @@ class LauncherSweeper(Sweeper):
                     n_trials=self.n_trials,
                     patience_s=self.lease,
                     metrics=self.metrics,
+                    points=points,
                 )
             except ConfigError:
                 remove_folder(folder, made)

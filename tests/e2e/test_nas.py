@@ -197,7 +197,6 @@ def test_with_rungs_and_latency(launch: Launch, tmp_path: Path) -> None:
         ),
         (("task=tabular", "model=random_forest"), "scores networks; scikit-learn's estimators are fitted at once"),
         (("num_seeds=2",), "a trial that is made of several fits is not one network to score"),
-        (("model=hub",), "model.path"),
     ],
 )
 def test_what_can_not_be_filtered_starts_nothing(

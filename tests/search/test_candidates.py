@@ -60,6 +60,13 @@ def test_who_is_no_longer_paused_is_passed_over() -> None:
     assert filter_of(keep=0.5, known=()).next(trials(EIGHT, [1]), {2, 3, 4}, None) == 4
 
 
+def test_one_that_was_chosen_and_never_began_is_chosen_again() -> None:
+    known = trials(EIGHT, [6, 0])
+    assert filter_of().next(known, set(range(8)) - {0}, None) == 6
+    known[6].intermediate_values = {1: 0.5}
+    assert filter_of().next(known, set(range(8)) - {0}, None) is None, "that one waits at a rung"
+
+
 def test_a_score_that_is_no_number_is_never_trained() -> None:
     points = [(math.nan, 1.0), (math.nan, 2.0), (-math.inf, 3.0), (1.0, 4.0), (0.5, 5.0), (0.2, 6.0)]
     own = filter_of(keep=1.0, known=())

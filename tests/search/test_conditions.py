@@ -164,4 +164,5 @@ def test_the_command_narrows_a_file(launch: Launch, tmp_path: Path) -> None:
     fixed = launch(
         "--config-dir", "mine", "-m", "experiment=families", "action=plan", "model=knn", "model.n_neighbors=3"
     )
-    assert "1 point" in fixed.stdout
+    assert fixed.returncode == 2
+    assert "there is nothing to search" in fixed.stderr

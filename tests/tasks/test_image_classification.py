@@ -18,7 +18,7 @@ from launcher.splits import Holdout
 from launcher.tasks.data.digits import Digits
 from launcher.tasks.data.files import Files
 from launcher.tasks.image_classification import ImageClassification, PictureSamples
-from launcher.tasks.models.cnn import CNN
+from launcher.tasks.models.cnn import BLOCKS, CNN
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.models.transformer import Block
 from launcher.tasks.models.vit import ViT
@@ -29,11 +29,45 @@ def task(model: Any, data: Any = None, **keywords: Any) -> Any:
     return ImageClassification(data or Digits(), factory(model, **keywords), Holdout(0.2, seed=0))
 
 
-@pytest.mark.parametrize(("model", "options"), [(MLP, {}), (CNN, {}), (ViT, {"depth": 2, "dropout": 0.0})])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (MLP, {}),
+        (CNN, {}),
+        (CNN, {"block": "residual"}),
+        (CNN, {"block": "separable"}),
+        (ViT, {"depth": 2, "dropout": 0.0}),
+    ],
+)
 def test_learns_digits(model: Any, options: dict[str, Any]) -> None:
     _, metrics = train(task(model, **options), 250, lr=3e-3)
     assert metrics["accuracy"] > 0.9
     assert abs(metrics["accuracy"] - metrics["f1"]) < 0.03
+
+
+def test_blocks_are_what_they_are_called() -> None:
+    torch.manual_seed(0)
+    plain, residual, separable = (CNN((1, 8, 8), 10, width=4, depth=1, norm="none", block=name) for name in BLOCKS)
+    sizes = [
+        [tuple(each.weight.shape) for each in model.body.modules() if isinstance(each, nn.Conv2d)]
+        for model in (plain, residual, separable)
+    ]
+    assert sizes == [
+        [(4, 1, 3, 3), (4, 4, 3, 3)],
+        [(4, 1, 3, 3), (4, 4, 3, 3), (4, 1, 1, 1)],
+        [(1, 1, 3, 3), (4, 1, 1, 1), (4, 1, 3, 3), (4, 4, 1, 1)],
+    ]
+    x = torch.randn(2, 1, 8, 8)
+    block = residual.body[0]
+    expected = torch.relu(block.widen(x) + block.layers(x))
+    torch.testing.assert_close(residual.body(x), expected, rtol=0, atol=0)
+    for model in (plain, residual, separable):
+        y = x
+        for piece in model.eval().pieces():
+            y = piece(y, {})
+        torch.testing.assert_close(y, model(x))
+    with pytest.raises(ConfigError, match=r"model\.block=residul: no such block\. Did you mean 'residual'"):
+        CNN((1, 8, 8), 10, block="residul")
 
 
 def test_digits_are_scikit_learns() -> None:
