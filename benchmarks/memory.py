@@ -26,7 +26,7 @@ DEEP = ("model=vit", "training.batch_size=64", "model.width=256", "model.num_hea
 TEXTS = ("task=text_classification", "model=transformer", "model.width=512", "model.depth=4", "training.batch_size=16")
 LM = ("task=pretrain_clm", "model=llama", "model.width=256", "model.depth=6", "training.batch_size=8")
 WIDE = ("model=mlp", "model.width=4096", "training.batch_size=256")
-SPREAD = ("model=vit", "training.batch_size=32", "model.width=512", "model.num_heads=8", "model.depth=12")
+SPREAD = ("model=vit", "training.batch_size=16", "model.width=512", "model.num_heads=8", "model.depth=8")
 CONFIGS: dict[str, tuple[str, ...]] = {
     "vit": IMAGES,
     "vit-sgd": (*IMAGES, "optimizer=sgd"),
