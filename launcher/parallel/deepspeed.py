@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -219,12 +220,14 @@ class EngineOptimizer(PartOptimizer):
         self.hand_up()
 
     def state_dict(self) -> dict[str, Any]:
-        """As the optimizer's own of the whole parameters; what is split is a piece."""
+        """As the optimizer's own of the whole parameters; what is split is a piece, and what the parameters of a flat tensor
+        share (a count of steps) each has of its own."""
         states = {}
         for index, part in enumerate(self._parts):
             kept = self.inner.state.get(part.flat, {})
             states[index] = {
-                key: part.piece(part.of(value)) if part.is_split(value) else value for key, value in kept.items()
+                key: part.piece(part.of(value)) if part.is_split(value) else copy.deepcopy(value)
+                for key, value in kept.items()
             }
         numbers = iter(range(len(self._parts)))
         options = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
