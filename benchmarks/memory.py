@@ -26,7 +26,7 @@ DEEP = ("model=vit", "training.batch_size=64", "model.width=256", "model.num_hea
 TEXTS = ("task=text_classification", "model=transformer", "model.width=512", "model.depth=4", "training.batch_size=16")
 LM = ("task=pretrain_clm", "model=llama", "model.width=256", "model.depth=6", "training.batch_size=8")
 WIDE = ("model=mlp", "model.width=4096", "training.batch_size=256")
-SPREAD = ("model=vit", "training.batch_size=32", "model.width=512", "model.num_heads=8", "model.depth=12")
+SPREAD = ("model=vit", "training.batch_size=16", "model.width=512", "model.num_heads=8", "model.depth=8")
 CONFIGS: dict[str, tuple[str, ...]] = {
     "vit": IMAGES,
     "vit-sgd": (*IMAGES, "optimizer=sgd"),
@@ -73,8 +73,8 @@ def resident(field: str) -> int:
     raise KeyError(field)
 
 
-def run(words: list[str]) -> float:
-    """Train; returns the seconds a step."""
+def run(words: list[str], folder: Path) -> float:
+    """Train in `folder`, which the ranks of a run share; returns the seconds a step."""
     import torch
 
     from launcher.build import build_parallel, build_run, build_task
@@ -84,18 +84,18 @@ def run(words: list[str]) -> float:
     from launcher.signals import Interrupt
 
     config = composed(words)
-    with tempfile.TemporaryDirectory() as folder:
-        task = build_task(config)
-        data = task.datasets()
-        assert data.val is not None
-        data.val = TensorSamples(**data.val.fetch(torch.arange(64)))  # the time goes into the steps
-        torch.manual_seed(0)
-        model = task.model()
-        fit = build_run(config, Path(folder), task, data, model, build_parallel(config), print, Interrupt())
-        gc.collect()
-        started = time.process_time()
-        Supervised(Console(quiet=True)).fit(fit)
-        return (time.process_time() - started) / fit.progress.step
+    folder.mkdir(exist_ok=True)
+    task = build_task(config)
+    data = task.datasets()
+    assert data.val is not None
+    data.val = TensorSamples(**data.val.fetch(torch.arange(64)))  # the time goes into the steps
+    torch.manual_seed(0)
+    model = task.model()
+    fit = build_run(config, folder, task, data, model, build_parallel(config), print, Interrupt())
+    gc.collect()
+    started = time.process_time()
+    Supervised(Console(quiet=True)).fit(fit)
+    return (time.process_time() - started) / fit.progress.step
 
 
 def composed(words: list[str]) -> Any:
@@ -111,11 +111,11 @@ def composed(words: list[str]) -> Any:
 def measure(words: list[str]) -> dict[str, float]:
     """In fresh processes: the peak over what was there before, of the rank that has the most, and its seconds a step."""
     ranks = int(composed(words).parallel.num_processes)
-    if ranks == 1:
-        return peak(words)
-    import torch.multiprocessing as mp
-
     with tempfile.TemporaryDirectory() as folder:
+        if ranks == 1:
+            return peak(words, Path(folder))
+        import torch.multiprocessing as mp
+
         mp.spawn(rank_of, args=(ranks, folder, words), nprocs=ranks)  # type: ignore[no-untyped-call]  # torch's own
         told = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
     return {key: max(each[key] for each in told) for key in told[0]}
@@ -128,24 +128,24 @@ def rank_of(rank: int, ranks: int, folder: str, words: list[str]) -> None:
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
     os.environ.update({name: str(value) for name, value in numbers.items()})
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
-    found = peak(words)
+    found = peak(words, Path(folder))
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
     dist.barrier()
     os._exit(0)
 
 
-def peak(words: list[str]) -> dict[str, float]:
-    """In this process."""
+def peak(words: list[str], folder: Path) -> dict[str, float]:
+    """In this process, of a run below `folder`."""
     import torch
 
     torch.set_num_threads(1)
     small = [word for word in words if not word.startswith(("model.", "training.batch_size", "training.accumulate"))]
-    run([*small, "training.batch_size=16"])
+    run([*small, "training.batch_size=16"], folder / "small")
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from now
     before = resident("VmRSS")
-    seconds = run(words)
+    seconds = run(words, folder / "run")
     return {"measured": resident("VmHWM") - before, "step_s": seconds}
 
 

@@ -135,10 +135,10 @@ def page(found: dict[str, dict[str, float | str]]) -> str:
     heads = [f"{optimizer}, {accumulate}" for optimizer, accumulate in product(OPTIMIZERS, ACCUMULATE)]
     for model in MODELS:
         text += f"\n| {model} | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|\n"
-        for strategy in strategies():
+        for strategy in (name for name in strategies() if name in found):
             cells = []
             for head in heads:
-                value = found.get(strategy, {}).get(f"{model}, {head}")
+                value = found[strategy].get(f"{model}, {head}")
                 if isinstance(value, str):
                     refused += [value] if value not in refused else []
                 cells.append(

@@ -30,6 +30,7 @@ from .memory import blocks
 from .optim.groups import roles
 from .parallel.base import Parallel
 from .parallel.shares import Shares
+from .parallel.tensor_plan import plan
 from .run import Loss, rng_state, set_rng_state
 from .signals import Interrupt
 from .signatures import locate
@@ -164,6 +165,24 @@ class _Simulation:
             tracker.weigh(weight, 1 / shares.parameters)
         for weight in self.weights:
             weight.register_post_accumulate_grad_hook(lambda each: tracker.weigh(each.grad, 1 / shares.gradients))
+        if shares.layers > 1:
+            self._split_layers()
+
+    def _split_layers(self) -> None:
+        """Between the layers of a pair that ranks split, each has its part of what is computed."""
+
+        def entering(whole: float) -> Callable[..., None]:
+            def enter(*_: Any) -> None:
+                self.tracker.weight = whole / self.shares.activations
+
+            return enter
+
+        modules = dict(self.run.main.model.named_modules())
+        for name, style in plan(self.run.main.model).items():
+            if style.startswith(("colwise", "packed")) and style != "colwise_gather_output":
+                modules[name].register_forward_pre_hook(entering(1 / self.shares.layers))
+            elif style.startswith("rowwise"):
+                modules[name].register_forward_pre_hook(entering(1.0))
 
     def steps(self, batches: Callable[[], list[Batch]]) -> None:
         run, tracker = self.run, self.tracker
@@ -198,6 +217,8 @@ class _Simulation:
             if not hooks["step"]:
                 run.parallel.step(run)
             tracker.weight = 1.0
+            if self.shares.sends_weights:
+                [torch.empty_like(weight) for weight in self.weights]
             for hook in hooks["after_step"]:
                 hook(run)
             run.main.optimizer.zero_grad()
@@ -225,6 +246,10 @@ class _Simulation:
         copies = num_bytes(self.weights) * shares.gradient_copies
         if self.staged:
             copies += static  # a checkpoint is written from copies, and their memory is kept for the next one
+            if shares.whole_on_host:
+                copies += num_bytes(model.parameters()) - self.parameters
+        if shares.weight_copies:
+            copies += num_bytes(self.weights) // shares.weight_copies
         if shares.gathers:
             largest = max(
                 (num_bytes(block.parameters()) for block in blocks(model)), default=num_bytes(model.parameters())

@@ -10,6 +10,7 @@ import torch
 
 from launcher.checkpoint import Checkpoints
 from launcher.packing import pack
+from launcher.shards import whole
 
 TIMES = ("progress/wall_s", "recorder")
 """Where a checkpoint's state holds times, or follows from their number of digits."""
@@ -39,7 +40,7 @@ def state(folder: Path) -> dict[str, Any]:
         else:
             found[path] = value
 
-    loaded = Checkpoints(last.parent, keep=1).load(int(last.name.removeprefix("step-")))
+    loaded = whole(Checkpoints(last.parent, keep=1).load(int(last.name.removeprefix("step-"))))
     assert pack(loaded)[1], "a checkpoint without tensors compares nothing"
     walk(loaded, "")
     return {path: value for path, value in found.items() if not path.startswith(TIMES)}

@@ -120,6 +120,22 @@ def test_what_is_split_counts_by_its_share(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.peak < 2 * PARAMETERS
 
 
+def test_each_way_of_splitting_counts_what_it_keeps_and_what_it_sends() -> None:
+    """Between split layers activations are in parts; of a pipeline's portions as many wait as the schedule lets."""
+    words = ("model=vit", "training.batch_size=64", "training.eval_batch_size=4", "parallel.device_memory_gb=1")
+    plain = estimate(*words)
+    tensor = estimate(*words, "parallel=tensor", "parallel.num_processes=2")
+    assert 0.5 * plain.activations < tensor.activations < 0.85 * plain.activations
+    for schedule, share in (("1f1b", 4), ("gpipe", 2)):
+        pipe = estimate(*words, "parallel=pipeline", f"parallel.schedule={schedule}", "parallel.num_processes=2")
+        assert pipe.activations == pytest.approx(plain.activations / share, rel=0.02)
+    ddp, zero1 = (estimate(*MLP, f"parallel={name}", "parallel.num_processes=2") for name in ("ddp", "zero1"))
+    assert zero1.optimizer == pytest.approx(ddp.optimizer / 2, rel=0.01)
+    assert zero1.peak == pytest.approx(ddp.peak - ddp.optimizer / 2 + PARAMETERS, rel=0.01), "weights, as they are sent"
+    engine = estimate(*MLP, "parallel=deepspeed", "parallel.stage=2", "parallel.num_processes=2")
+    assert engine.extra == pytest.approx(PARAMETERS / 2, rel=0.01), "the weights that the optimizer works on"
+
+
 def test_the_cheapest_change_is_tried_first() -> None:
     config = config_of("model=vit", "training.batch_size=64", "training.eval_batch_size=4", "tracker=[]")
     estimator = Estimator(config)

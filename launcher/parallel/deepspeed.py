@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -102,6 +103,7 @@ class DeepSpeed(Distributed):
         return [part.held for part in self._parts] if self.world_size > 1 else super().weights(model)
 
     def build_optimizer(self, make: Make, groups: list[dict[str, Any]]) -> Optimizer:
+        own = [group | {"params": list(group["params"])} for group in groups]  # the engine changes what it is given
         made = make(groups)
         if self.world_size == 1:
             return made
@@ -110,11 +112,15 @@ class DeepSpeed(Distributed):
                 f"optimizer: {type(made).__name__} looks at more than each element alone, and DeepSpeed gives it runs of "
                 "flattened weights; parallel=ddp or zero1 gives it whole ones"
             )
-        parameters = [each for group in groups for each in group["params"]]
+        parameters = [each for group in own for each in group["params"]]
         self._engine = initialize(self._wrapped.module, made, self.stage, self.device)
+        if self._engine.optimizer.optimizer is not made:
+            raise ConfigError(
+                f"optimizer: DeepSpeed puts one of its own in the place of {type(made).__name__}; parallel=zero2"
+            )
         object.__setattr__(self._wrapped, "engine", self._engine)
         self._parts = parts(self._engine.optimizer, parameters, self.stage, self.rank)
-        return EngineOptimizer(self._engine, made, groups, self._parts)
+        return EngineOptimizer(self._engine, made, own, self._parts)
 
     # -- a step
 
@@ -214,12 +220,14 @@ class EngineOptimizer(PartOptimizer):
         self.hand_up()
 
     def state_dict(self) -> dict[str, Any]:
-        """As the optimizer's own of the whole parameters; what is split is a piece."""
+        """As the optimizer's own of the whole parameters; what is split is a piece, and what the parameters of a flat tensor
+        share (a count of steps) each has of its own."""
         states = {}
         for index, part in enumerate(self._parts):
             kept = self.inner.state.get(part.flat, {})
             states[index] = {
-                key: part.piece(part.of(value)) if part.is_split(value) else value for key, value in kept.items()
+                key: part.piece(part.of(value)) if part.is_split(value) else copy.deepcopy(value)
+                for key, value in kept.items()
             }
         numbers = iter(range(len(self._parts)))
         options = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]

@@ -55,8 +55,9 @@ class Pipeline(Distributed):
     @classmethod
     def shares(cls, settings: Mapping[str, Any]) -> Shares:
         laid = degrees(settings)
-        num = laid.pipeline
-        return Shares(num, num, num, num, samples=laid.data)
+        num, portions = laid.pipeline, int(settings["num_microbatches"])
+        waiting = portions if settings["schedule"] == "gpipe" else min(num, portions)  # for their backward pass
+        return Shares(num, num, num, num * portions // waiting, samples=laid.data, whole_on_host=num > 1)
 
     def __init__(
         self,

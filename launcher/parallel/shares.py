@@ -20,5 +20,11 @@ class Shares:
     """How many times gradients lie about once more, whole, to be sent (DDP's buckets: 1)."""
     weight_copies: int = 0
     """Over how many ranks one more copy of the weights, that an optimizer works on, is spread; 0: there is none."""
+    sends_weights: bool = False
+    """Whether an update sends all weights, from copies (ZeRO-1)."""
+    layers: int = 1
+    """Over how many ranks single layers are split, with what is computed between them (tensor parallel)."""
+    whole_on_host: bool = False
+    """Whether all of the model stays in the host's memory, of which a device has a part."""
     gathers: bool = False
     """Whether the weights of a block are brought together while it computes."""

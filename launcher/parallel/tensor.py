@@ -61,6 +61,7 @@ class TensorParallel(FSDP):
             gradients=found.gradients * laid.tensor,
             optimizer=found.optimizer * laid.tensor,
             gathers=laid.data > 1,
+            layers=laid.tensor,
         )
 
     @property

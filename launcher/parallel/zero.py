@@ -39,7 +39,8 @@ class Zero1(DDP):
 
     @classmethod
     def shares(cls, settings: Mapping[str, Any]) -> Shares:
-        return dataclasses.replace(super().shares(settings), optimizer=int(settings["num_processes"]))
+        ranks = int(settings["num_processes"])
+        return dataclasses.replace(super().shares(settings), optimizer=ranks, sends_weights=ranks > 1)
 
     @property
     def engine(self) -> str | None:

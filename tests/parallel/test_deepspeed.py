@@ -103,8 +103,8 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(
     assert lines(tmp_path / "run") == lines(straight)
     assert model(tmp_path / "run") == model(straight)
     ours, theirs = state(tmp_path / "run"), state(straight)
-    assert [path for path in ours if "optimizer" in path] != []
-    assert {**ours, "recorder": None} == {**theirs, "recorder": None}
+    assert any("exp_avg" in path for path in ours)
+    assert ours == theirs
 
 
 def test_a_run_moves_between_engines(ran: tuple[Path, dict[str, Outcome]], warm: Warm, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_run_moves_between_engines(ran: tuple[Path, dict[str, Outcome]], warm:
 REFUSED = {
     ("optimizer=adafactor",): "optimizer: Adafactor needs full params, which a rank of DeepSpeed does not have",
     ("regularization=[ema]",): "ema needs full params, and DeepSpeed has none",
-    ("parallel.stage=4",): "parallel.stage: expected 1 or 2 or 3",
+    ("parallel.stage=4",): "parallel.stage=4: expected 1 or 2 or 3",
 }
 
 
