@@ -98,9 +98,9 @@ def here() -> int:
 def shape_of(task: Task) -> nn.Module:
     """The task's model without memory; an empty one where there is none, or it can not be made so."""
     factory = task.model_factory
-    target = getattr(factory, "target", None)
+    target, keywords = getattr(factory, "target", None), getattr(factory, "keywords", {})
     if hasattr(target, "blank"):  # it would load what it is made of
-        factory = model_factory(functools.partial(target.blank, **factory.keywords))  # type: ignore[union-attr]
+        factory = model_factory(functools.partial(target.blank, **keywords))
     twin = copy.copy(task)
     twin.model_factory = factory
     try:
