@@ -98,9 +98,9 @@ def here() -> int:
 def shape_of(task: Task) -> nn.Module:
     """The task's model without memory; an empty one where there is none, or it can not be made so."""
     factory = task.model_factory
-    target, keywords = getattr(factory, "target", None), getattr(factory, "keywords", {})
-    if hasattr(target, "blank"):  # it would load what it is made of
-        factory = model_factory(functools.partial(target.blank, **keywords))
+    blank = getattr(getattr(factory, "target", None), "blank", None)
+    if blank is not None:  # the factory would load what it is made of
+        factory = model_factory(functools.partial(blank, **getattr(factory, "keywords", {})))
     twin = copy.copy(task)
     twin.model_factory = factory
     try:
