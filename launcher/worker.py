@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from .algorithm import overriding
+from .best import best_or_last
 from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
 from .capacity import in_doubt
 from .collecting import begin
@@ -25,15 +26,13 @@ from .folder import group_of
 from .leaks import repeated
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
-from .manifest import TornCheckpoint
 from .provenance import Provenance
 from .report.live import LivePage
 from .result import RESULT, explain, out_of_memory, record_failure, unfinished
-from .run import LEAVES, Best, Run
+from .run import LEAVES, Run
 from .seeds import derive, seed_everything
 from .signals import Interrupt
 from .trackers.base import Recorder
-from .weights import fill_weights, load_weights
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -145,7 +144,7 @@ def _fit_module(
         Supervised(console).fit(run)
         session = time.monotonic() - started
         if run.stop not in LEAVES and parallel.is_main:
-            best = _best_or_last(run, console)
+            best = best_or_last(run, console)
             for hook in overriding(run.algorithms, "fit_end"):
                 hook(run)
             look_closer(config, folder, task, best, data, parallel, recorder)
@@ -173,34 +172,6 @@ def _fit_module(
         result = close(config, folder, recorder, result, console)
     parallel.barrier()
     return result
-
-
-def _best_or_last(run: Run, console: Console) -> nn.Module:
-    """The best model, or with a warning the last one, where the disk has lost the best one's checkpoint."""
-    try:
-        return _judged_best(run)
-    except TornCheckpoint as torn:
-        console.warning(f"checkpoint step-{run.best.step}, the best, is torn ({torn}): model/ holds the last weights")
-        run.best = Best()
-        return _judged_best(run)
-
-
-def _judged_best(run: Run) -> nn.Module:
-    """The model with the weights that the best evaluation judged; the last ones where there was none."""
-    parallel, main, model = run.parallel, run.main, run.parallel.plain(run.main.model)
-    best = run.progress.step if run.best.step is None and not parallel.whole_weights else run.best.step
-    derived = overriding(run.algorithms, "eval_model") or hasattr(main.optimizer, "averages")
-    if best is not None and derived:  # what is judged follows from the state of algorithms and optimizer too
-        state = run.checkpoints.load(best)
-        parallel.load_model(main.model, state["parts"]["main"]["model"])
-        parallel.load_optimizer(main.optimizer, state["parts"]["main"]["optimizer"])
-        for algorithm, saved in zip(run.algorithms, state["algorithms"], strict=True):
-            algorithm.load_state_dict(saved)
-    elif best is not None and parallel.whole_weights:
-        model.load_state_dict(load_weights(run.checkpoints.folder / f"step-{best}"))
-    elif best is not None:
-        fill_weights(model, run.checkpoints.folder / f"step-{best}")
-    return run.judged_model() if parallel.whole_weights else model
 
 
 def _state_of(run: Run) -> dict[str, Any]:

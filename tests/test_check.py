@@ -127,7 +127,7 @@ def test_scikit_learns_own_constraints_are_taken_over() -> None:
     ("name", "said"),
     [
         ("no_such_package.Thing", "there is no package 'no_such_package' here"),
-        ("launcher.errors.nearst", "launcher.errors has no 'nearst'. Did you mean 'nearest'?"),
+        ("launcher.errors.did_you_men", "launcher.errors has no 'did_you_men'. Did you mean 'did_you_mean'?"),
         ("launcher.errors.DONE", "neither a class nor a function"),
         ("launcher.errors", "neither a class nor a function"),
     ],

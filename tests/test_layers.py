@@ -40,7 +40,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "start",
     ),
     ("worker",),
-    ("ending", "estimate", "verdict"),
+    ("best", "ending", "estimate", "verdict"),
     ("build", "capacity", "report"),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (
