@@ -68,8 +68,8 @@ HEAD = """# Beside one process
 
 The largest difference of 20 training losses from those of one process at the same global batch, in float32, with
 `training.clip_norm=1`. The number in a head is `training.accumulate`; the one process takes each step in one piece. The
-classifier of pictures is a ViT of two blocks 32 wide, the Llama has two blocks 64 wide. The strategies are those of [several processes](parallel.md), as many processes as an entry has by default on a
-machine without GPUs, or as said.
+classifier is a ViT of two blocks 32 wide, the Llama has two blocks 64 wide. The strategies are those of
+[several processes](parallel.md), as many processes as an entry has by default on a machine without GPUs, or as said.
 
 `python benchmarks/parity.py` makes this page; `python benchmarks/parity.py zero3` one line of each table.
 """
