@@ -232,6 +232,10 @@ def _json_list(path: Path, text: str) -> list[dict[str, Any]]:
     try:
         values = json.loads(text.lstrip("\ufeff"))
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # a list a line
+            raise ConfigError(
+                f'{path}:1: expected an object such as {{"text": "..."}} on each line, or one list of them, found a list'
+            ) from error
         raise ConfigError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
     wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
     if wrong is not None:

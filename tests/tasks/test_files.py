@@ -93,6 +93,7 @@ MALFORMED: list[tuple[str, str | bytes, dict[str, Any], str]] = [
     ("a.jsonl", '{"text": "x", "label": 1}\n\n{"text": "y"}\n', {}, r"a\.jsonl:3: the label is missing"),
     ("a.json", '[{"text": "x"},\n {"text" 3}]', {}, r"a\.json:2: not JSON: Expecting ':' delimiter"),
     ("a.json", '[{"text": "x"}, 3]', {}, r"a\.json: entry 2 of the list is no object"),
+    ("a.jsonl", "[1, 2]\n[3, 4]\n", {}, r"a\.jsonl:1: expected an object .* on each line, or one list of them, found a list"),
     ("a.parquet", "PAR", {}, r"a\.parquet: not Parquet"),
     ("a.parquet", "", {}, r"a\.parquet: the file is empty"),
     ("a.log", "x", {}, r"no file whose ending is known; data\.format=csv\|tsv\|jsonl\|parquet\|text chooses"),
