@@ -111,7 +111,7 @@ SHARP = (
 )
 SHARP += (
     "optimizer.nesterov=false",
-    "optimizer.lr=0.5",
+    "optimizer.lr=0.3",  # at 0.5 rounding switches a unit on in one of two computations, and their ways part
     "scheduler=constant",
     "training.clip_norm=0.5",
     "training.max_steps=40",
@@ -121,14 +121,14 @@ SHARP += (
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_a_step_may_look_twice(tmp_path: Path, accumulate: int) -> None:
     fit(tmp_path, *SHARP, f"training.accumulate={accumulate}")
-    expected = sharpness_by_hand(40, lr=0.5, rho=0.1, clip_norm=0.5)
+    expected = sharpness_by_hand(40, lr=0.3, rho=0.1, clip_norm=0.5)
     assert values(tmp_path) == pytest.approx(expected, rel=1e-4)
     assert expected[-1] < 0.7 * expected[0]
 
 
 def test_a_step_may_look_twice_in_half_precision(tmp_path: Path) -> None:
     fit(tmp_path, *SHARP, "precision=fp16")
-    assert values(tmp_path) == pytest.approx(sharpness_by_hand(40, lr=0.5, rho=0.1, clip_norm=0.5), rel=0.02)
+    assert values(tmp_path) == pytest.approx(sharpness_by_hand(40, lr=0.3, rho=0.1, clip_norm=0.5), rel=0.02)
 
 
 def test_what_was_judged_is_what_is_exported(tmp_path: Path) -> None:
