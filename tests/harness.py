@@ -208,6 +208,7 @@ class Warm:
         for line in lines:
             word, pid, status = line.decode().split()
             if word == "started":
+                self._statuses.pop(int(pid), None)  # of an earlier process: their numbers come round again
                 self._started.append(int(pid))
             else:
                 self._statuses[int(pid)] = int(status)

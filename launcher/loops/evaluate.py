@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +51,9 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
     sums = parallel.sum(sums.to(parallel.device))
     values = {"loss": float(sums[0] / sums[1])}
     if len(metrics):
-        values.update({name: float(value) for name, value in metrics.compute().items()})
+        with warnings.catch_warnings():  # a rank may have had no batch; the sum over all of them has
+            warnings.filterwarnings("ignore", "The ``compute`` method of metric", UserWarning)
+            values.update({name: float(value) for name, value in metrics.compute().items()})
     return values | task.derived(values)
 
 

@@ -112,7 +112,9 @@ def test_out_of_memory_says_what_would_help(tmp_path: Path) -> None:
 
 
 def test_a_model_too_large_to_build(tmp_path: Path) -> None:
-    done = starved(tmp_path, "model.width=100000000")
+    """The memory that is stated is not there: the first tensor finds none."""
+    large = ("model.width=200000000", "model.depth=1", "parallel.device_memory_gb=100000")
+    done = starved(tmp_path, *large)
     assert done.returncode == 1
     assert done.stderr.startswith("error: out of memory before the first step: ")
     assert done.stderr.count("\n") == 1

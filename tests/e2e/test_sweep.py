@@ -339,7 +339,7 @@ def test_another_driver_joins(launch: Launch, tmp_path: Path) -> None:
 def test_a_time_limit_ends_a_sweep_that_goes_on_later(launch: Launch, tmp_path: Path) -> None:
     words = [*SHORT, "search=random", "optimizer.lr=interval(0.001,0.01)", "hydra.sweeper.study_name=timed"]
     words = [word for word in words if not word.startswith("training.max_epochs")]
-    long = [*words, "training.max_epochs=400", "hydra.sweeper.n_trials=2"]
+    long = [*words, "training.max_epochs=10000", "hydra.sweeper.n_trials=2"]
     outcome = launch(*long, "hydra.sweeper.timeout=12")
     assert outcome.returncode == 0, outcome.stderr
     assert "saved, to be resumed" in outcome.stdout

@@ -169,6 +169,7 @@ def test_every_way_of_stopping_is_tried() -> None:
 def test_of_all_at_once_each_can_be_the_one_that_ends_the_run(entry: str, tmp_path: Path) -> None:
     settings, reason = ENDS[entry]
     words = [f"stopping=[{','.join(ENDS)}]", *(f"stopping.{entry}.{setting}" for setting in settings)]
+    words += [f"stopping.{name}.patience=10000" for name in ("val_loss", "val_metric", "combined") if name != entry]
     result = fit(tmp_path, *words, "training.eval_every=10", "training.log_every=10", "training.max_epochs=400")
     assert (result["status"], result["reason"]) == ("stopped", reason)
     exported, best = (

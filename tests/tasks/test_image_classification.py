@@ -18,7 +18,7 @@ from launcher.splits import Holdout
 from launcher.tasks.data.digits import Digits
 from launcher.tasks.data.files import Files
 from launcher.tasks.image_classification import ImageClassification, PictureSamples
-from launcher.tasks.models.cnn import BLOCKS, CNN
+from launcher.tasks.models.cnn import CNN
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.models.transformer import Block
 from launcher.tasks.models.vit import ViT
@@ -47,7 +47,9 @@ def test_learns_digits(model: Any, options: dict[str, Any]) -> None:
 
 def test_blocks_are_what_they_are_called() -> None:
     torch.manual_seed(0)
-    plain, residual, separable = (CNN((1, 8, 8), 10, width=4, depth=1, norm="none", block=name) for name in BLOCKS)
+    plain, residual, separable = (
+        CNN((1, 8, 8), 10, width=4, depth=1, norm="none", block=name) for name in ("plain", "residual", "separable")
+    )
     sizes = [
         [tuple(each.weight.shape) for each in model.body.modules() if isinstance(each, nn.Conv2d)]
         for model in (plain, residual, separable)

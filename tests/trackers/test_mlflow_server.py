@@ -31,7 +31,7 @@ for run in client.search_runs([client.get_experiment_by_name("launcher").experim
     here = Path(sys.argv[2]) / identity
     here.mkdir()
     table = [each.path for each in client.list_artifacts(identity, "tables") if "worst" in each.path]
-    found[run.info.run_name] = {
+    found["/".join(filter(None, (run.data.tags.get("group"), run.info.run_name)))] = {
         "status": run.info.status, "tags": run.data.tags, "params": run.data.params,
         "metrics": {name: [(m.step, m.value) for m in client.get_metric_history(identity, name)] for name in run.data.metrics},
         "files": {path: sorted(each.path for each in client.list_artifacts(identity, path)) for path in ("", "model", "images")},
@@ -44,7 +44,7 @@ print(json.dumps(found))
 
 
 class Told(NamedTuple):
-    """What the commands said, and what the server holds, by a run's name."""
+    """What the commands said, and what the server holds, by the names of a sweep and a run."""
 
     cwd: Path
     said: list[Outcome]

@@ -241,7 +241,7 @@ def test_neptunes_client_keeps_a_log_for_each_session(kept: Kept) -> None:
     for outcome in kept.said:
         said = outcome.stdout + outcome.stderr
         begun = said.index("tracker neptune: its hosted service closed on 5 March 2026")
-        assert begun < said.index("step ") < said.index("there is no service to send it to"), "said at the start"
+        assert begun < said.index("\nstep ") < said.index("there is no service to send it to"), "said at the start"
 
 
 ENDS = """
