@@ -32,8 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status. Errors written for people are printed alone."""
     words = sys.argv[1:] if argv is None else argv
     # OpenMP's threads wait for each other by spinning, which on a machine that is shared with other work takes the
-    # processor from the very thread that is waited for (steps were seen to take 20 times as long). They can sleep.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # processor from the very thread that is waited for (steps were seen to take 20 times as long). To sleep at once makes the
+    # steps of a small model three times as long. So GNU's spin for some ten microseconds, and then sleep.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         with held_off():
             return run(words)
