@@ -21,6 +21,10 @@ class ConfigError(LauncherError):
     exit_status = REFUSED
 
 
+class NotNow(ConfigError):
+    """A cluster does not answer, or takes no more for the moment: the same request may do in a while."""
+
+
 class TrainingError(LauncherError):
     """The training was started and cannot go on; the last good checkpoint stays."""
 

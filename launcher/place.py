@@ -245,7 +245,7 @@ def _place_fits(
                 f"{outcome.job.name}: {outcome.result['status']}, {objective['name']} {objective['value']:.4g}"
             )
 
-    outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True)
+    outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True, said=console.message)
     done = [
         {"name": name, "status": each.result["status"]} for name, each in outcomes.items() if each.result is not None
     ]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.errors import NotNow
+
 from . import engine
 from .states import State, states, waiting
 
@@ -44,16 +46,21 @@ def said(folder: Path, name: str) -> int | None:
 
 
 def under_way(folders: Sequence[Path]) -> dict[Path, Job]:
-    """Of the runs in those folders the jobs that wait or run."""
+    """Of the runs in those folders the jobs that wait or run. Raises NotNow where SLURM does not say."""
     begun = [folder for folder in folders if (folder / INSIDE).is_dir() or (folder.parent / INSIDE).is_dir()]
     open_jobs = {folder: job for folder in begun if (job := noted(folder)) and said(folder, job.name) is None}
-    known = states({job.name: job.script for job in open_jobs.values()}) or {}
+    known = states({job.name: job.script for job in open_jobs.values()})
+    if known is None:
+        raise NotNow("cluster=slurm: SLURM does not answer here: neither squeue nor sacct")
     found = {folder: job for folder, job in open_jobs.items() if job.name in known and not known[job.name].over}
     rest = [folder for folder in begun if folder not in found]
     if not rest:
         return found
     # Those of a driver that died before it could write their numbers down.
-    queue = [Job(name, script.parent) for name, script in waiting()]
+    listed = waiting()
+    if listed is None:
+        raise NotNow("cluster=slurm: SLURM does not answer here: squeue fails")
+    queue = [Job(name, script.parent) for name, script in listed]
     own = {str(job.script): job for job in queue}
     linked = {str((job.script / job.name.partition("_")[2]).resolve()): job for job in queue if "_" in job.name}
     for folder in rest:

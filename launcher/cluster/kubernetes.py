@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from launcher.console import Console
-from launcher.errors import FAILED, PREEMPTED, REFUSED, ConfigError
+from launcher.errors import FAILED, PREEMPTED, REFUSED, ConfigError, NotNow
 from launcher.leaving import leave
 from launcher.signals import Interrupt, listening
 
@@ -31,6 +31,13 @@ INSIDE = "kubernetes"
 _ASK_EVERY = 2.0  # seconds between questions to the cluster
 _UNKNOWN = 120.0  # seconds after which a job that is not there is given up
 _SECONDS = 30.0  # how long kubectl may take
+_AWAY = (
+    "refused",
+    "Unable to connect",
+    "timeout",
+    "EOF",
+    "ServiceUnavailable",
+)  # what it says of a cluster that is not there
 
 
 @dataclass(frozen=True)
@@ -239,7 +246,8 @@ def pod(folder: Path) -> int:
 
 
 def _kubectl(*words: str, told: str | None = None) -> str:
-    """What kubectl prints, which is `told` something. Raises ConfigError where it is missing or the cluster refuses."""
+    """What kubectl prints, which is `told` something. Raises ConfigError where it is missing or the cluster refuses,
+    NotNow where the cluster does not answer."""
     try:
         done = subprocess.run(["kubectl", *words], input=told, capture_output=True, text=True, timeout=_SECONDS)
     except FileNotFoundError:
@@ -247,9 +255,11 @@ def _kubectl(*words: str, told: str | None = None) -> str:
             "cluster=kubernetes: there is no kubectl here; action=plan shows the manifest without"
         ) from None
     except subprocess.TimeoutExpired:
-        raise ConfigError(f"cluster=kubernetes: the cluster has not answered for {_SECONDS:g} s") from None
+        raise NotNow(f"cluster=kubernetes: the cluster has not answered for {_SECONDS:g} s") from None
     if done.returncode:
-        raise ConfigError(f"cluster=kubernetes: {' '.join(done.stderr.split())}")
+        answer = " ".join(done.stderr.split())
+        away = any(part in answer for part in _AWAY)
+        raise (NotNow if away else ConfigError)(f"cluster=kubernetes: {answer}")
     return done.stdout
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.errors import FAILED, PREEMPTED, ConfigError
+from launcher.errors import FAILED, PREEMPTED, ConfigError, NotNow
 from launcher.result import RESULT, read_result
 
 from .engine import wait
@@ -28,6 +28,18 @@ _ASK_EVERY = (1.0, 15.0)  # seconds between questions to the controller: at firs
 _UNKNOWN = 120.0  # seconds after which a job that SLURM knows nothing of is given up,
 _LAST_WORDS = 3.0  # one that has ended without a word,
 _UNSEEN = 60.0  # one that has ended well, whose words must still be on their way through the file system
+_AWAY = (
+    "Unable to contact slurm controller",
+    "Unable to establish configuration source",
+    "Unable to establish controller machine",
+    "Socket timed out",
+    "Connection refused",
+    "Zero Bytes were transmitted",
+    "Transport endpoint is not connected",
+)
+"""What sbatch says where the controller is not there."""
+_FULL = ("submit limit", "Resource temporarily unavailable", "temporarily unable to accept job")
+"""What it says where there are as many jobs as a person, or the cluster, may have."""
 _KEPT = ("SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT")
 
 
@@ -98,7 +110,7 @@ class SlurmPool:
         except FailedJobError as error:
             if where.name != INSIDE:
                 shutil.rmtree(where)
-            raise ConfigError(f"cluster=slurm: {_reason(str(error))}") from None
+            raise _refusal(str(error)) from None
         made = {folder: Job(job.job_id, where) for folder, job in zip(folders, jobs, strict=True)}
         for folder, job in made.items():
             note(folder, job)
@@ -198,7 +210,12 @@ def _in_the_job(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _reason(text: str) -> str:
-    """SLURM's own words in what submitit says of a submission that failed."""
+def _refusal(text: str) -> ConfigError:
+    """SLURM's own words in what submitit says of a submission that failed, and whether another one may do."""
     lines = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
-    return " ".join(lines) or shlex.quote(text.strip())
+    words = " ".join(lines) or shlex.quote(text.strip())
+    if any(part in words for part in _AWAY):
+        return NotNow(f"cluster=slurm: SLURM does not answer here: {words}")
+    if any(part in words for part in _FULL):
+        return NotNow(f"cluster=slurm: SLURM takes no more jobs now: {words}")
+    return ConfigError(f"cluster=slurm: {words}")

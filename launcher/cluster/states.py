@@ -53,10 +53,12 @@ def states(jobs: dict[str, Path]) -> dict[str, State] | None:
     return found | ({} if told is None else _read(told, missing))
 
 
-def waiting() -> list[tuple[str, Path]]:
-    """The jobs that wait or run, each with the script that was submitted."""
+def waiting() -> list[tuple[str, Path]] | None:
+    """The jobs that wait or run, each with the script that was submitted; None if SLURM does not answer."""
     answer = _ask(["squeue", "-h", "-r", "-t", "PENDING,RUNNING,COMPLETING,SUSPENDED,REQUEUED", "-o", "%i|%o"])
-    pairs = (line.partition("|") for line in (answer or "").splitlines())
+    if answer is None:
+        return None
+    pairs = (line.partition("|") for line in answer.splitlines())
     return [(name, Path(command.partition(" ")[0])) for name, _, command in pairs]
 
 

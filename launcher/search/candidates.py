@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
+from launcher.figures import things
 from launcher.report.plots import SCORE as SCORE
 from launcher.signatures import signature
 from launcher.trust import allowed, whitelist
@@ -147,3 +148,9 @@ def read(config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimens
         )
     signature(found.target)
     return found
+
+
+def scored(result: dict[str, Any]) -> str:
+    """What was found out of a candidate."""
+    told = ", ".join(f"{name.rpartition('/')[2]} {value:.4g}" for name, value in result["metrics"].items())
+    return f"candidate, {told}, {things(result['parameters'], 'parameter')}"

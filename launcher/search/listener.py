@@ -32,5 +32,8 @@ class Listener(Protocol):
     def left(self, claim: Claim, why: str) -> None:
         """A trial that ended here without being over: it is resumed by whoever comes next."""
 
+    def told(self, text: str) -> None:
+        """What is to be said of no one trial."""
+
     def looked(self) -> None:
         """Called again and again."""

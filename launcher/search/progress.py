@@ -58,6 +58,9 @@ class Progress:
         self._rows.pop(claim.number, None)
         self._console.message(f"trial {claim.number}: {why}")
 
+    def told(self, text: str) -> None:
+        self._console.message(text)
+
     def looked(self) -> None:
         """Count what all drivers have done, now and then: the terminal's own thread asks no storage."""
         started = time.monotonic()

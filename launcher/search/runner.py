@@ -13,12 +13,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from launcher.errors import DONE, PREEMPTED
+from launcher.errors import DONE, PREEMPTED, NotNow
 from launcher.folder import write_config
 from launcher.result import read_result
 from launcher.signals import Interrupt
 
 from .outcome import ENDED, settle
+from .patience import Patience
 from .pool import Pool
 
 Results = dict[str, dict[str, Any]]
@@ -61,10 +62,11 @@ def run_jobs(
     interrupt: Interrupt,
     told: Callable[[Outcome], None] = lambda outcome: None,
     stop_on_failure: bool = False,
+    said: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Outcome]:
     """Run all jobs under `folder`; returns what became of each, by name, in the jobs' order.
 
-    `told` hears of each job as it ends. A job that fails ends the others only with `stop_on_failure`. After a
+    `told` hears of each job as it ends, `said` of a cluster that is away for a moment. A job that fails ends the others only with `stop_on_failure`. After a
     signal (`interrupt`) nothing is started, what runs is asked to save and leave, and those left out are missing.
     """
     waiting = list(jobs)
@@ -76,6 +78,7 @@ def run_jobs(
             outcomes[job.name] = Outcome(job, 0, result)
             waiting.remove(job)
     running: dict[Any, Job] = {}
+    patience = Patience(said)
     cancelled = False
     try:
         while running or (waiting and not cancelled):
@@ -84,8 +87,14 @@ def run_jobs(
                 break  # what is left waits for a job that failed
             while ready and len(running) < pool.slots and not cancelled:
                 job = ready.pop(0)
+                try:
+                    handle = _submit(job, folder, pool, outcomes)
+                except NotNow as error:
+                    patience.away(error, busy=bool(running))
+                    break
+                patience.met()
                 waiting.remove(job)
-                running[_submit(job, folder, pool, outcomes)] = job
+                running[handle] = job
             pool.wait(0.5)
             for handle in list(running):
                 status = pool.poll(handle)

@@ -13,15 +13,15 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from launcher.errors import PREEMPTED, ConfigError
-from launcher.figures import things
+from launcher.errors import PREEMPTED, ConfigError, NotNow
 from launcher.folder import CONFIG, in_use, read_config, write_config
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
-from .candidates import FILTERED
+from .candidates import FILTERED, scored
 from .listener import Ended, Listener
 from .outcome import ENDED, settle
+from .patience import Patience
 from .pool import Pool, Together
 from .study import PAUSED, Claim, Study
 
@@ -77,6 +77,7 @@ class Scheduler:
         self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
         self._all_given = False
+        self._patience = Patience(listener.told)
 
     def run(self) -> None:
         """Until every trial of the study has ended, a signal or the time limit: then what runs is asked to save and leave."""
@@ -111,13 +112,8 @@ class Scheduler:
     def _prepare(self) -> None:
         """Have the next trial ready. The last ones are left to whoever has a slot for them first."""
         total = self.study.n_trials
-        if (
-            not self._ahead
-            or self._waiting
-            or self._all_given
-            or len(self._running) < self.pool.slots
-            or self._leaving()
-        ):
+        free = len(self._running) < self.pool.slots
+        if free or not self._ahead or self._waiting or self._all_given or self._leaving():
             return
         furthest = max((each.claim.number for each in self._running.values()), default=0)
         if total is not None and furthest + 1 + self.pool.slots >= total:
@@ -150,9 +146,9 @@ class Scheduler:
             claim, config, began = start
             if config is not None:
                 slot = free.pop(0)
-                handle = self.pool.submit(self._own(claim), began, self._environment(claim, slot))
-                self._running[handle] = _Running(claim, slot, config)
-                self._started(claim, slot, began)
+                submit = partial(self.pool.submit, self._own(claim), began, self._environment(claim, slot))
+                if not self._give([(claim, config, began)], lambda: [submit()], slot):
+                    return
 
     def _fill_together(self, pool: Together) -> None:
         """Give the pool every trial that is left."""
@@ -164,16 +160,26 @@ class Scheduler:
             claim, config, began = start
             if config is not None:
                 starts.append((claim, config, began))
-        if not starts:
-            return
-        handles = pool.submit_all([self._own(claim) for claim, _, _ in starts])
-        for handle, (claim, config, began) in zip(handles, starts, strict=True):
-            self._running[handle] = _Running(claim, 0, config)
-            self._started(claim, 0, began)
+        if starts:
+            self._give(starts, lambda: pool.submit_all([self._own(claim) for claim, _, _ in starts]), 0)
 
-    def _started(self, claim: Claim, slot: int, began: bool) -> None:
-        self.study.begins(claim, slot)
-        self.listener.started(claim, slot, began)
+    def _give(
+        self, starts: list[tuple[Claim, DictConfig, bool]], submit: Callable[[], Sequence[Any]], slot: int
+    ) -> bool:
+        """Whether the pool took those trials; else they are kept for the next time that it is asked."""
+        try:
+            handles = submit()
+        except NotNow as error:
+            self._patience.away(error, busy=bool(self._running))
+            self._waiting[:0] = [claim for claim, _, _ in starts]
+            self._composed |= {claim.number: config for claim, config, began in starts if not began}
+            return False
+        self._patience.met()
+        for handle, (claim, config, began) in zip(handles, starts, strict=True):
+            self._running[handle] = _Running(claim, slot, config)
+            self.study.begins(claim, slot)
+            self.listener.started(claim, slot, began)
+        return True
 
     def _start(self) -> tuple[Claim, DictConfig | None, bool] | None:
         """The next trial with its config, and whether it has begun; no config where it has ended already."""
@@ -239,7 +245,7 @@ class Scheduler:
             return
         if result["reason"] == PAUSED and self._promote is not None:
             self.study.let_go(run.claim)
-            self.listener.left(run.claim, f"paused at step {result['steps']}" if result["steps"] else _scored(result))
+            self.listener.left(run.claim, f"paused at step {result['steps']}" if result["steps"] else scored(result))
             return
         self._tell(run.claim, result)
 
@@ -269,7 +275,10 @@ class Scheduler:
     def _watch(self) -> None:
         """Leases, limits of time, and those that do not leave when asked to."""
         now = time.monotonic()
-        lost = {claim.number for claim in self.study.renew([*self._claims(), *self._waiting])}
+        lost = {
+            claim.number
+            for claim in self.study.renew([*(each.claim for each in self._running.values()), *self._waiting])
+        }
         self._waiting = [claim for claim in self._waiting if claim.number not in lost]
         for handle, run in self._running.items():
             late = self._trial_timeout is not None and now - run.since > self._trial_timeout
@@ -285,14 +294,5 @@ class Scheduler:
                 run.asked = now
                 self.pool.cancel(handle)
 
-    def _claims(self) -> Sequence[Claim]:
-        return [each.claim for each in self._running.values()]
-
     def _own(self, claim: Claim) -> Path:
         return self.study.folder / str(claim.number)
-
-
-def _scored(result: dict[str, Any]) -> str:
-    """What was found out of a candidate."""
-    told = ", ".join(f"{name.rpartition('/')[2]} {value:.4g}" for name, value in result["metrics"].items())
-    return f"candidate, {told}, {things(result['parameters'], 'parameter')}"

@@ -50,6 +50,10 @@ if TYPE_CHECKING:
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
+ARRAY_PARALLELISM = 256
+"""So many jobs at once a cluster is given where nobody says a number; hydra-submitit-launcher's default."""
+
+
 class LauncherSweeper(Sweeper):
     """Hydra's sweeper interface. The arguments are those of conf/hydra/sweeper/launcher.yaml, which explains them."""
 
@@ -118,9 +122,6 @@ class LauncherSweeper(Sweeper):
         per_trial = self.devices_per_trial
         if per_trial is None:
             per_trial = ranks if isinstance(ranks, int) else len(there)
-        n_jobs = self.n_jobs or (self.config.cluster or {}).get("array_parallelism")
-        self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
-        pool = pool_of(self.config, len(self._slots), self._preload())
         sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
         points = first.read(self.points, self._fixed, self._dimensions, self.config)
         if points and is_grid(self.sampler):
@@ -136,6 +137,9 @@ class LauncherSweeper(Sweeper):
                 "there is nothing to search: every trial would be the same run. A key with several values, such as "
                 "optimizer.lr=1e-3,1e-2, or an interval of them, optimizer.lr=interval(1e-4,1e-2), is searched"
             )
+        n_jobs = self.n_jobs or (self._cluster_jobs() if self.config.cluster else None)
+        self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
+        pool = pool_of(self.config, len(self._slots), self._preload())
         folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
@@ -217,6 +221,13 @@ class LauncherSweeper(Sweeper):
         if self.ensemble is not None and not self.config.worker:
             build(study, self.ensemble, console)
         return FAILED if progress.failed > self.max_failure_rate * max(1, progress.finished) else DONE
+
+    def _cluster_jobs(self) -> int:
+        """Jobs at once where no number is given: as many as there may be where no trial needs another one's result, else one."""
+        most = self.config.cluster.get("array_parallelism")
+        if most is None and (self._early or not is_independent(self.sampler)):
+            return 1
+        return min(most or ARRAY_PARALLELISM, self.n_trials or ARRAY_PARALLELISM)
 
     def _together(self, pool: Pool) -> Together | None:
         """The pool, if it takes trials together and all of them are known before the first has begun."""

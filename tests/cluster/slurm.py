@@ -69,10 +69,18 @@ class Slurm:
         self._configure(*ports)
         if self.accounting:
             self._account(ports[1], ports[2])
-        self._daemon("slurmctld", "-i", "-f", str(self.config))
+        self.start_controller()
         for node in range(1, NODES + 1):
             self.start_node(node)
         self._wait(lambda: self("sinfo", "-h", "-t", "idle", "-o", "%D") == str(NODES), "the nodes")
+
+    def start_controller(self) -> None:
+        """Start (again) the daemon that knows of all jobs."""
+        self._daemon("slurmctld", "-i", "-f", str(self.config))
+
+    def end_controller(self) -> None:
+        """SIGTERM to it: it saves what it knows. Jobs go on, and nobody answers."""
+        _end(self.folder / "pid" / "slurmctld.pid")
 
     def start_node(self, node: int) -> None:
         """Start (again) the daemon of node n<node>."""

@@ -99,6 +99,30 @@ def test_left_by_ctrl_c_and_gone_on_with(launch: Launch, slurm: Slurm, env: dict
     assert "resumed  from step" in (study / "0" / "log.txt").read_text()
 
 
+def test_a_controller_that_is_away(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
+    """A sweep whose next trial can not be submitted waits with it and says so; a run that comes at such a time is refused."""
+    words = ["-m", "search=bayes", "optimizer.lr=choice(0.01,0.003)", "hydra.sweeper.n_trials=3"]
+    words += [*SLOW, *CLUSTER, "hydra.sweeper.study_name=study"]
+    study = tmp_path / "multirun" / "study"
+    running = launch.start(*words, env=env)
+    wait_for(running, study / "0" / "metrics.jsonl", '"step": 10,')
+    slurm.end_controller()
+    try:
+        refused = launch(*QUICK, *CLUSTER, "hydra.run.dir=other", env=env)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert "error: cluster=slurm: SLURM does not answer here" in refused.stderr
+        assert not (tmp_path / "other").exists()
+        wait_for(running, running.stdout, "SLURM does not answer here")
+        assert result(study / "0")["status"] == "completed", "of which the controller could not tell"
+    finally:
+        slurm.start_controller()
+    done = running.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("SLURM does not answer here") == 1
+    assert [result(study / str(number))["status"] for number in range(3)] == ["completed"] * 3
+    assert sorted(path.name for path in study.iterdir() if path.name.isdecimal()) == ["0", "1", "2"]
+
+
 def test_halving_over_four_nodes(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
     """Eight trials, each with a node to itself; the last one, which draws a hopeless rate when at least four have ended,
     is stopped at the first rung, and SLURM calls none of them failed."""
