@@ -23,6 +23,7 @@ from .ending import close, look_closer
 from .errors import ConfigError, TrainingError
 from .export import write_model
 from .folder import group_of
+from .host import keep_memory, suitable_threads
 from .leaks import repeated
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
@@ -140,8 +141,10 @@ def _fit_module(
         console.start(run)
         if parallel.is_main:
             live = LivePage(folder)
+        keep_memory()
         begin()
-        Supervised(console).fit(run)
+        with suitable_threads(run):
+            Supervised(console).fit(run)
         session = time.monotonic() - started
         if run.stop not in LEAVES and parallel.is_main:
             best = best_or_last(run, console)

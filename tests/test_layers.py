@@ -65,6 +65,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "weights",
         "signals",
         "terminal",
+        "host",
     ),
     ("functional", "optim", "schedule"),
     (

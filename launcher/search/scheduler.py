@@ -146,9 +146,11 @@ class Scheduler:
             claim, config, began = start
             if config is not None:
                 slot = free.pop(0)
-                submit = partial(self.pool.submit, self._own(claim), began, self._environment(claim, slot))
-                if not self._give([(claim, config, began)], lambda: [submit()], slot):
+                if not self._give([(claim, config, began)], partial(self._submit, claim, began, slot), slot):
                     return
+
+    def _submit(self, claim: Claim, began: bool, slot: int) -> list[Any]:
+        return [self.pool.submit(self._own(claim), began, self._environment(claim, slot))]
 
     def _fill_together(self, pool: Together) -> None:
         """Give the pool every trial that is left."""
