@@ -153,7 +153,7 @@ def transformers(work: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, per_device_train_batch_size=32, max_steps=end + 50, learning_rate=1e-3, lr_scheduler_type="cosine",
-            max_grad_norm=1.0, logging_steps=50, report_to=[], save_strategy="no", use_cpu=not torch.cuda.is_available(),
+            max_grad_norm=1.0, logging_steps=50, report_to=["tensorboard"], save_strategy="no", use_cpu=not torch.cuda.is_available(),
             dataloader_drop_last=True, disable_tqdm=True,
         )  # fmt: skip
         Trainer(Model(), arguments, train_dataset=rows, callbacks=[Clock()]).train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -113,18 +114,22 @@ def read_config(folder: Path) -> DictConfig:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock; the system lets go of it when this process ends, however it ends.
 
-    Raises ConfigError where another process holds it.
+    Raises ConfigError where another process holds it. Where the file system has no locks (Lustre without `flock`),
+    nobody is refused: there the rule is the person's to keep.
     """
     try:
         import fcntl
-    except ImportError:  # Windows has none; there the rule is the person's to keep
+    except ImportError:  # nor has Windows
         yield
         return
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
         try:
             # Not flock: data workers would inherit it, and keep it for the seconds that they outlive a killed run.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                yield
+                return
             file.seek(0)
             raise ConfigError(
                 f"{folder}: process {file.read().strip() or 'of another machine'} is training in it"

@@ -1,0 +1,51 @@
+"""A run's folder and its lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.errors import ConfigError
+from launcher.folder import in_use, locked
+
+HOLD = """
+import sys
+from pathlib import Path
+from launcher.folder import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert in_use(tmp_path)
+        with pytest.raises(ConfigError, match=f"process {other.pid} is training in it"), locked(tmp_path):
+            pass
+        other.kill()
+    assert not in_use(tmp_path), "however it ends"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_refuses_nobody(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*given: Any) -> None:
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, "lockf", none)
+    assert not in_use(tmp_path)
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        _ = 1 / 0  # what goes wrong inside is not taken for the lock's failure
