@@ -22,7 +22,11 @@ class ConfigError(LauncherError):
 
 
 class NotNow(ConfigError):
-    """A cluster does not answer, or takes no more for the moment: the same request may do in a while."""
+    """A cluster does not answer, or takes no more for the moment (`full`): the same request may do in a while."""
+
+    def __init__(self, text: str, full: bool = False) -> None:
+        super().__init__(text)
+        self.full = full
 
 
 class TrainingError(LauncherError):

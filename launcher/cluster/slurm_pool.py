@@ -217,5 +217,5 @@ def _refusal(text: str) -> ConfigError:
     if any(part in words for part in _AWAY):
         return NotNow(f"cluster=slurm: SLURM does not answer here: {words}")
     if any(part in words for part in _FULL):
-        return NotNow(f"cluster=slurm: SLURM takes no more jobs now: {words}")
+        return NotNow(f"cluster=slurm: SLURM takes no more jobs now: {words}", full=True)
     return ConfigError(f"cluster=slurm: {words}")

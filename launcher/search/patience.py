@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from launcher.errors import NotNow
 
 AWAY_S = 900.0
 """How long a cluster may be away while none of the runs that it took is under way."""
+TOGETHER = 1000
+"""So many runs are given at most to a pool that takes them together; of SLURM's arrays the most that it is set up for."""
+
+Taken = TypeVar("Taken")
 
 
 class Patience:
@@ -18,17 +23,27 @@ class Patience:
         self._tell = tell
         self._met = False
         self._since: float | None = None
+        self.at_once = TOGETHER
+        """How many runs to give together: fewer, once a person's limit was met."""
 
-    def met(self) -> None:
-        """A run was taken."""
-        self._met, self._since = True, None
+    def ask(self, submit: Callable[[], Taken], busy: bool, num: int = 1) -> Taken | None:
+        """What `submit` returns, which gives `num` runs to the pool; None where it does not take them now.
 
-    def away(self, error: NotNow, busy: bool) -> None:
-        """A run was not taken now; `busy`: others of this driver are under way, which may be what it has to wait for.
-
-        Raises the error where the cluster has taken nothing yet, so that a person hears of it at once, and where it
-        has been away for too long.
+        `busy`: other runs of this driver are under way, which may be what it has to wait for. Raises NotNow where the
+        cluster has taken nothing yet, so that a person hears of it at once, and where it has been away for too long.
         """
+        try:
+            taken = submit()
+        except NotNow as error:
+            if error.full and num > 1:
+                self.at_once = num // 2
+            else:
+                self._away(error, busy)
+            return None
+        self._met, self._since = True, None
+        return taken
+
+    def _away(self, error: NotNow, busy: bool) -> None:
         now = time.monotonic()
         if self._since is None:
             self._since = now

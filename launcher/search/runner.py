@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from launcher.errors import DONE, PREEMPTED, NotNow
+from launcher.errors import DONE, PREEMPTED
 from launcher.folder import write_config
 from launcher.result import read_result
 from launcher.signals import Interrupt
@@ -87,12 +88,9 @@ def run_jobs(
                 break  # what is left waits for a job that failed
             while ready and len(running) < pool.slots and not cancelled:
                 job = ready.pop(0)
-                try:
-                    handle = _submit(job, folder, pool, outcomes)
-                except NotNow as error:
-                    patience.away(error, busy=bool(running))
+                handle = patience.ask(partial(_submit, job, folder, pool, outcomes), bool(running))
+                if handle is None:
                     break
-                patience.met()
                 waiting.remove(job)
                 running[handle] = job
             pool.wait(0.5)

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from launcher.errors import PREEMPTED, ConfigError, NotNow
+from launcher.errors import PREEMPTED, ConfigError
 from launcher.folder import CONFIG, in_use, read_config, write_config
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
@@ -27,8 +27,6 @@ from .study import PAUSED, Claim, Study
 
 LOOK_S = 0.25
 """How often running trials are looked at when none of them ends."""
-TOGETHER = 1000
-"""So many trials are given to a pool that takes them together; of SLURM's arrays the most that it is set up for."""
 GRACE_S = 20.0
 """A trial that was asked to leave and has not left after so long is ended."""
 
@@ -155,7 +153,7 @@ class Scheduler:
     def _fill_together(self, pool: Together) -> None:
         """Give the pool every trial that is left."""
         starts: list[tuple[Claim, DictConfig, bool]] = []
-        while len(starts) < TOGETHER and not self._leaving():
+        while len(starts) < self._patience.at_once and not self._leaving():
             start = self._start()
             if start is None:
                 break
@@ -169,14 +167,11 @@ class Scheduler:
         self, starts: list[tuple[Claim, DictConfig, bool]], submit: Callable[[], Sequence[Any]], slot: int
     ) -> bool:
         """Whether the pool took those trials; else they are kept for the next time that it is asked."""
-        try:
-            handles = submit()
-        except NotNow as error:
-            self._patience.away(error, busy=bool(self._running))
+        handles = self._patience.ask(submit, bool(self._running), len(starts))
+        if handles is None:
             self._waiting[:0] = [claim for claim, _, _ in starts]
             self._composed |= {claim.number: config for claim, config, began in starts if not began}
             return False
-        self._patience.met()
         for handle, (claim, config, began) in zip(handles, starts, strict=True):
             self._running[handle] = _Running(claim, slot, config)
             self.study.begins(claim, slot)

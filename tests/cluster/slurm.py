@@ -185,6 +185,7 @@ class Slurm:
                 "AccountingStorageHost": "127.0.0.1",
                 "AccountingStoragePort": accounting,
                 "AccountingStoragePass": f"{here}/munge.socket",
+                "AccountingStorageEnforce": "limits,qos",
             }
         else:
             settings["AccountingStorageType"] = "accounting_storage/none"

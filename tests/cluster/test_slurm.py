@@ -170,6 +170,8 @@ def test_what_the_cluster_can_not_give_is_refused(launch: Launch, slurm: Slurm, 
         (["cluster.partition=short", "cluster.timeout_min=60"], "time limit"),
         (["cluster.mem_gb=900"], "Memory specification can not be satisfied"),
         (["cluster.gpus_per_node=8"], "Requested node configuration is not available"),
+        (["cluster.qos=rapid"], "Invalid qos specification"),
+        (["cluster.account=nobody"], "Invalid account or account/partition combination"),
         (["cluster.nodes=2"], "parallel.num_processes=1 can not be cut into 2 nodes"),
     ):
         done = launch(*QUICK, "cluster=slurm", *words, "hydra.run.dir=run", env=env)

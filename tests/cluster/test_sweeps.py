@@ -123,6 +123,21 @@ def test_a_controller_that_is_away(launch: Launch, slurm: Slurm, env: dict[str, 
     assert sorted(path.name for path in study.iterdir() if path.name.isdecimal()) == ["0", "1", "2"]
 
 
+def test_a_limit_on_submitted_jobs(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
+    """A grid of three where a person may have two jobs: no array of three; the third is submitted when one of two has gone."""
+    words = ["-m", "optimizer.lr=0.01,0.003,0.001", "hydra.sweeper.study_name=study", *QUICK, *CLUSTER]
+    study = tmp_path / "multirun" / "study"
+    slurm("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=2")
+    try:
+        until(lambda: "=2(" in slurm("scontrol", "show", "assoc_mgr", "flags=assoc", "users=root"), "no limit yet")
+        done = launch(*words, env=env)
+    finally:
+        slurm("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=-1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [result(study / str(number))["status"] for number in range(3)] == ["completed"] * 3
+    assert len({job(study / str(number)).partition("_")[0] for number in range(3)}) == 3, "no array of them"
+
+
 def test_halving_over_four_nodes(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
     """Eight trials, each with a node to itself; the last one, which draws a hopeless rate when at least four have ended,
     is stopped at the first rung, and SLURM calls none of them failed."""

@@ -1,6 +1,8 @@
-"""How long a driver waits for a cluster that does not answer."""
+"""How long a driver waits for a cluster that does not answer, or takes no more."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
@@ -9,25 +11,51 @@ from launcher.search import patience
 from launcher.search.patience import Patience
 
 
+def away(text: str, full: bool = False) -> Callable[[], str]:
+    def submit() -> str:
+        raise NotNow(text, full)
+
+    return submit
+
+
 def test_a_cluster_that_took_nothing_yet_is_not_waited_for() -> None:
     told: list[str] = []
     with pytest.raises(NotNow, match="away"):
-        Patience(told.append).away(NotNow("away"), busy=False)
+        Patience(told.append).ask(away("away"), busy=False)
     assert not told, "the error says it"
 
 
 def test_one_that_took_runs_is_waited_for_and_spoken_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     waiting = Patience(told.append)
-    waiting.met()
-    for _ in range(3):
-        waiting.away(NotNow("away"), busy=False)
+    assert waiting.ask(lambda: "first", busy=False) == "first"
+    assert [waiting.ask(away("away"), busy=False) for _ in range(3)] == [None] * 3
     assert len(told) == 1
-    assert told[0].startswith("away")
-    waiting.met()
-    waiting.away(NotNow("full"), busy=False)
+    assert waiting.ask(lambda: "second", busy=False) == "second"
+    assert waiting.ask(away("full"), busy=False) is None
     assert [line.split(";")[0] for line in told] == ["away", "full"]
     monkeypatch.setattr(patience, "AWAY_S", 0.0)
-    waiting.away(NotNow("full"), busy=True)  # the places it waits for may be those of its own runs
+    waiting.ask(away("full"), busy=True)  # the places it waits for may be those of its own runs
     with pytest.raises(NotNow, match="full"):
-        waiting.away(NotNow("full"), busy=False)
+        waiting.ask(away("full"), busy=False)
+
+
+def test_a_limit_is_met_by_fewer_at_once() -> None:
+    """Nine runs where four may be: none is lost to the limit, and one alone that is not taken either is an error."""
+    given = Patience(lambda text: None)
+    sizes: list[int] = []
+
+    def submit(num: int) -> Callable[[], int]:
+        def taken() -> int:
+            sizes.append(num)
+            if num > 4:
+                raise NotNow("limit", full=True)
+            return num
+
+        return taken
+
+    while given.ask(submit(min(9, given.at_once)), False, min(9, given.at_once)) is None:
+        pass
+    assert sizes == [9, 4]
+    with pytest.raises(NotNow):
+        Patience(lambda text: None).ask(away("limit", full=True), busy=False)
