@@ -33,8 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     # OpenMP's threads wait for each other by spinning, which on a machine that is shared with other work takes the
     # processor from the very thread that is waited for (steps were seen to take 20 times as long). To sleep at once makes the
-    # steps of a small model three times as long. So GNU's spin for some ten microseconds, and then sleep.
-    if "OMP_WAIT_POLICY" not in os.environ:
+    # steps of a small model three times as long. So GNU's spin for some ten microseconds, and then sleep. Others, as a
+    # Mac's, know the policy but not the count.
+    if sys.platform == "linux" and "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
