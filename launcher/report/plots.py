@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import slots
 from .page import heading
+from .told import reports
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -94,12 +95,7 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
         made.update_layout(margin={"l": 48, "r": 8}, xaxis_showline=False)
         width = 6.0 * (len(params) + len(names) + 1)
         yield Drawing("Parameters, a line a trial", made, note, wide=True, rem=width)
-    if any(trial.intermediate_values for trial in trials):
-        made = draw.plot_intermediate_values(study)
-        for rung in rungs:
-            made.add_vline(x=rung, line_dash="dot", line_color=FAINT)
-        made.update_layout(showlegend=False, xaxis_title="how far a trial had come", yaxis_title=names[0])
-        yield Drawing(f"Rungs: {names[0]} on the way", made, "dotted: where trials are judged" if rungs else "")
+    yield from _on_the_way(study, rungs)
     if found:
         lanes = len({(each.host, each.slot) for each in found})
         made = slots.figure(found)
@@ -107,6 +103,35 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
         yield Drawing("Slots over time", made, wide=True)
     elif trials:
         yield Drawing("Trials over time", draw.plot_timeline(study), wide=True)
+
+
+def _on_the_way(study: Study, rungs: Sequence[int]) -> Iterator[Drawing]:
+    """What trials told before their end, a line a trial; of several objectives the first, and those that change."""
+    from optuna.visualization import plot_intermediate_values
+
+    names = study.metric_names or ["objective"]
+    told = [reports(trial) for trial in study.get_trials(deepcopy=False)]
+    for index, name in enumerate(names if any(told) else ()):
+        lines = [{step: point[index] for step, point in sorted(each.items())} for each in told]
+        if index and all(len(set(line.values())) < 2 for line in lines):
+            continue
+        made = plot_intermediate_values(study if len(names) == 1 else _of_one(lines))
+        for rung in rungs:
+            made.add_vline(x=rung, line_dash="dot", line_color=FAINT)
+        made.update_layout(showlegend=False, xaxis_title="how far a trial had come", yaxis_title=name)
+        if len(names) > 1 and _spread([value for line in lines for value in line.values()]):
+            made.update_yaxes(type="log")
+        yield Drawing(f"Rungs: {name} on the way", made, "dotted: where trials are judged" if rungs else "")
+
+
+def _of_one(lines: Sequence[dict[int, float]]) -> Study:
+    """A study of one objective whose trials told that much on their way: Optuna's drawing looks at no other."""
+    import optuna
+
+    made = optuna.create_study()
+    pruned = optuna.trial.TrialState.PRUNED
+    made.add_trials([optuna.create_trial(state=pruned, intermediate_values=line) for line in lines])
+    return made
 
 
 def _scores(points: Sequence[tuple[float, float]], name: str) -> Drawing:

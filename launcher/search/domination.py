@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Point = tuple[float, ...]
+from launcher.report.told import Point
 
 
 def best_first(points: Sequence[Point], maximize: Sequence[bool]) -> list[int]:

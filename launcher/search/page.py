@@ -11,6 +11,7 @@ import optuna
 
 from launcher.errors import ConfigError
 from launcher.report import sweep as report
+from launcher.report.told import reports
 
 from .pruning import first_rung, rungs_of
 from .storage import JOURNAL, open_storage
@@ -47,7 +48,5 @@ def _rungs(study: optuna.Study, pruner: dict[str, Any] | None) -> list[int]:
     node = {} if pruner is None else pruner["node"]
     if not str(node.get("_target_")).endswith("SuccessiveHalvingPruner") or not isinstance(node["min_resource"], int):
         return []
-    furthest = max(
-        (step for trial in study.get_trials(deepcopy=False) for step in trial.intermediate_values), default=0
-    )
+    furthest = max((step for trial in study.get_trials(deepcopy=False) for step in reports(trial)), default=0)
     return rungs_of(first_rung(node), node["reduction_factor"], furthest)

@@ -27,12 +27,11 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from launcher.errors import ConfigError
+from launcher.report.told import Point, reports
 
-from .domination import Point, best_first
+from .domination import best_first
 
 MODULES = ("optuna.pruners.*",)
-REPORTS = "launcher:reports"
-"""The trial's attribute that keeps what it reported of several objectives, for which Optuna has no place: by the step."""
 KNOWN = ("parameters", "trainable_parameters", "steps", "wall_s", "peak_memory_bytes")
 """Numbers of a result that a running trial knows too."""
 LENGTHS = ("min_resource", "max_resource", "n_warmup_steps", "interval_steps")
@@ -151,14 +150,6 @@ def races(node: dict[str, Any], study: str, n_trials: int, length: float) -> lis
         for each in range(num)
         if each in come
     ]
-
-
-def reports(trial: FrozenTrial) -> dict[int, Point]:
-    """What a trial has reported, by the step in the pruner's unit: a number for each objective."""
-    several = trial.user_attrs.get(REPORTS)
-    if several is None:
-        return {step: (value,) for step, value in trial.intermediate_values.items()}
-    return {int(step): tuple(values) for step, values in several.items()}
 
 
 def at_rung(trial: FrozenTrial, rung: int) -> Point | None:

@@ -59,7 +59,9 @@ class Reporter:
             return PRUNE
         if VERDICT in before.user_attrs:
             return PRUNE
-        from .pruning import REPORTS, falls_behind, first_rung, reports, rungs_of
+        from launcher.report.told import REPORTS, reports
+
+        from .pruning import falls_behind, first_rung, rungs_of
 
         earlier = max((other for other in reports(before) if other < at), default=0)
         several = len(self._facts["metrics"]) > 1

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from launcher.report import slots
 from launcher.report.sweep import write
+from launcher.report.told import REPORTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -89,6 +90,22 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     assert {"History of val/accuracy", "History of parameters"} <= set(drawn)
     assert "<b>6 trials</b><span>on the front" in text, "what one gains the other loses"
     assert text.count(" *</td>") == 6
+
+
+def test_two_objectives_are_drawn_on_the_way_to_their_rungs(tmp_path: Path) -> None:
+    """Each but the size, which is what it is from the beginning on."""
+    study = study_of(1, ("maximize", "minimize"))
+    for points in ({"1": [0.5, 10.0], "3": [0.7, 10.0]}, {"1": [0.4, 20.0]}):
+        trial = study.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+        trial.set_user_attr(REPORTS, points)
+        study.tell(trial, list(points.values())[-1])
+    _, drawn = page(tmp_path, study, rungs=(1, 3))
+    assert {title for title in drawn if title.startswith("Rungs")} == {"Rungs: val/accuracy on the way"}
+    figure = drawn["Rungs: val/accuracy on the way"]
+    assert [(each["name"], _numbers(each["x"]), _numbers(each["y"])) for each in figure["data"]] == [
+        ("Trial1", [1, 3], [0.5, 0.7]), ("Trial2", [1], [0.4])
+    ]  # fmt: skip
+    assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [1, 3]
 
 
 @pytest.mark.parametrize("num", [0, 1])

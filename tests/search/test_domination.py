@@ -6,8 +6,9 @@ import numpy as np
 import optuna
 import pytest
 
+from launcher.report.told import REPORTS
 from launcher.search.domination import best_first, crowding, ranks
-from launcher.search.pruning import REPORTS, falls_behind, promotable
+from launcher.search.pruning import falls_behind, promotable
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
