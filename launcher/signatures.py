@@ -26,7 +26,7 @@ from .errors import ConfigError, did_you_mean
 
 TABLE = Path(__file__).with_suffix(".json")
 FACTS = (
-    "kinds", "kind", "provides", "metric_names", "estimators", "packages", "extra",
+    "kinds", "kind", "provides", "metric_names", "low_is_good", "estimators", "packages", "extra",
     "needs", "needs_task", "needs_model", "capabilities", "offers", "limits_time", "replicas", "apart", "lacks", "probable_metrics",
 )  # fmt: skip
 """Class attributes that say what goes with what."""

@@ -40,6 +40,8 @@ class Task(ABC):
     """The facts of the data that it hands to a model: a model that requires another one is refused by name."""
     metric_names: ClassVar[tuple[str, ...]] = ("loss",)
     """What an evaluation reports, each under `val/`; `objective.metric` is one of them."""
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss",)
+    """Those of them that are to be low."""
     estimators: ClassVar[bool] = False
     """Whether a scikit-learn estimator is a model of it."""
     offers: ClassVar[frozenset[str]] = frozenset()

@@ -44,6 +44,7 @@ class Forecasting(Task):
     kinds: ClassVar[tuple[str, ...]] = ("series",)
     provides: ClassVar[tuple[str, ...]] = ("input_shape", "num_outputs", "random_state")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "r2", "naive_rmse", "skill")
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "naive_rmse")
     estimators: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
 

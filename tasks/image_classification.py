@@ -55,6 +55,7 @@ class ImageClassification(Task):
     kinds: ClassVar[tuple[str, ...]] = ("images",)
     provides: ClassVar[tuple[str, ...]] = ("image_shape", "input_shape", "num_outputs")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "ece")
     offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "images", "mixing"})
 
     def datasets(self) -> Datasets:

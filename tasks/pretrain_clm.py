@@ -50,6 +50,7 @@ class PretrainCLM(Task):
     kinds: ClassVar[tuple[str, ...]] = ("corpus",)
     provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "eos_token_id", "pad_token_id")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_byte")
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "perplexity", "bits_per_byte")
     offers: ClassVar[frozenset[str]] = frozenset({"logits"})
     packages: ClassVar[dict[str, str]] = {"tokenizers": "tokenizers"}
 

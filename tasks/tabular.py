@@ -183,6 +183,7 @@ class TabularClassification(Tabular):
     """A class from a row. The loss is the cross-entropy; an estimator that gives no probabilities has none."""
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "ece")
     probable_metrics: ClassVar[tuple[str, ...]] = ("loss", "ece")
     """Those of probabilities."""
     offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "mixing"})
@@ -255,6 +256,7 @@ class TabularRegression(Tabular):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "r2")
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae")
     problem: ClassVar[str] = "regression"
 
     def facts(self) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class TextClassification(Task):
     kinds: ClassVar[tuple[str, ...]] = ("texts",)
     provides: ClassVar[tuple[str, ...]] = ("head", "vocab_size", "max_length", "pad_token_id", "num_outputs", "classes")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "ece")
     offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "mixing"})
     packages: ClassVar[dict[str, str]] = {"tokenizers": "tokenizers"}
 

@@ -117,6 +117,43 @@ def directions_of(direction: Any) -> Directions:
     return cast(Directions, names)
 
 
+def objectives_of(config: DictConfig, metrics: Sequence[str], directions: Directions) -> list[str]:
+    """A metric for each direction. Where none are named, the run's own objective stands in the first place that has its
+    direction, and in each other the task's first metric that is to go there and has no place yet. Raises ConfigError."""
+    own, target = config.objective, str(config.task._target_)
+    facts = signature(target).facts
+    found = list(metrics)
+    if not found and len(directions) == 1:
+        found = [own.metric]
+    elif not found:
+        low = facts.get("low_is_good", ["loss"])
+        names = [f"val/{name}" for name in facts.get("metric_names", ["loss"])]
+        left = {way: [name for name in names if (name[4:] in low) == (way == "minimize")] for way in set(directions)}
+        if own.direction in left:
+            left[own.direction] = [own.metric, *(name for name in left[own.direction] if name != own.metric)]
+        for direction in directions:
+            if not left[direction]:
+                raise ConfigError(
+                    f"hydra.sweeper.direction: {target.rpartition('.')[2]} has not so many metrics to {direction}; name each with "
+                    f"hydra.sweeper.metrics=[{own.metric},parameters]: metrics, or numbers of result.json"
+                )
+            found.append(left[direction].pop(0))
+    if len(found) != len(directions):
+        raise ConfigError(
+            f"hydra.sweeper.direction has {len(directions)} entries, hydra.sweeper.metrics {len(found)}: "
+            "each objective needs its metric and its direction"
+        )
+    for metric, direction in zip(found, directions, strict=True):
+        if metric == own.metric and direction != own.direction:
+            raise ConfigError(f"hydra.sweeper.direction={direction} disagrees with objective.direction={own.direction}")
+    return found
+
+
+def words_of(metrics: Sequence[str], directions: Directions) -> str:
+    """The objectives in words."""
+    return ", ".join(f"{metric} to {direction}" for metric, direction in zip(metrics, directions, strict=True))
+
+
 def seconds(key: str, value: Any) -> float | None:
     """A duration of the sweeper's. Raises ConfigError."""
     try:

@@ -15,6 +15,7 @@ from launcher.console import Console
 from launcher.figures import count, number, span, things
 
 from . import space
+from .arguments import words_of
 from .early import Early
 from .pruning import Pruning, races
 from .space import Dimension
@@ -44,6 +45,8 @@ def show(
     if pruning is None and training.max_steps is not None:
         unit, length = "steps", training.max_steps
     facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
+    if len(early.metrics) > 1:
+        facts["objectives"] = words_of(early.metrics, early.directions)
     facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
     conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
     size = space.size(dimensions)

@@ -34,7 +34,7 @@ from launcher.start.wait import wait
 
 from . import devices, early, identity, plan, space
 from . import points as first
-from .arguments import directions_of, extension, families, seconds, space_of
+from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, words_of
 from .ensemble import build, refuse
 from .keep import Keeper
 from .pool import Pool, Together, cores
@@ -111,7 +111,7 @@ class LauncherSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
-        self._objectives()
+        self.metrics = objectives_of(self.config, self.metrics, self.directions)
         if self.ensemble is not None:
             refuse(self.config, len(self.metrics))
         assert self.hydra_context is not None
@@ -196,6 +196,8 @@ class LauncherSweeper(Sweeper):
     def _run(self, study: Study, pool: Pool, console: Console) -> int:
         interrupt = Interrupt()
         progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
+        if len(self.metrics) > 1:
+            console.message(f"objectives: {words_of(self.metrics, self.directions)}")
         facts = self._early.facts(study, self.storage)
         with listening(interrupt, console.message, impatient=True):
             scheduler = Scheduler(
@@ -250,21 +252,6 @@ class LauncherSweeper(Sweeper):
         from .pace import measure
 
         return measure(self._compose(next(space.corners(self._dimensions))), max(1, cores() // len(self._slots)))
-
-    def _objectives(self) -> None:
-        """What is searched for, and that its direction is the run's own."""
-        own = self.config.objective
-        self.metrics = self.metrics or [own.metric]
-        if len(self.metrics) != len(self.directions):
-            raise ConfigError(
-                f"hydra.sweeper.direction has {len(self.directions)} entries, hydra.sweeper.metrics {len(self.metrics)}: "
-                "each objective needs its metric and its direction"
-            )
-        for metric, direction in zip(self.metrics, self.directions, strict=True):
-            if metric == own.metric and direction != own.direction:
-                raise ConfigError(
-                    f"hydra.sweeper.direction={direction} disagrees with objective.direction={own.direction}"
-                )
 
     def _values(self, result: dict[str, Any]) -> list[float]:
         """A finished trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s."""

@@ -159,6 +159,10 @@ def test_a_killed_sweep_goes_on(launch: Launch, tmp_path: Path) -> None:
             ("seed=1,2", "hydra.sweeper.direction=minimize"),
             "hydra.sweeper.direction=minimize disagrees with objective.direction=maximize",
         ),
+        (
+            ("seed=1,2", "hydra.sweeper.direction=[maximize,maximize,maximize]"),
+            "ImageClassification has not so many metrics to maximize; name each with hydra.sweeper.metrics=",
+        ),
         (("seed=1,2", "hydra.sweeper.n_jobs=0"), "hydra.sweeper.n_jobs=0"),
         (("seed=1,2", "hydra.sweep.dir=file/folder"), "hydra.sweep.dir=file/folder: file is a file"),
         (("seed=1,2", "hydra.sweeper.storage=oracle://host"), "hydra.sweeper.storage=oracle://host: expected a URL"),
@@ -252,6 +256,24 @@ def test_a_config_written_for_hydra_optuna_sweeper_runs_unchanged(launch: Launch
     assert "3 of them done already" in more.stdout
     assert table(study)[:3] == rows, "n_trials is the total: the first three stand"
     assert len(table(study)) == 4
+
+
+@pytest.mark.parametrize(
+    ("task", "directions", "objectives"),
+    [
+        ("image_classification", "[maximize,minimize]", "val/accuracy to maximize, val/loss to minimize"),
+        ("image_classification", "[minimize,maximize,maximize]", "val/loss to minimize, val/accuracy to maximize, val/f1 to maximize"),
+        ("pretrain_clm", "[minimize,minimize]", "val/loss to minimize, val/perplexity to minimize"),
+    ],
+)  # fmt: skip
+def test_directions_without_metrics_are_those_of_the_run_and_its_task(
+    launch: Launch, task: str, directions: str, objectives: str
+) -> None:
+    """As in a config written for hydra-optuna-sweeper, where the function returns a number for each."""
+    words = ["-m", "action=plan", f"task={task}", "seed=1,2", f"hydra.sweeper.direction={directions}"]
+    outcome = launch(*words)
+    assert outcome.returncode == 0, outcome.stderr
+    assert objectives in " ".join(outcome.stdout.split())
 
 
 def test_two_objectives_leave_a_front(launch: Launch, tmp_path: Path) -> None:
