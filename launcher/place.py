@@ -79,6 +79,11 @@ def _is_many(config: DictConfig) -> bool:
     return any(fit.name for fit in _procedure(config).plan(config))
 
 
+def num_fits(config: DictConfig) -> int:
+    """How many fits the run is made of."""
+    return len(_procedure(config).plan(config))
+
+
 def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
     """The run as one job, followed until it ends; returns the exit status."""
     from .cluster.follow import follow

@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 
 from launcher.console import Console
 from launcher.figures import count, number, span, things
+from launcher.place import num_fits
+from launcher.signatures import signature
 
 from . import space
 from .arguments import words_of
@@ -35,11 +37,11 @@ def show(
     n_trials: int | None,
     slots: int,
     early: Early,
-    training: DictConfig,
+    config: DictConfig,
     pace: Callable[[], Pace] | None = None,
 ) -> None:
-    """Print the plan; `pace` times some steps, where nothing else tells how long they take."""
-    pruning, proxy = early.pruning, early.filter
+    """Print the plan of trials of `config`; `pace` times some steps, where nothing else tells how long they take."""
+    pruning, proxy, training = early.pruning, early.filter, config.training
     unit = "epochs" if pruning is None else pruning.unit
     length = training.max_epochs if unit == "epochs" else training.max_steps
     if pruning is None and training.max_steps is not None:
@@ -60,10 +62,13 @@ def show(
             trained = proxy.trained(n_trials)
             facts["candidates"] += f"; the best {count(trained)} of {count(n_trials)} are trained"
             facts["candidates"] += f", the first after {count(min(proxy.first, n_trials))} scores"
-    spent = None
-    if trained is not None and length is not None:
-        spent, told = _cost(folder, pruning, trained, length, unit)
+    spent, fits = None, num_fits(config)
+    if trained is not None and by_estimator(config):
+        facts["cost"] = things(trained * fits, "fit") + (f", {fits} a trial" if fits > 1 else "")
+    elif trained is not None and length is not None:
+        spent, told = _cost(folder, pruning, trained, length * fits, unit)
         facts |= told
+        facts["cost"] += f", in {fits} fits a trial" if fits > 1 else ""
     left = None if n_trials is None else _left(folder, n_trials, slots)
     if left is not None:
         facts["time"] = left
@@ -86,6 +91,11 @@ def show(
             console.message(f"trial {index}: {' '.join(words)}")
         if n_trials is not None and n_trials > SHOWN:
             console.message(f"and {count(n_trials - SHOWN)} more")
+
+
+def by_estimator(config: DictConfig) -> bool:
+    """Whether trials are fits of scikit-learn, which have neither steps nor epochs."""
+    return bool(signature(str(config.model._target_)).facts.get("estimator"))
 
 
 def _span(each: Dimension) -> str:

@@ -29,7 +29,6 @@ from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
 from launcher.folder import in_use, locked, make_parents, remove_folder
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
-from launcher.signatures import signature
 from launcher.start.wait import wait
 
 from . import devices, early, identity, plan, space
@@ -238,10 +237,10 @@ class LauncherSweeper(Sweeper):
 
     def _show_plan(self, folder: Path, pool: Pool) -> None:
         own, target, slots = self.config, str(self.sampler._target_), len(self._slots)
-        fits = own.num_seeds > 1 or "fold" in own.procedure or own.parallel.num_processes > 1
-        here = not (own.cluster or fits or signature(str(own.model._target_)).facts.get("estimator"))
+        several = own.num_seeds > 1 or "fold" in own.procedure or own.parallel.num_processes > 1
+        here = not (own.cluster or several or plan.by_estimator(own))
         pace = self._pace if here else None
-        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, own.training, pace)
+        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, own, pace)
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
             said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, slots)

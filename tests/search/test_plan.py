@@ -49,4 +49,8 @@ def test_a_plan_foresees_cost_and_time(launch: Launch, tmp_path: Path) -> None:
     ).stdout
     assert re.search(r"^rungs +.*to 1, .* to 9 epochs$", raced, re.MULTILINE), raced
     assert re.search(r"^cost +about \d+ of 54 epochs", raced, re.MULTILINE)
+    folds = launch(*words, "training.max_epochs=9", "validation=kfold").stdout
+    assert re.search(r"^cost +270 epochs, in 5 fits a trial$", folds, re.MULTILINE), folds
+    fitted = launch("-m", "action=plan", "search=automl", "task=tabular", "data=wine").stdout
+    assert re.search(r"^cost +240 fits, 6 a trial$", fitted, re.MULTILINE), fitted
     assert list(tmp_path.glob("multirun*")) == []
