@@ -43,12 +43,14 @@ if TYPE_CHECKING:
 
 def instantiate(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
     """A node's object, or a partial of it. The whitelist is passed here, in this process, because Hydra's own is a
-    context variable that a forked or spawned worker does not inherit."""
+    context variable that a forked or spawned worker does not inherit. It gets a copy without its parent: Hydra copies
+    what it is given, of a node within a config the whole config."""
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate as hydra_instantiate
 
     try:
-        return hydra_instantiate(node, *args, _execution_whitelist_=whitelist(), _convert_="all", **kwargs)
+        alone = OmegaConf.create(plain_dict(node))
+        return hydra_instantiate(alone, *args, _execution_whitelist_=whitelist(), _convert_="all", **kwargs)
     except InstantiationException as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None

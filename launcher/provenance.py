@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,13 +61,19 @@ def remember(words: list[str]) -> None:
 
 def provenance() -> dict[str, Any]:
     """The versions that computed it and the commit of the folder it was started in."""
+    return {"versions": dict(_versions()), "git": git_state()}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Read once: a trial is made of several fits in one process."""
     versions = {"python": platform.python_version(), "launcher": __version__}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {"versions": versions, "git": git_state()}
+    return versions
 
 
 def git_state() -> dict[str, Any] | None:
@@ -86,6 +93,7 @@ def _git(*words: str) -> bytes | None:
         return None
 
 
+@cache
 def _packages() -> dict[str, str]:
     """Installed packages and their versions, read off the names of their folders: two hundred files of metadata take as
     long as a tenth of the start."""
