@@ -27,6 +27,7 @@ from .study import PAUSED, Claim, Study
 
 LOOK_S = 0.25
 """How often running trials are looked at when none of them ends."""
+WORTH = 0.05
 GRACE_S = 20.0
 """A trial that was asked to leave and has not left after so long is ended."""
 
@@ -45,7 +46,8 @@ class Scheduler:
     """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know.
 
     With `ahead` the next trial is asked for and composed while the slots are busy: right where a draw depends on nothing
-    that is still to be learnt.
+    that is still to be learnt. Without it too, of several slots, where slots would stand idle for `WORTH` of their time:
+    then a draw misses what one more trial would have taught.
     """
 
     def __init__(
@@ -71,7 +73,8 @@ class Scheduler:
         self._running: dict[Any, _Running] = {}
         self._waiting: list[Claim] = []
         self._untouched: set[int] = set()  # candidates that are trained next, and have taken no step
-        self._ahead, self._composed = ahead and promote is None, dict[int, DictConfig]()
+        self._ahead, self._composed = ahead, dict[int, DictConfig]()
+        self._preparing_s, self._lasting_s = 0.0, math.inf  # of the last trial
         self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
         self._all_given = False
@@ -111,16 +114,23 @@ class Scheduler:
         """Have the next trial ready. The last ones are left to whoever has a slot for them first."""
         total = self.study.n_trials
         free = len(self._running) < self.pool.slots
-        if free or not self._ahead or self._waiting or self._all_given or self._leaving():
+        if free or not self._asks_ahead() or self._waiting or self._all_given or self._leaving():
             return
         furthest = max((each.claim.number for each in self._running.values()), default=0)
         if total is not None and furthest + 1 + self.pool.slots >= total:
             return
+        started = time.monotonic()
         claim = self.study.ask()
         config = None if claim is None else self._new(claim)
         if claim is not None and config is not None:
+            self._preparing_s = time.monotonic() - started
             self._composed[claim.number] = config
             self._waiting.append(claim)
+
+    def _asks_ahead(self) -> bool:
+        if self._promote is not None or self.pool.outlives:
+            return False
+        return self._ahead or (self.pool.slots > 1 and self._preparing_s > WORTH * self._lasting_s)
 
     def _leaving(self) -> bool:
         return self.interrupt.signal is not None or time.monotonic() > self._end
@@ -180,6 +190,7 @@ class Scheduler:
 
     def _start(self) -> tuple[Claim, DictConfig | None, bool] | None:
         """The next trial with its config, and whether it has begun; no config where it has ended already."""
+        started = time.monotonic()
         claim = self._next()
         if claim is None:
             return None
@@ -187,6 +198,7 @@ class Scheduler:
             return claim, config, False
         known = (self._own(claim) / CONFIG).exists()
         config = self._begun(claim) if known else self._new(claim)
+        self._preparing_s = time.monotonic() - started
         began = known and claim.number not in self._untouched
         self._untouched.discard(claim.number)
         return claim, config, began
@@ -231,6 +243,7 @@ class Scheduler:
 
     def _over(self, run: _Running, status: int) -> None:
         """A trial's process has ended."""
+        self._lasting_s = time.monotonic() - run.since
         left = status == PREEMPTED and not run.why
         result = None if left else settle(self._own(run.claim), status, run.config, run.why)
         if left or result is None or result["status"] == "preempted":

@@ -211,7 +211,7 @@ class LauncherSweeper(Sweeper):
                 timeout=self.timeout,
                 trial_timeout=self.trial_timeout,
                 together=self._together(pool),
-                ahead=is_independent(self.sampler) and not pool.outlives,
+                ahead=is_independent(self.sampler),
             )
             try:
                 scheduler.run()
