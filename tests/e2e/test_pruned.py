@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import Launch
 from tests.fits import curve
-from tests.harness import Warm
+from tests.harness import TIMEOUT, Warm
 
 EPOCH = 44  # steps: 1437 rows, 32 a step
 WORDS = (
@@ -91,6 +93,48 @@ def test_a_promoted_trial_is_what_it_would_have_been_alone(promoted: Path, launc
     assert all((mine[name] == theirs[name]).all() for name in theirs)
 
 
+def test_a_killed_sweep_goes_on_where_its_trials_paused(promoted: Path, launch: Launch, tmp_path: Path) -> None:
+    """SIGKILL while a trial is on its way to the second rung, and again on its way from there to the end: no trial is lost
+    or has a step twice, and each is bit for bit what it is where nothing was killed, as far as both went."""
+    words = [*WORDS, "hydra.sweeper.pruner.promote=true", "hydra.sweeper.study_name=k"]
+    study = tmp_path / "multirun" / "k"
+
+    def on_its_way(rung: int) -> bool:
+        """Whether a trial that paused at that epoch goes on from there now."""
+        open_ = [own for own in study.glob("[0-9]") if not (own / "result.json").exists()]
+        return any(max(curve(own), default=0) > rung * EPOCH for own in open_)
+
+    kills = 0
+    for rung in (1, 3):
+        running = launch.start(*words)
+        end = time.monotonic() + TIMEOUT
+        while not on_its_way(rung) and not running.done():
+            assert time.monotonic() < end, running.stdout.read_text()
+            time.sleep(0.005)
+        kills += not running.done()
+        with contextlib.suppress(
+            ProcessLookupError
+        ):  # a machine in a hurry has ended the sweep before it was looked at
+            running.kill()
+        running.wait()
+    assert kills
+    outcome = launch(*words)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    rows = table(study)
+    assert [row["number"] for row in rows] == [str(number) for number in range(9)]
+    assert [row["optimizer.lr"] for row in rows] == [row["optimizer.lr"] for row in table(promoted)]
+    assert {row["state"] for row in rows} == {"completed", "pruned"}
+    for row in rows:
+        own, other = curve(study / row["number"]), curve(promoted / row["number"])
+        last = {int(row["steps"])} if row["state"] == "completed" else set()
+        assert list(own) == sorted({*range(10, int(row["steps"]) + 1, 10)} | last), "each step once"
+        assert int(row["steps"]) in (EPOCH, 3 * EPOCH, 9 * EPOCH)
+        both = own.keys() & other.keys()
+        assert len(both) >= EPOCH // 10
+        assert all(own[step] == other[step] for step in both)
+    assert str(9 * EPOCH) in {row["steps"] for row in rows}, "one at least came to the end"
+
+
 @pytest.mark.parametrize("promote", ["false", "true"])
 def test_of_two_objectives_the_dominated_are_stopped(launch: Launch, tmp_path: Path, promote: str) -> None:
     """Small ones stay for their size, the good large one for its accuracy; a large one that learns nothing is dominated."""
@@ -110,16 +154,24 @@ def test_of_two_objectives_the_dominated_are_stopped(launch: Launch, tmp_path: P
     assert "Pareto front of val/accuracy and parameters" in (tmp_path / "multirun" / "two" / "report.html").read_text()
 
 
-def test_both_ranks_of_a_trial_hear_the_verdict(launch: Launch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", ["ddp", "zero3"])
+def test_both_ranks_of_a_trial_hear_the_verdict(launch: Launch, tmp_path: Path, parallel: str) -> None:
+    """They leave together, with a checkpoint that holds the parts of both."""
     words = [word for word in WORDS if not word.startswith(("hydra.sweeper.n_", "optimizer.lr", "training.max_epochs"))]
     outcome = launch(
-        *words, "optimizer.lr=1e-2,1e-5", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=1", "parallel=ddp",
+        *words, "optimizer.lr=1e-2,1e-5", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=1", f"parallel={parallel}",
         "parallel.num_processes=2", "training.max_epochs=2", "hydra.sweeper.study_name=d",
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     good, bad = (result(tmp_path / "multirun" / "d" / str(number)) for number in range(2))
     assert (good["status"], good["steps"], good["world_size"]) == ("completed", 2 * EPOCH, 2)
     assert (bad["status"], bad["steps"], bad["world_size"]) == ("pruned", EPOCH, 2)
+    kept = tmp_path / "multirun" / "d" / "1" / "checkpoints" / "last"
+    assert kept.resolve().name == f"step-{EPOCH}"
+    if parallel == "zero3":  # of which each rank has written its part
+        on = launch(f"resume={kept.parent.parent}")
+        assert on.returncode == 0, on.stdout + on.stderr
+        assert (result(kept.parent.parent)["status"], result(kept.parent.parent)["steps"]) == ("completed", 2 * EPOCH)
 
 
 @pytest.mark.parametrize(
