@@ -50,6 +50,7 @@ class Training:
         default="sharded", metadata={"choices": ("sharded", "full")}
     )  # of what is split over ranks: each writes its part, or they are put together; either loads anywhere
     keep_checkpoints: int = field(default=2, metadata={"ge": 1})  # besides the best
+    export: bool = True  # model/: the best weights, for their own library
     predictions: bool = False  # predictions.csv: what the best weights say of each held-out row
     compile: bool = False
 

@@ -151,7 +151,8 @@ def _fit_module(
             for hook in overriding(run.algorithms, "fit_end"):
                 hook(run)
             look_closer(config, folder, task, best, data, parallel, recorder)
-            write_model(task, best, folder)
+            if config.training.export:
+                write_model(task, best, folder)
     except Exception as error:
         told = explain(error, run)
         if parallel.is_main:
@@ -237,7 +238,8 @@ def _fit_estimator(
     recorder.log(1, metrics, epoch=1.0, time_s=wall)
     console.evaluation(1, 1.0, {key: value for key, value in metrics.items() if key.startswith("val/")}, True)
     look_closer(config, folder, task, estimator, data, None, recorder)
-    write_model(task, estimator, folder)
+    if config.training.export:
+        write_model(task, estimator, folder)
     result = _sizes(data) | {
         "status": "completed",
         "reason": "fitted",

@@ -50,6 +50,8 @@ class CrossValidation(Procedure):
     fitted with the point whose mean objective is best. The outer fold's held-out rows choose nothing: that fit is
     evaluated once, at its end. `grid=null` is a third, once and three times the rate of a torch model.
 
+    Without `fold_models` folds leave no `model/`, which of a forest takes longer to write than to fit.
+
     `fold` and `inner_fold` say which fit of them this is; set by hand, `fold` fits that fold alone.
     """
 
@@ -61,9 +63,11 @@ class CrossValidation(Procedure):
         confidence: float = 0.95,
         refit: bool = False,
         grid: dict[str, list[Any]] | None = None,
+        fold_models: bool = True,
     ) -> None:
         self.fold, self.inner_fold = fold, inner_fold
         self.interval, self.confidence, self.refit, self.grid = interval, confidence, refit, grid
+        self.fold_models = fold_models
 
     def plan(self, config: DictConfig) -> list[Job]:
         if self.fold is not None or self.inner_fold is not None:
@@ -73,7 +77,7 @@ class CrossValidation(Procedure):
     def _folds(self, config: DictConfig) -> list[Job]:
         fits = []
         for fold in range(_num(config.validation)):
-            own = _fit(config, fold=fold, seed=derive(config.seed, "fold", fold))
+            own = self._fit(config, fold=fold, seed=derive(config.seed, "fold", fold))
             if config.num_seeds == 1:
                 fits.append(Job(f"fold-{fold}", own))
             for index in range(config.num_seeds if config.num_seeds > 1 else 0):
@@ -94,7 +98,9 @@ class CrossValidation(Procedure):
             inner = [
                 Job(
                     f"inner/{name}/candidate-{number}-fold-{inside}",
-                    with_values(_fit(config, fold=fold, inner_fold=inside, seed=derive(seed, "fold", inside)), point),
+                    with_values(
+                        self._fit(config, fold=fold, inner_fold=inside, seed=derive(seed, "fold", inside)), point
+                    ),
                 )
                 for number, point in enumerate(points)
                 for inside in range(_num(config.validation.inner))
@@ -102,12 +108,23 @@ class CrossValidation(Procedure):
             if fold is None:
                 own = _everything(config)
             else:  # looked at once, at its end: the held-out rows must not choose among the epochs either
-                own = _fit(config, fold=fold, seed=seed, training={"eval_every": None})
+                own = self._fit(config, fold=fold, seed=seed, eval_every=None)
             fits += [
                 *inner,
                 Job(name, own, tuple(fit.name for fit in inner), best_of(points, config.objective.direction)),
             ]
         return fits
+
+    def _fit(
+        self, config: DictConfig, *, fold: int | None, seed: int, inner_fold: int | None = None, **training: Any
+    ) -> DictConfig:
+        """The config of a fit that holds rows out and writes what it says of them."""
+        export = self.fold_models and config.training.export
+        training |= {"predictions": inner_fold is None, "export": export}
+        own = _with(config, {"seed": seed, "num_seeds": 1, "training": training})
+        which = {"_target_": own.procedure._target_, "fold": fold, "inner_fold": inner_fold}
+        OmegaConf.update(own, "procedure", which, merge=False)
+        return own
 
     def combine(self, fits: list[Job], results: list[dict[str, Any]]) -> dict[str, Any]:
         scoring = [(fit, result) for fit, result in zip(fits, results, strict=True) if _scores(fit)]
@@ -180,17 +197,6 @@ def _num(node: DictConfig) -> int:
             f"procedure=cross_validation: {node._target_} does not say how many folds it makes; give it n_splits"
         )
     return num
-
-
-def _fit(
-    config: DictConfig, *, fold: int | None, seed: int, inner_fold: int | None = None, **changes: Any
-) -> DictConfig:
-    """The config of a fit that holds rows out and writes what it says of them."""
-    training = {"predictions": inner_fold is None} | changes.pop("training", {})
-    own = _with(config, {"seed": seed, "num_seeds": 1, "training": training, **changes})
-    which = {"_target_": own.procedure._target_, "fold": fold, "inner_fold": inner_fold}
-    OmegaConf.update(own, "procedure", which, merge=False)
-    return own
 
 
 def _everything(config: DictConfig) -> DictConfig:

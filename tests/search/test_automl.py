@@ -61,6 +61,8 @@ def test_every_trial_is_a_cross_validation_over_its_own_family(wine: Path) -> No
         assert bool(row.get("task.scale")) == (row["model"] != "naive_bayes")
         result = json.loads((wine / row["number"] / "result.json").read_text())
         assert len(result["fits"]) == 3
+        assert (wine / row["number"] / "model").is_dir()
+        assert not list((wine / row["number"]).glob("fold-*/model")), "that of all rows is enough"
         assert float(row["value"]) == pytest.approx(np.mean([each["objective"] for each in result["fits"]]), rel=1e-12)
 
 
