@@ -6,7 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +23,23 @@ from .candidates import MEASURED, PROXY, SCORE
 from .storage import open_storage
 from .trial import VARIABLE
 
+if TYPE_CHECKING:
+    from launcher.data import Batch
+    from tasks.base import Task
+
+
+def fresh(config: DictConfig, num_samples: int, device: torch.device) -> tuple[Task, nn.Module, Batch]:
+    """What a proxy looks at: the task, its network with the weights that training would begin with, and samples."""
+    task = build_task(config)
+    samples = task.datasets().train
+    torch.manual_seed(derive(config.seed, "init"))
+    model = task.model()
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"hydra.sweeper.proxy scores networks, and {type(model).__name__} is none")
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(derive(0, "proxy")))
+    rows = order[:num_samples].sort().values
+    return task, model.to(device), {name: column.to(device) for name, column in samples.fetch(rows).items()}
+
 
 def score(config: DictConfig, folder: Path) -> dict[str, Any]:
     """Score the candidate that `config` describes; returns what stands in result.json, where it is paused at step 0.
@@ -34,16 +51,7 @@ def score(config: DictConfig, folder: Path) -> dict[str, Any]:
     facts = json.loads(os.environ[VARIABLE])
     wanted, started = facts["proxy"], time.monotonic()
     device = choose_device(str(config.parallel.device))
-    task = build_task(config)
-    samples = task.datasets().train
-    torch.manual_seed(derive(config.seed, "init"))
-    model = task.model()
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"hydra.sweeper.proxy scores networks, and {type(model).__name__} is none")
-    model.to(device)
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(derive(0, "proxy")))
-    rows = order[: wanted["num_samples"]].sort().values
-    batch = {name: column.to(device) for name, column in samples.fetch(rows).items()}
+    task, model, batch = fresh(config, wanted["num_samples"], device)
     parameters = list(model.parameters())
     found: dict[str, float] = {
         "parameters": sum(each.numel() for each in parameters),
