@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
@@ -279,8 +280,19 @@ def raising() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
+_LISTS: WeakKeyDictionary[Hydra, dict[str, set[str]]] = WeakKeyDictionary()
+"""What `_list_groups` has found in a session: a sweep asks for each of its trials."""
+
+
 def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
     """The groups of which several options may be chosen: those with a list in the primary config."""
+    known = _LISTS.setdefault(hydra, {})
+    if config_name not in known:
+        known[config_name] = _read_list_groups(hydra, config_name)
+    return known[config_name]
+
+
+def _read_list_groups(hydra: Hydra, config_name: str) -> set[str]:
     loaded = loader_of(hydra).repository.load_config(config_name)
     if loaded is None:
         loader = loader_of(hydra)
