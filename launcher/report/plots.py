@@ -60,6 +60,7 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
     from optuna import visualization as draw
 
     logging.getLogger("optuna").setLevel(logging.ERROR)  # a study that is too small for a drawing is no news
+    study = _shortly(study)
     names = study.metric_names or ["objective"]
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.values is not None and trial.state.name == "COMPLETE"]
@@ -88,12 +89,17 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
         made = _tried(lambda: draw.plot_param_importances(study, target_name=names[0]))
         if made is not None and any(len(trace.x or ()) for trace in made.data):
             made.update_traces(cliponaxis=False)
-            made.update_layout(yaxis_title=None, margin_r=36)
+            made.update_layout(yaxis_title=None, xaxis_title="importance", margin_r=36)
             yield Drawing("Importance of the parameters", made)
         whole, note = _with_pruned(study) if len(names) == 1 else (study, "")
-        made = draw.plot_parallel_coordinate(whole, target=target_of(len(names)), target_name=names[0])
+        shared = [
+            key for key in params if 2 * sum(key in trial.params for trial in complete) >= len(complete)
+        ] or params
+        if shared != params:
+            note = "; ".join(filter(None, [note, "what half of the trials have at least"]))
+        made = draw.plot_parallel_coordinate(whole, params=shared, target=target_of(len(names)), target_name=names[0])
         made.update_layout(margin={"l": 48, "r": 8}, xaxis_showline=False)
-        width = 6.0 * (len(params) + len(names) + 1)
+        width = 6.0 * (len(shared) + len(names) + 1)
         yield Drawing("Parameters, a line a trial", made, note, wide=True, rem=width)
     yield from _on_the_way(study, rungs)
     if found:
@@ -122,6 +128,31 @@ def _on_the_way(study: Study, rungs: Sequence[int]) -> Iterator[Drawing]:
         if len(names) > 1 and _spread([value for line in lines for value in line.values()]):
             made.update_yaxes(type="log")
         yield Drawing(f"Rungs: {name} on the way", made, "dotted: where trials are judged" if rungs else "")
+
+
+def _shortly(study: Study) -> Study:
+    """A study whose parameters are called by their keys alone; where a key stands under several conditions, by the first
+    word of each too, as `model.C (svm)`."""
+    trials = study.get_trials(deepcopy=False)
+    full = list(dict.fromkeys(key for trial in trials for key in trial.params))
+    keys = [name.partition(" when ")[0].lstrip("+") for name in full]
+    short = dict(zip(full, keys, strict=True))
+    for name, key in short.items():
+        if keys.count(key) > 1:
+            short[name] = f"{key} ({name.partition('=')[2].partition(' ')[0].partition(',')[0]})"
+    if list(short.values()) == full or len(set(short.values())) < len(full):
+        return study
+    import optuna
+
+    made = optuna.create_study(directions=study.directions)
+    if study.metric_names:
+        made.set_metric_names(study.metric_names)
+    for trial in study.get_trials():
+        trial.params, trial.distributions = (
+            {short[key]: value for key, value in each.items()} for each in (trial.params, trial.distributions)
+        )
+        made.add_trial(trial)
+    return made
 
 
 def _of_one(lines: Sequence[dict[int, float]]) -> Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shlex
 import warnings
@@ -26,6 +27,8 @@ NAME = "report.html"
 TABLE = "trials.csv"
 FACTS = "sweep.json"
 """What makes the sweep the one that it is."""
+ENSEMBLE = "ensemble.json"
+"""What the model is made of that a search has put together of its best trials."""
 SHOWN = 100
 """So many trials are listed, the best first."""
 
@@ -58,6 +61,7 @@ def compose(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequenc
     best = [trial.number for trial in study.best_trials] if "completed" in states.values() else []
     body = [
         *_head(folder, names, ordered, columns, best, found),
+        *_ensemble(folder),
         *drawn,
         *_trials(folder, ordered, columns, names, best, found),
         *_details(facts),
@@ -156,6 +160,30 @@ def _facts(
         part = slots.busy(found)
         if part is not None:
             yield "of it busy", share(part)
+
+
+def _ensemble(folder: Path) -> Iterator[str]:
+    """The model made of the best trials: who is in it, and what rows that chose nothing say of it."""
+    try:
+        told = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    best, out_of_fold, alone = told["out_of_fold"]["best_trial"], told["out_of_fold"], told.get("best_held_out", {})
+    yield heading("The ensemble")
+    rows = [("loss, out of fold", number(out_of_fold["loss"]), number(out_of_fold["best_loss"]))]
+    for name, value in told["held_out"].items():
+        other = alone.get(name)
+        rows.append((f"{name}, rows put aside", number(value), "–" if other is None else number(other)))
+    yield table(("", "ensemble", f"trial {best} alone"), rows, numeric=frozenset((1, 2)))
+    members = [
+        (
+            link(str(each["trial"]), f"{each['trial']}/{NAME}"),
+            f"{each['weight']:.2f}",
+            " ".join(f"{key}={value}" for key, value in each["params"].items()),
+        )
+        for each in told["members"]
+    ]
+    yield table(("trial", "weight", "parameters"), members, numeric=frozenset((1,)))
 
 
 def _trials(

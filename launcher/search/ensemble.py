@@ -23,6 +23,7 @@ from launcher.folder import read_config
 from launcher.functional.ensemble import cross_entropy, greedy, squared_error
 from launcher.predictions import read_table
 from launcher.procedures.cross_validation import OUT_OF_FOLD, REFIT
+from launcher.report.sweep import ENSEMBLE
 from launcher.result import read_result
 from launcher.signatures import signature
 
@@ -32,7 +33,6 @@ from .study import Study
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
-FILE = "ensemble.json"
 ASKED = "hydra.sweeper.ensemble (search=automl)"
 
 
@@ -89,15 +89,17 @@ def build(study: Study, rounds: int, console: Console) -> None:
         {"trial": each.trial.number, "weight": count / sum(counts), "params": space.point(each.trial.params)}
         for each, count in chosen
     ]
+    alone = (read_result(best.folder) or {}).get("test", {})
     told = {
         "members": shares,
         "rounds": int(sum(counts)),
         "out_of_fold": {"loss": min(errors), "best_trial": best.trial.number, "best_loss": error(best.predictions)},
         "held_out": held_out,
+        "best_held_out": alone,
     }
-    beside = study.folder / f".{FILE}"
+    beside = study.folder / f".{ENSEMBLE}"
     beside.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    beside.replace(study.folder / FILE)
+    beside.replace(study.folder / ENSEMBLE)
     words = ", ".join(f"trial {each['trial']} x {each['weight']:.2f}" for each in shares[:6])
     more = f" and {len(chosen) - 6} more" if len(chosen) > 6 else ""
     console.message(f"ensemble: {words}{more}")
@@ -106,7 +108,6 @@ def build(study: Study, rounds: int, console: Console) -> None:
         f"out-of-fold {kind}: {min(errors):.4g} (trial {best.trial.number}, the best alone: {error(best.predictions):.4g})"
     )
     if held_out:
-        alone = (read_result(best.folder) or {}).get("test", {})
         judged = [f"{name} {value:.4g} ({alone.get(name, float('nan')):.4g})" for name, value in held_out.items()]
         console.message(f"held out: {', '.join(judged)} (trial {best.trial.number} alone)")
     console.message(f"model: {study.folder / 'model'}")

@@ -215,12 +215,12 @@ class LauncherSweeper(Sweeper):
             )
             try:
                 scheduler.run()
+                if self.ensemble is not None and interrupt.signal is None and not self.config.worker:
+                    build(study, self.ensemble, console)
             finally:
                 progress.close()
         if interrupt.signal is not None:
             return PREEMPTED
-        if self.ensemble is not None and not self.config.worker:
-            build(study, self.ensemble, console)
         return FAILED if progress.failed > self.max_failure_rate * max(1, progress.finished) else DONE
 
     def _cluster_jobs(self) -> int:

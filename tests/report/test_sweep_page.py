@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from launcher.report import slots
-from launcher.report.sweep import write
+from launcher.report.sweep import ENSEMBLE, write
 from launcher.report.told import REPORTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -106,6 +106,38 @@ def test_two_objectives_are_drawn_on_the_way_to_their_rungs(tmp_path: Path) -> N
         ("Trial1", [1, 3], [0.5, 0.7]), ("Trial2", [1], [0.4])
     ]  # fmt: skip
     assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [1, 3]
+
+
+def test_parameters_under_conditions_are_called_by_their_keys(tmp_path: Path) -> None:
+    """What few trials have is left out of the lines."""
+    study = study_of(0)
+    for number in range(9):
+        trial = study.ask()
+        x, kind = trial.suggest_float("x", 0, 1), trial.suggest_categorical("model", ["svm", "knn"])
+        trial.suggest_float(f"+model.C when model={kind},ridge", 0, 1)
+        if number < 3:
+            trial.suggest_int("model.degree when model=svm model.kernel=poly", 1, 9)
+        study.tell(trial, x)
+    _, drawn = page(tmp_path, study)
+    (bars,) = drawn["Importance of the parameters"]["data"]
+    assert set(bars["y"]) == {"x", "model", "model.C (svm)", "model.C (knn)", "model.degree"}
+    lines = json.dumps(drawn["Parameters, a line a trial"])
+    assert '"model"' in lines
+    assert "model.degree" not in lines
+
+
+def test_the_ensemble_stands_on_the_page(tmp_path: Path) -> None:
+    told = {
+        "members": [{"trial": 7, "weight": 0.75, "params": {"model": "svm"}}],
+        "out_of_fold": {"loss": 0.25, "best_trial": 7, "best_loss": 0.5},
+        "held_out": {"val/accuracy": 0.875},
+        "best_held_out": {"val/accuracy": 0.8125},
+    }
+    (tmp_path / ENSEMBLE).write_text(json.dumps(told))
+    text, _ = page(tmp_path, study_of(1))
+    assert re.search(r">0\.75<.*model=svm", text)
+    assert re.search(r"val/accuracy, rows put aside<.*0\.8750<.*0\.8125<", text)
+    assert "trial 7 alone" in text
 
 
 @pytest.mark.parametrize("num", [0, 1])
