@@ -21,6 +21,8 @@ def best_first(points: Sequence[Point], maximize: Sequence[bool]) -> list[int]:
     if not points:
         return []
     values = np.asarray(points, dtype=np.float64) * np.where(np.asarray(maximize), -1.0, 1.0)
+    if values.shape[1] == 1:
+        return [int(index) for index in np.argsort(values[:, 0], kind="stable")]
     rank, room = ranks(values), np.zeros(len(values))
     for each in range(rank.max() + 1):
         members = np.flatnonzero(rank == each)

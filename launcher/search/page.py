@@ -13,7 +13,7 @@ from launcher.errors import ConfigError
 from launcher.report import sweep as report
 from launcher.report.told import reports
 
-from .pruning import first_rung, rungs_of
+from .pruning import first_rung, is_halving, rungs_of
 from .storage import JOURNAL, open_storage
 
 
@@ -45,8 +45,8 @@ def _opened(folder: Path, url: str | None) -> optuna.Study:
 
 def _rungs(study: optuna.Study, pruner: dict[str, Any] | None) -> list[int]:
     """Where trials were judged, up to the furthest that any has come."""
-    node = {} if pruner is None else pruner["node"]
-    if not str(node.get("_target_")).endswith("SuccessiveHalvingPruner") or not isinstance(node["min_resource"], int):
+    node = None if pruner is None else pruner["node"]
+    if node is None or not is_halving(node):
         return []
     furthest = max((step for trial in study.get_trials(deepcopy=False) for step in reports(trial)), default=0)
     return rungs_of(first_rung(node), node["reduction_factor"], furthest)

@@ -1,7 +1,7 @@
 """Which trials go on: Optuna's pruners, told in epochs or steps, and successive halving by promotion.
 
-    stop     at a rung a trial ends unless it is among the best 1/η that have come to that rung so far (ASHA as Optuna
-             has it: the first to come always go on)
+    stop     at a rung a trial ends unless it is among the best 1/η that have come to that rung so far, of five the
+             best two (ASHA as Optuna has it, but for that: there it is the best one, and more good trials end early)
     promote  at a rung every trial pauses, with a checkpoint, and leaves its slot; one that is among the best 1/η
              of its rung is promoted when a slot is free: it goes on from the checkpoint, bit for bit
 
@@ -91,7 +91,7 @@ def read(config: DictConfig) -> Pruning | None:
 
 
 def _rungs(node: dict[str, Any], unit: str, length: float | None) -> tuple[int, ...]:
-    if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node.get("min_resource"), int):
+    if not is_halving(node):
         raise ConfigError("hydra.sweeper.pruner.promote=true goes with halving, and with a min_resource of its own")
     if length is None:
         raise ConfigError(
@@ -103,7 +103,7 @@ def _rungs(node: dict[str, Any], unit: str, length: float | None) -> tuple[int, 
 def several(found: Pruning, metrics: Sequence[str]) -> None:
     """See that trials of several objectives can be judged while they run. Raises ConfigError."""
     node = found.node
-    if not node["_target_"].endswith("SuccessiveHalvingPruner") or not isinstance(node.get("min_resource"), int):
+    if not is_halving(node):
         raise ConfigError(
             "hydra.sweeper.pruner: several objectives are judged by their rank at rungs, which hydra/sweeper/pruner=halving "
             "has, with a min_resource of its own"
@@ -114,6 +114,11 @@ def several(found: Pruning, metrics: Sequence[str]) -> None:
                 f"hydra.sweeper.metrics: a running trial does not know {metric}, so that it can not be pruned by it; "
                 f"it knows its own metrics and {', '.join(KNOWN)}"
             )
+
+
+def is_halving(node: dict[str, Any]) -> bool:
+    """Whether a pruner's node is one of successive halving with a first rung that is known."""
+    return str(node["_target_"]).endswith("SuccessiveHalvingPruner") and isinstance(node.get("min_resource"), int)
 
 
 def first_rung(node: dict[str, Any]) -> int:
@@ -136,7 +141,7 @@ def races(node: dict[str, Any], study: str, n_trials: int, length: float) -> lis
     target, factor = str(node["_target_"]), node.get("reduction_factor", 0)
     if not isinstance(node.get("min_resource"), int):
         return []
-    if target.endswith("SuccessiveHalvingPruner"):
+    if is_halving(node):
         return [(n_trials, rungs_of(first_rung(node), factor, length))]
     if not target.endswith("HyperbandPruner") or not isinstance(node.get("max_resource"), int):
         return []
@@ -186,14 +191,14 @@ def promotable(
 def falls_behind(
     trials: Sequence[FrozenTrial], number: int, rungs: Sequence[int], node: dict[str, Any], maximize: Sequence[bool]
 ) -> bool:
-    """Whether a trial of several objectives, which has come to these rungs just now, is to stop at one of them.
-
-    As Optuna has it for one objective: it goes on as one of the best 1/η so far, or as the very best of fewer.
+    """Whether a trial that has come to these rungs just now is to stop at one of them: it goes on as one of the best 1/η
+    so far, rounded up, or with a value no worse than theirs.
     """
     for rung in rungs:
-        judged = [trial.number for trial in _judged(trials, rung, maximize)]
-        if len(judged) <= node.get("bootstrap_count", 0) or number not in judged:
+        judged = _judged(trials, rung, maximize)
+        numbers, points = [trial.number for trial in judged], [at_rung(trial, rung) for trial in judged]
+        if len(judged) <= node.get("bootstrap_count", 0) or number not in numbers:
             return True
-        if judged.index(number) >= max(1, len(judged) // node["reduction_factor"]):
+        if points.index(points[numbers.index(number)]) >= math.ceil(len(judged) / node["reduction_factor"]):
             return True
     return False

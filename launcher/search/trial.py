@@ -61,7 +61,7 @@ class Reporter:
             return PRUNE
         from launcher.report.told import REPORTS, reports
 
-        from .pruning import falls_behind, first_rung, rungs_of
+        from .pruning import falls_behind, first_rung, is_halving, rungs_of
 
         earlier = max((other for other in reports(before) if other < at), default=0)
         several = len(self._facts["metrics"]) > 1
@@ -73,7 +73,7 @@ class Reporter:
         node = self._facts["node"]
         if self._facts["rungs"]:
             return PAUSE if any(earlier < rung <= at for rung in self._facts["rungs"]) else GO_ON
-        if several:
+        if is_halving(node):
             come = [rung for rung in rungs_of(first_rung(node), node["reduction_factor"], at + 1) if rung > earlier]
             maximize = [each == "maximize" for each in self._facts["directions"]]
             behind = falls_behind(self._study.get_trials(deepcopy=False), before.number, come, node, maximize)

@@ -54,3 +54,20 @@ def test_the_dominated_fall_behind_at_a_rung() -> None:
     assert falls_behind(study_of([(float("nan"), 1.0)]), 0, [1], node, [True, False])
     assert promotable(trials, {0, 1, 2, 3}, [1, 2], 2, [True, False]) in (0, 2)
     assert promotable(trials, {1, 3}, [1, 2], 2, [True, False]) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "go_on"),
+    [
+        ([0.5, 0.9, 0.8, 0.7, 0.6], {1, 2}),
+        ([0.5, 0.8, 0.9, 0.8, 0.6], {1, 2, 3}),
+        ([0.5, 0.9, 0.8], {1}),
+        ([0.5, 0.5], {0, 1}),
+    ],
+)
+def test_a_third_goes_on_rounded_up_and_equals_with_it(values: list[float], go_on: set[int]) -> None:
+    study = optuna.create_study(direction="maximize")
+    for value in values:
+        study.ask().report(value, 1)
+    node = {"reduction_factor": 3}
+    assert {each for each in range(len(values)) if not falls_behind(study.trials, each, [1], node, [True])} == go_on
