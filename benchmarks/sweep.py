@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -106,46 +107,54 @@ def busy() -> None:
     )
 
 
-def halving(seeds: int = 5) -> None:
-    """The draws of both are the same: trial n's follows from the seed and n."""
+@dataclass(frozen=True)
+class Searched:
+    """What a sweep of 81 configurations came to: its best, the epochs it spent, (seconds, value) of each complete trial."""
+
+    best: float
+    epochs: int
+    ends: list[tuple[float, float]]
+
+
+def searched(search: str, seed: int) -> Searched:
+    """81 configurations of the digits. The draws of `random` and `halving` are the same: trial n's follows from the
+    seed and n."""
     words = (
         "training.max_epochs=27", "training.batch_size=128", "model.width=32", "hydra.sweeper.n_trials=81",
         "optimizer.lr=tag(log,interval(1e-4,1e-1))", "model.dropout=interval(0,0.5)", "optimizer.weight_decay=tag(log,interval(1e-4,1))",
         "hydra.sweeper.n_jobs=2", "hydra.sweeper.keep_trials=1",
     )  # fmt: skip
-    best: dict[str, list[float]] = {"random": [], "halving": []}
-    spent: dict[str, list[int]] = {"random": [], "halving": []}
-    ends: dict[str, list[list[tuple[float, float]]]] = {
-        "random": [],
-        "halving": [],
-    }  # (seconds, best so far) of each trial
+    with tempfile.TemporaryDirectory() as folder:
+        sweep(Path(folder), f"search={search}", f"seed={seed}", *words)
+        rows, when = table(Path(folder)), stints(Path(folder))
+    first = min(each.start for each in when)
+    over = {each.number: each.end - first for each in when}
+    ends = [(over[int(row["number"])], float(row["value"])) for row in rows if row["state"] == "completed"]
+    return Searched(max(value for _, value in ends), sum(int(row["steps"]) for row in rows) // 12, ends)
+
+
+def halving(seeds: int = 5) -> None:
+    found = []
     for seed in range(seeds):
-        for name in best:
-            with tempfile.TemporaryDirectory() as folder:
-                sweep(Path(folder), f"search={name}", f"seed={seed}", *words)
-                rows, when = table(Path(folder)), stints(Path(folder))
-            first = min(each.start for each in when)
-            over = {each.number: each.end - first for each in when}
-            complete = [row for row in rows if row["state"] == "completed"]
-            best[name].append(max(float(row["value"]) for row in complete))
-            spent[name].append(sum(int(row["steps"]) for row in rows) // 12)
-            ends[name].append([(over[int(row["number"])], float(row["value"])) for row in complete])
-        print(
-            f"seed {seed}: best {best['random'][-1]:.4f} {best['halving'][-1]:.4f}, epochs {spent['random'][-1]} {spent['halving'][-1]}",
-            flush=True,
-        )
-    error = statistics.stdev(best["random"]) / seeds**0.5
+        found.append((searched("random", seed), searched("halving", seed)))
+        own, other = found[-1]
+        print(f"seed {seed}: best {own.best:.4f} {other.best:.4f}, epochs {own.epochs} {other.epochs}", flush=True)
+    compared(found)
+
+
+def compared(found: list[tuple[Searched, Searched]]) -> None:
+    """Random draws beside halving, over seeds."""
+    error = statistics.stdev(own.best for own, _ in found) / len(found) ** 0.5
     times = []
-    for number in range(seeds):
-        goal = best["random"][number] - error
-        whole = max(second for second, _ in ends["random"][number])
-        times.append(
-            min((second for second, value in ends["halving"][number] if value >= goal), default=float("inf")) / whole
-        )
-    share = sum(spent["halving"]) / sum(spent["random"])
+    for own, other in found:
+        whole = max(second for second, _ in own.ends)
+        reached = (second for second, value in other.ends if value >= own.best - error)
+        times.append(min(reached, default=float("inf")) / whole)
+    own, other = (statistics.fmean(each[side].best for each in found) for side in (0, 1))
+    share = sum(each.epochs for _, each in found) / sum(each.epochs for each, _ in found)
     print(
-        f"best of 81: random {statistics.fmean(best['random']):.4f}, halving {statistics.fmean(best['halving']):.4f} "
-        f"(standard error {error:.4f}) for {share:.0%} of the epochs; random's best after {statistics.median(times):.0%} of its time"
+        f"best of 81: random {own:.4f}, halving {other:.4f} (standard error {error:.4f}) for {share:.0%} of the epochs; "
+        f"random's best after {statistics.median(times):.0%} of its time"
     )
 
 
