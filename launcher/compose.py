@@ -280,26 +280,21 @@ def raising() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-_LISTS: WeakKeyDictionary[Hydra, dict[str, set[str]]] = WeakKeyDictionary()
-"""What `_list_groups` has found in a session: a sweep asks for each of its trials."""
+_LISTS: WeakKeyDictionary[Hydra, dict[str, set[str]]] = WeakKeyDictionary()  # of a session: a sweep asks for each trial
 
 
 def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
     """The groups of which several options may be chosen: those with a list in the primary config."""
     known = _LISTS.setdefault(hydra, {})
-    if config_name not in known:
-        known[config_name] = _read_list_groups(hydra, config_name)
-    return known[config_name]
-
-
-def _read_list_groups(hydra: Hydra, config_name: str) -> set[str]:
-    loaded = loader_of(hydra).repository.load_config(config_name)
+    if config_name in known:
+        return known[config_name]
+    loader = loader_of(hydra)
+    loaded = loader.repository.load_config(config_name)
     if loaded is None:
-        loader = loader_of(hydra)
         names = [name for name in loader.get_group_options("") if name != "schema" and not name.startswith("_")]
         folders = ", ".join(
             shown(Path(source.path)) for source in loader.get_sources() if source.provider in ("main", "--config-dir")
         )
         raise ConfigError(f"--config-name={config_name}: no such file in {folders}.{did_you_mean(config_name, names)}")
-    defaults: list[Any] = loaded.defaults_list or []
-    return {str(default.group) for default in defaults if hasattr(default, "is_options") and default.is_options()}
+    lists = (each for each in loaded.defaults_list or () if getattr(each, "is_options", bool)())
+    return known.setdefault(config_name, {str(each.group) for each in lists})

@@ -47,6 +47,7 @@ class Tabular(Task):
 
     kinds: ClassVar[tuple[str, ...]] = ("table",)
     provides: ClassVar[tuple[str, ...]] = ("input_shape", "num_outputs", "random_state")
+    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "ece", "rmse", "mae")
     estimators: ClassVar[bool] = True
     problem: ClassVar[str]
 
@@ -183,7 +184,6 @@ class TabularClassification(Tabular):
     """A class from a row. The loss is the cross-entropy; an estimator that gives no probabilities has none."""
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "f1", "ece")
-    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "ece")
     probable_metrics: ClassVar[tuple[str, ...]] = ("loss", "ece")
     """Those of probabilities."""
     offers: ClassVar[frozenset[str]] = frozenset({"logits", "classes", "mixing"})
@@ -256,7 +256,6 @@ class TabularRegression(Tabular):
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "r2")
-    low_is_good: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae")
     problem: ClassVar[str] = "regression"
 
     def facts(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from launcher.folder import CONFIG, in_use, read_config, write_config
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
+from .ahead import Ahead
 from .candidates import FILTERED, scored
 from .listener import Ended, Listener
 from .outcome import ENDED, settle
@@ -27,7 +28,6 @@ from .study import PAUSED, Claim, Study
 
 LOOK_S = 0.25
 """How often running trials are looked at when none of them ends."""
-WORTH = 0.05
 GRACE_S = 20.0
 """A trial that was asked to leave and has not left after so long is ended."""
 
@@ -45,9 +45,7 @@ class _Running:
 class Scheduler:
     """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know.
 
-    With `ahead` the next trial is asked for and composed while the slots are busy: right where a draw depends on nothing
-    that is still to be learnt. Without it too, of several slots, where slots would stand idle for `WORTH` of their time:
-    then a draw misses what one more trial would have taught.
+    With `ahead` the next trial is asked for and composed while the slots are busy, without it where that is worth it (`Ahead`).
     """
 
     def __init__(
@@ -73,8 +71,8 @@ class Scheduler:
         self._running: dict[Any, _Running] = {}
         self._waiting: list[Claim] = []
         self._untouched: set[int] = set()  # candidates that are trained next, and have taken no step
-        self._ahead, self._composed = ahead, dict[int, DictConfig]()
-        self._preparing_s, self._lasting_s = 0.0, math.inf  # of the last trial
+        self._ahead = Ahead(ahead, 0 if promote or pool.outlives else pool.slots)
+        self._composed: dict[int, DictConfig] = {}
         self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
         self._all_given = False
@@ -114,23 +112,15 @@ class Scheduler:
         """Have the next trial ready. The last ones are left to whoever has a slot for them first."""
         total = self.study.n_trials
         free = len(self._running) < self.pool.slots
-        if free or not self._asks_ahead() or self._waiting or self._all_given or self._leaving():
+        if free or not self._ahead or self._waiting or self._all_given or self._leaving():
             return
         furthest = max((each.claim.number for each in self._running.values()), default=0)
         if total is not None and furthest + 1 + self.pool.slots >= total:
             return
-        started = time.monotonic()
         claim = self.study.ask()
-        config = None if claim is None else self._new(claim)
-        if claim is not None and config is not None:
-            self._preparing_s = time.monotonic() - started
+        if claim is not None and (config := self._new(claim)) is not None:
             self._composed[claim.number] = config
             self._waiting.append(claim)
-
-    def _asks_ahead(self) -> bool:
-        if self._promote is not None or self.pool.outlives:
-            return False
-        return self._ahead or (self.pool.slots > 1 and self._preparing_s > WORTH * self._lasting_s)
 
     def _leaving(self) -> bool:
         return self.interrupt.signal is not None or time.monotonic() > self._end
@@ -148,8 +138,7 @@ class Scheduler:
                 self._fill_together(self._together)
             return
         while free and not self._leaving():
-            start = self._start()
-            if start is None:
+            if (start := self._start()) is None:
                 return
             claim, config, began = start
             if config is not None:
@@ -164,8 +153,7 @@ class Scheduler:
         """Give the pool every trial that is left."""
         starts: list[tuple[Claim, DictConfig, bool]] = []
         while len(starts) < self._patience.at_once and not self._leaving():
-            start = self._start()
-            if start is None:
+            if (start := self._start()) is None:
                 break
             claim, config, began = start
             if config is not None:
@@ -191,14 +179,13 @@ class Scheduler:
     def _start(self) -> tuple[Claim, DictConfig | None, bool] | None:
         """The next trial with its config, and whether it has begun; no config where it has ended already."""
         started = time.monotonic()
-        claim = self._next()
-        if claim is None:
+        if (claim := self._next()) is None:
             return None
         if (config := self._composed.pop(claim.number, None)) is not None:
             return claim, config, False
         known = (self._own(claim) / CONFIG).exists()
         config = self._begun(claim) if known else self._new(claim)
-        self._preparing_s = time.monotonic() - started
+        self._ahead.prepared(started)
         began = known and claim.number not in self._untouched
         self._untouched.discard(claim.number)
         return claim, config, began
@@ -243,7 +230,7 @@ class Scheduler:
 
     def _over(self, run: _Running, status: int) -> None:
         """A trial's process has ended."""
-        self._lasting_s = time.monotonic() - run.since
+        self._ahead.ended(run.since)
         left = status == PREEMPTED and not run.why
         result = None if left else settle(self._own(run.claim), status, run.config, run.why)
         if left or result is None or result["status"] == "preempted":
