@@ -296,5 +296,5 @@ def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
             shown(Path(source.path)) for source in loader.get_sources() if source.provider in ("main", "--config-dir")
         )
         raise ConfigError(f"--config-name={config_name}: no such file in {folders}.{did_you_mean(config_name, names)}")
-    lists = (each for each in loaded.defaults_list or () if getattr(each, "is_options", bool)())
-    return known.setdefault(config_name, {str(each.group) for each in lists})
+    defaults: list[Any] = loaded.defaults_list or []
+    return known.setdefault(config_name, {str(each.group) for each in defaults if getattr(each, "is_options", bool)()})

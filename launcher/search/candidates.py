@@ -26,11 +26,10 @@ from optuna.trial import FrozenTrial, TrialState
 from launcher.errors import ConfigError
 from launcher.figures import things
 from launcher.report.plots import SCORE as SCORE
-from launcher.report.told import Point
+from launcher.report.told import Point, reports
 from launcher.signatures import signature
 from launcher.trust import allowed, whitelist
 
-from .pruning import reports
 from .space import Dimension
 
 PASSED = "launcher:passed"
