@@ -157,21 +157,22 @@ def test_of_two_objectives_the_dominated_are_stopped(launch: Launch, tmp_path: P
 @pytest.mark.parametrize("parallel", ["ddp", "zero3"])
 def test_both_ranks_of_a_trial_hear_the_verdict(launch: Launch, tmp_path: Path, parallel: str) -> None:
     """They leave together, with a checkpoint that holds the parts of both."""
+    epoch = 11  # steps: 128 rows a step
     words = [word for word in WORDS if not word.startswith(("hydra.sweeper.n_", "optimizer.lr", "training.max_epochs"))]
     outcome = launch(
         *words, "optimizer.lr=1e-2,1e-5", "hydra/sweeper/sampler=grid", "hydra.sweeper.n_jobs=1", f"parallel={parallel}",
-        "parallel.num_processes=2", "training.max_epochs=2", "hydra.sweeper.study_name=d",
+        "parallel.num_processes=2", "training.max_epochs=2", "training.batch_size=128", "hydra.sweeper.study_name=d",
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     good, bad = (result(tmp_path / "multirun" / "d" / str(number)) for number in range(2))
-    assert (good["status"], good["steps"], good["world_size"]) == ("completed", 2 * EPOCH, 2)
-    assert (bad["status"], bad["steps"], bad["world_size"]) == ("pruned", EPOCH, 2)
+    assert (good["status"], good["steps"], good["world_size"]) == ("completed", 2 * epoch, 2)
+    assert (bad["status"], bad["steps"], bad["world_size"]) == ("pruned", epoch, 2)
     kept = tmp_path / "multirun" / "d" / "1" / "checkpoints" / "last"
-    assert kept.resolve().name == f"step-{EPOCH}"
+    assert kept.resolve().name == f"step-{epoch}"
     if parallel == "zero3":  # of which each rank has written its part
         on = launch(f"resume={kept.parent.parent}", "training.max_epochs=3")
         assert on.returncode == 0, on.stdout + on.stderr
-        assert (result(kept.parent.parent)["status"], result(kept.parent.parent)["steps"]) == ("completed", 3 * EPOCH)
+        assert (result(kept.parent.parent)["status"], result(kept.parent.parent)["steps"]) == ("completed", 3 * epoch)
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def test_directions_without_metrics_are_those_of_the_run_and_its_task(
     launch: Launch, task: str, directions: str, objectives: str
 ) -> None:
     """As in a config written for hydra-optuna-sweeper, where the function returns a number for each."""
-    words = ["-m", "action=plan", f"task={task}", "seed=1,2", f"hydra.sweeper.direction={directions}"]
+    words = ["-m", "action=plan", f"task={task}", "seed=1,2", "num_seeds=2", f"hydra.sweeper.direction={directions}"]
     outcome = launch(*words)
     assert outcome.returncode == 0, outcome.stderr
     assert objectives in " ".join(outcome.stdout.split())
