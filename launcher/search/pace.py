@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from launcher.algorithm import overriding
 from launcher.build import build_parallel, build_run, build_task
+from launcher.host import suitable_threads
 from launcher.signals import Interrupt
 
 STEPS, SECONDS = 40, 2.0
@@ -40,17 +41,18 @@ def measure(config: DictConfig, threads: int) -> Pace:
     with tempfile.TemporaryDirectory() as place:
         run = build_run(config, Path(place), task, data, task.model(), parallel, lambda said: None, Interrupt())
         run.main.model.train()
-        batches, hooks, times = run.loaders.train.start(0), overriding(run.algorithms, "batch"), list[float]()
-        end = time.perf_counter() + SECONDS
-        while len(times) < 3 or (len(times) < STEPS and time.perf_counter() < end):
-            began = time.perf_counter()
-            micro = [parallel.place(batch) for batch in next(batches)]
-            for hook in hooks:
-                micro = [hook(run, batch) for batch in micro]
-            parallel.forward_backward(run, micro, overriding(run.algorithms, "loss"))
-            parallel.step(run)
-            run.main.optimizer.zero_grad()
-            if parallel.device.type == "cuda":
-                torch.cuda.synchronize(parallel.device)
-            times.append(time.perf_counter() - began)
+        with suitable_threads(run):
+            batches, hooks, times = run.loaders.train.start(0), overriding(run.algorithms, "batch"), list[float]()
+            end = time.perf_counter() + SECONDS
+            while len(times) < 3 or (len(times) < STEPS and time.perf_counter() < end):
+                began = time.perf_counter()
+                micro = [parallel.place(batch) for batch in next(batches)]
+                for hook in hooks:
+                    micro = [hook(run, batch) for batch in micro]
+                parallel.forward_backward(run, micro, overriding(run.algorithms, "loss"))
+                parallel.step(run)
+                run.main.optimizer.zero_grad()
+                if parallel.device.type == "cuda":
+                    torch.cuda.synchronize(parallel.device)
+                times.append(time.perf_counter() - began)
     return Pace(statistics.median(times[2:]), run.plan.steps_per_epoch)
