@@ -82,7 +82,8 @@ def predicted(
             for entry in found["worst"]:
                 entry["row"] = int(data.val_rows[entry["sample"]])
     elif columns and "probabilities" not in columns and columns["label"].dtype.kind == "f":
-        found = {"samples": len(columns["label"]), "quantities": _quantities(columns, task.ordered)}
+        gaps = places is not None and len(places) <= int(places.max(initial=-1))  # of the other ranks' samples
+        found = {"samples": len(columns["label"]), "quantities": _quantities(columns, task.ordered and not gaps)}
     baselines = {metric: list(each) for metric, each in task.baselines(data, columns).items()}
     return found | ({"baselines": baselines} if baselines else {})
 
