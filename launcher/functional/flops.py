@@ -60,7 +60,7 @@ def without_computing(
     try:
         hollowed, columns = copy.deepcopy(model, known), {name: hollow(column) for name, column in batch.items()}
         with fake, counter() as counted:
-            loss(hollowed, columns).backward()  # type: ignore[no-untyped-call]
+            loss(hollowed, columns).backward()
     except (DataDependentOutputException, UnsupportedOperatorException, NotImplementedError):
         return None
     return float(counted.get_total_flops())

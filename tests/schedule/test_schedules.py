@@ -331,7 +331,9 @@ def on_rank(rank: int, folder: Path) -> None:
 
 def test_the_curve_is_the_same_on_two_processes(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch._dynamo", "accelerate", "torchmetrics.classification", "tests.runs"])
+    context.set_forkserver_preload(
+        ["torch", "torch._dynamo", "accelerate", "torchmetrics.classification", "tests.runs"]
+    )
     processes = [context.Process(target=on_rank, args=(rank, tmp_path)) for rank in range(2)]
     for process in processes:
         process.start()
