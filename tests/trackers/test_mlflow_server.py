@@ -78,7 +78,7 @@ def told(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]
             cwd=cwd,
         )
         _until_it_answers(f"{address}/health", server, cwd / "server.log")
-        swept = warm.start(*SWEEP, *tracker[:2], cwd=cwd)
+        swept = warm.start(*SWEEP, *tracker[:2], cwd=cwd)  # both may find that there is no experiment yet
         replayed = warm("action=replay", "run=early", *tracker[:2], cwd=cwd)
         said = [early, replayed, swept.wait()]
         (cwd / "read").mkdir()
