@@ -85,7 +85,7 @@ def test_one_objective(tmp_path: Path) -> None:
 def test_of_many_parameters_with_long_names_the_first_are_shown_and_named_in_short(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.set_metric_names(["val/accuracy"])
-    names = ["x", *(f"model.parameter_{number} when model=gradient_boosting" for number in range(14))]
+    names = ["x", *(f"model.a_parameter_of_many_words_{number}" for number in range(14))]
     for _ in range(20):
         trial = study.ask()
         study.tell(trial, sum((0.1 + index) * trial.suggest_float(name, 0, 1) for index, name in enumerate(names)))
