@@ -1,10 +1,12 @@
 """What watching costs: the same steps without any monitor and with all of them, in turns, as a ratio of medians.
 
-A step's forward pass waits so long that it takes 20 ms; the second half of each run counts. `python benchmarks/monitors.py [rounds] [steps]`.
+A step's forward pass waits so long that it takes 20 ms; the second half of each run counts. Threads wait for each other as under
+`python -m launcher`. `python benchmarks/monitors.py [rounds] [steps]`.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
@@ -71,4 +73,7 @@ def main(rounds: int = 5, steps: int = 800) -> None:
 
 
 if __name__ == "__main__":
+    if "OMP_WAIT_POLICY" not in os.environ:  # torch has read it by now
+        waiting = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | waiting)
     main(*map(int, sys.argv[1:]))

@@ -1,15 +1,17 @@
 """A step of every optimizer beside `torch.optim.AdamW(fused=True)` and beside the best of the libraries that have it.
 
-    python benchmarks/optimizers.py [large|small|all] [threads]
+    python benchmarks/optimizers.py [large|small|all] [threads] [optimizer…]
 
 `bytes` are those of the optimizer's state for each weight of the model, with all its biases, norms and embeddings.
 `large` are the tensors of a transformer with 23 M weights, `small` those of one with 0.1 M. All take turns in one
-process, and the numbers are medians. On one thread they are of the process's own time, and what counts is their ratio:
-other work on the machine slows all of them. On several they are of the clock, so nothing else may run.
+process, and what counts are the ratios. On one thread the numbers are medians of the process's own time: other work on the
+machine slows all of them. On several they are of the clock, each one's fastest turn, and nothing else should run. Threads wait
+for each other as under `python -m launcher`.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -27,7 +29,7 @@ from launcher.optim.groups import param_groups
 from launcher.tasks.models.transformer import Transformer
 
 Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
-TURNS = {"large": 7, "small": 15}
+TURNS = {"large": 11, "small": 15}
 REPEATS = {"large": 1, "small": 30}
 
 
@@ -46,6 +48,7 @@ def ours(entry: str) -> tuple[Make, tuple[str, ...]]:
 
 def rivals() -> dict[str, dict[str, Make]]:
     import bitsandbytes
+    import lion_pytorch
     import pytorch_optimizer
     import schedulefree
     import transformers
@@ -96,6 +99,7 @@ def rivals() -> dict[str, dict[str, Make]]:
         "lion": {
             "pytorch-optimizer": plain(pytorch_optimizer.Lion, foreach=False, weight_decay=0.03),
             "pytorch-optimizer foreach": plain(pytorch_optimizer.Lion, foreach=True, weight_decay=0.03),
+            "lion-pytorch": plain(lion_pytorch.Lion, weight_decay=0.03),
         },
         "adafactor": {
             "transformers": plain(
@@ -145,7 +149,8 @@ def state_bytes(make: Make, work: str, apart: tuple[str, ...]) -> float:
 
 def measure(calls: dict[str, Callable[[], object]], work: str) -> dict[str, float]:
     """Milliseconds a call, in turns: of this process's own time on one thread, of the clock on several."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    alone = torch.get_num_threads() == 1
+    clock, typical = (time.process_time, statistics.median) if alone else (time.perf_counter, min)
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -155,7 +160,7 @@ def measure(calls: dict[str, Callable[[], object]], work: str) -> dict[str, floa
             for _ in range(REPEATS[work]):
                 call()
             times[name].append((clock() - started) / REPEATS[work] * 1000)
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: typical(found) for name, found in times.items()}
 
 
 def main() -> None:
@@ -167,7 +172,7 @@ def main() -> None:
         print(f"\n{work}: {count / 1e6:.2f} M weights\n")
         print("| optimizer | bytes | x AdamW(fused) | the best library, x AdamW(fused) | ours / best |")
         print("|---|---|---|---|---|")
-        for entry in sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")):
+        for entry in sys.argv[3:] or sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")):
             make, apart = ours(entry)
             calls = {"adamw fused": stepper(ours("adamw")[0], work), "ours": stepper(make, work, apart)}
             roles = ("matrix",) if entry == "muon" else ()
@@ -183,4 +188,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if "OMP_WAIT_POLICY" not in os.environ:  # torch has read it by now
+        waiting = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | waiting)
     main()

@@ -219,6 +219,10 @@ class EvalBatches:
         for batch in torch.arange(self.num).split(self.batch_size)[self.rank :: self.world_size]:
             yield self.samples.fetch(batch)
 
+    def places(self, limit: int) -> Tensor:
+        """Where this rank's samples are among all of them, in its order; the first `limit`."""
+        return torch.cat(torch.arange(self.num).split(self.batch_size)[self.rank :: self.world_size])[:limit]
+
     def rounds(self) -> Iterator[tuple[Batch, bool]]:
         """As many batches on every rank, each with whether it counts; a rank that has run out takes the first again."""
         batches = torch.arange(self.num).split(self.batch_size)

@@ -1,8 +1,10 @@
-"""evidence.json: what the best weights do with the held-out samples, for the page and the trackers.
+"""evidence.json: what the best weights do with the held-out samples, for the page and the trackers; while a run goes on,
+what those of its latest evaluation do.
 
 | key | what |
 |---|---|
 | `samples` | how many were looked at |
+| `step` | of a run that goes on, or that came to no good end: after which step; else they are the best weights |
 | `classes` | their names; those that follow are there for classifiers alone |
 | `confusion` | counts, a row a label, a column a prediction |
 | `calibration` | of each bin of confidence that is not empty: mean confidence, accuracy, samples |
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tasks.base import Task
 
     from .data import Datasets, Samples
+    from .seen import Seen
 
 FILE = "evidence.json"
 LIMIT = 10_000
@@ -46,29 +49,43 @@ def gather(task: Task, data: Datasets, model: nn.Module, columns: dict[str, np.n
     import torch
 
     assert data.val is not None
+    is_module = isinstance(model, torch.nn.Module)
+    texts, attention = (_texts(task, data.val, model), _attention(task, data.val, model)) if is_module else ([], [])
+    further = {"texts": texts, "attention": attention}
+    return predicted(task, data, columns, shows=is_module) | {name: value for name, value in further.items() if value}
+
+
+def gather_seen(task: Task, data: Datasets, seen: Seen | None) -> dict[str, Any]:
+    """The part of evidence.json that follows from what an evaluation has predicted, with its `step`."""
+    columns, places = ({}, None) if seen is None else seen.columns()
+    return predicted(task, data, columns, places) | {"step": seen.step} if seen is not None and columns else {}
+
+
+def predicted(
+    task: Task, data: Datasets, columns: dict[str, np.ndarray], places: np.ndarray | None = None, shows: bool = True
+) -> dict[str, Any]:
+    """Classes or quantities beside their predictions. `places` are the samples' among the held-out ones, where they are
+    not the first; without `shows` none has its picture or text: an estimator's rows have neither."""
+    import torch
+
+    assert data.val is not None
     classes = data.facts.get("classes")
     found: dict[str, Any] = {}
     if columns and classes and "probabilities" in columns:
         found = classified(columns, classes)
-        worst = [entry["sample"] for entry in found["worst"]]
-        if isinstance(model, torch.nn.Module):  # an estimator's rows are no pictures
-            for entry, shown in zip(found["worst"], task.shown(data.val.fetch(torch.tensor(worst))), strict=False):
-                entry |= {"text": shown} if isinstance(shown, str) else {"picture": data_uri(shown)}
+        for entry in found["worst"]:
+            entry["sample"] = int(entry["sample"] if places is None else places[entry["sample"]])
+        worst = torch.tensor([entry["sample"] for entry in found["worst"]])
+        for entry, shown in zip(found["worst"], task.shown(data.val.fetch(worst)) if shows else (), strict=False):
+            entry |= {"text": shown} if isinstance(shown, str) else {"picture": data_uri(shown)}
         if data.val_rows is not None:
             for entry in found["worst"]:
                 entry["row"] = int(data.val_rows[entry["sample"]])
     elif columns and "probabilities" not in columns and columns["label"].dtype.kind == "f":
-        found = {"samples": len(columns["label"]), "quantities": _quantities(columns, task.ordered)}
-    baselines = task.baselines(data, columns)
-    return found | {
-        name: value
-        for name, value in (
-            ("texts", _texts(task, data.val, model)),
-            ("attention", _attention(task, data.val, model)),
-            ("baselines", {metric: list(each) for metric, each in baselines.items()}),
-        )
-        if value
-    }
+        gaps = places is not None and len(places) <= int(places.max(initial=-1))  # of the other ranks' samples
+        found = {"samples": len(columns["label"]), "quantities": _quantities(columns, task.ordered and not gaps)}
+    baselines = {metric: list(each) for metric, each in task.baselines(data, columns).items()}
+    return found | ({"baselines": baselines} if baselines else {})
 
 
 def _quantities(columns: dict[str, np.ndarray], ordered: bool) -> dict[str, Any]:
@@ -123,8 +140,6 @@ def classified(columns: dict[str, np.ndarray], classes: list[str]) -> dict[str, 
 def _texts(task: Task, samples: Samples, model: nn.Module) -> list[dict[str, str]]:
     import torch
 
-    if not isinstance(model, torch.nn.Module):
-        return []
     batch = samples.fetch(torch.arange(min(PROMPTS, len(samples))))
     return [{"given": given, "made": made} for given, made in task.continued(model, batch, NEW_TOKENS)]
 
@@ -133,8 +148,6 @@ def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
     """A picture a layer, each as dark as its largest weight."""
     import torch
 
-    if not isinstance(model, torch.nn.Module):
-        return []
     from .functional.attention import Attentions
 
     device = next((each.device for each in model.parameters()), torch.device("cpu"))

@@ -9,12 +9,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,8 @@ def save_module(
     if save_pretrained is not None:
         if "transformers" in sys.modules:  # it draws a bar even for a file of a moment
             importlib.import_module("transformers.utils.logging").disable_progress_bar()
-        save_pretrained(folder)
+        with _no_engine():
+            save_pretrained(folder)
     else:
         from safetensors.torch import save_model
 
@@ -73,6 +75,22 @@ def save_module(
         _write(folder / CONFIG, {"format": FORMAT, "model": _plain(built), "facts": _plain(facts or {})})
     if save_tokenizer is not None:
         save_tokenizer(folder)
+
+
+@contextlib.contextmanager
+def _no_engine() -> Iterator[None]:
+    """Accelerate, asked by `save_pretrained` for the model inside of what wraps it, imports DeepSpeed where it is installed,
+    1.5 s at the end of a run: nothing is an engine of a package that nobody has imported."""
+    other: Any = sys.modules.get("accelerate.utils.other")
+    if other is None or "deepspeed" in sys.modules:
+        yield
+        return
+    available = other.is_deepspeed_available
+    other.is_deepspeed_available = lambda: False
+    try:
+        yield
+    finally:
+        other.is_deepspeed_available = available
 
 
 def load_module(folder: Path, allowed: Iterable[str] = ALLOWED) -> nn.Module:

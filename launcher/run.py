@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .data import Batches, EvalBatches
     from .parallel.base import Parallel
     from .schema import Training
+    from .seen import Seen
     from .trackers.base import Recorder
 
 
@@ -120,6 +121,8 @@ class Run:
     """The latest value of everything that was logged."""
     pending: list[tuple[Tensor, int | Tensor]] = field(default_factory=list)
     """This rank's losses (sum, weight) of the steps since the last log line; read all at once."""
+    seen: Seen | None = None
+    """On the main rank: what the latest evaluation has predicted."""
     stop: str | None = None
     """Why the fit ends before its length; None while it goes on."""
     interrupt: Interrupt = field(default_factory=Interrupt)

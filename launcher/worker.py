@@ -21,6 +21,7 @@ from .collecting import begin
 from .console import Console
 from .ending import close, look_closer
 from .errors import ConfigError, TrainingError
+from .evidence import gather_seen
 from .export import write_model
 from .folder import group_of
 from .host import keep_memory, suitable_threads
@@ -140,13 +141,15 @@ def _fit_module(
     try:
         console.start(run)
         if parallel.is_main:
-            live = LivePage(folder)
+            live = LivePage(folder, lambda: gather_seen(task, data, run.seen))
         keep_memory()
         begin()
         with suitable_threads(run):
             Supervised(console).fit(run)
         session = time.monotonic() - started
         if run.stop not in LEAVES and parallel.is_main:
+            if live is not None:
+                live.close()  # what follows is the last word
             best = best_or_last(run, console)
             for hook in overriding(run.algorithms, "fit_end"):
                 hook(run)

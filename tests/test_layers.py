@@ -54,6 +54,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "precision",
         "result",
         "run",
+        "seen",
         "predictions",
         "provenance",
         "evidence",

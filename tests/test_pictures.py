@@ -14,7 +14,7 @@ from tests.harness import ROOT
 IMAGES = ROOT / "docs" / "images"
 PICTURES: dict[str, Callable[[], str]] = {
     name: draw
-    for script in ("draw", "folds")
+    for script in ("draw", "folds", "learned")
     for name, draw in runpy.run_path(str(IMAGES / f"{script}.py"), run_name=script)["PICTURES"].items()
 }
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedOperatorException
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 PEAKS: dict[str, dict[torch.dtype, float]] = {
@@ -36,6 +40,30 @@ def counter() -> FlopCounterMode:
         aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
     }
     return FlopCounterMode(display=False, custom_mapping=mapping)
+
+
+def without_computing(
+    loss: Callable[[nn.Module, dict[str, Tensor]], Tensor], model: nn.Module, batch: dict[str, Tensor]
+) -> float | None:
+    """The operations of `loss` and of its backward pass, on a copy of the model and the batch that have shapes and no contents.
+
+    Nothing that there is changes, weights and generators included, and a model that is compiled is gone through as it was
+    written. None for one that looks into its tensors.
+    """
+    fake = FakeTensorMode()
+
+    def hollow(tensor: Tensor) -> Tensor:
+        return fake.from_tensor(tensor.detach()).requires_grad_(tensor.requires_grad)
+
+    known: dict[int, Any] = {id(each): nn.Parameter(hollow(each), each.requires_grad) for each in model.parameters()}
+    known |= {id(each): hollow(each) for each in model.buffers()}
+    try:
+        hollowed, columns = copy.deepcopy(model, known), {name: hollow(column) for name, column in batch.items()}
+        with fake, counter() as counted:
+            loss(hollowed, columns).backward()
+    except (DataDependentOutputException, UnsupportedOperatorException, NotImplementedError):
+        return None
+    return float(counted.get_total_flops())
 
 
 def known_peak(device: torch.device, dtype: torch.dtype) -> float | None:

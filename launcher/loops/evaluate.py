@@ -12,15 +12,18 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from launcher.data import EvalBatches
     from launcher.parallel.base import Parallel
+    from launcher.seen import Seen
     from tasks.base import Task
 
 
 @torch.no_grad()
-def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Parallel) -> dict[str, float]:
+def evaluate(
+    task: Task, model: nn.Module, batches: EvalBatches, parallel: Parallel, seen: Seen | None = None
+) -> dict[str, float]:
     """The loss and the task's metrics over `batches`, by their bare names ("loss", "accuracy").
 
     The loss is the sum over all samples and ranks, divided once by their whole weight. Buffers that training
-    moves (the statistics of batch norm) stay as they are.
+    moves (the statistics of batch norm) stay as they are. `seen` is shown each of this rank's batches.
     """
     metrics = task.metrics().to(parallel.device)
     for metric in metrics.values():
@@ -42,6 +45,8 @@ def evaluate(task: Task, model: nn.Module, batches: EvalBatches, parallel: Paral
             total = total + loss.sum.detach().double() if parallel.device.type != "mps" else total + loss.sum.detach()
             weight = weight + loss.weight
             task.update(metrics, output, batch)
+            if seen is not None:
+                seen.take(task.predictions, output, batch)
     finally:
         model.train(training)
         parallel.evaluated(model)

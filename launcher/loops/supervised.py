@@ -10,8 +10,10 @@ import torch
 
 from launcher.algorithm import overriding
 from launcher.errors import TrainingError
+from launcher.evidence import LIMIT
 from launcher.figures import number
 from launcher.run import LEAVES
+from launcher.seen import Seen
 
 from .deadline import Deadline
 from .evaluate import evaluate
@@ -206,7 +208,11 @@ class Supervised:
     def _evaluate(self, run: Run, step: int) -> bool:
         """Evaluate, tell whoever listens, and say whether this is the best so far."""
         assert run.loaders.val is not None
-        found = evaluate(run.task, run.judged_model(), run.loaders.val, run.parallel)
+        seen = (
+            Seen(step, run.loaders.val.places(LIMIT)) if run.parallel.is_main and run.parallel.whole_weights else None
+        )
+        found = evaluate(run.task, run.judged_model(), run.loaders.val, run.parallel, seen)
+        run.seen = seen
         metrics = {f"val/{name}": value for name, value in found.items()}
         self._record(run, metrics)
         name = run.objective[0]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from torch import Tensor, nn
+
 from launcher.algorithm import Monitor
 from launcher.data import Batch
-from launcher.functional.flops import counter, known_peak, measured_peak
+from launcher.functional.flops import counter, known_peak, measured_peak, without_computing
 from launcher.run import Run
 
 if TYPE_CHECKING:
@@ -20,13 +22,15 @@ class Flops(Monitor):
     recomputation, so that it is what they call hardware utilisation where activations are recomputed).
 
     Products of matrices, convolutions and attention are counted in the first step of a session, by torch's counter, and
-    nothing after it. `peak_tflops` is the peak of one device; without it the maker's number for the device and precision,
-    else, and on a CPU, what a product of matrices reaches when the run starts. A compiled model is not counted.
+    nothing after it; of a compiled model, whose kernels the counter does not see, as they stand in its code, on tensors
+    without contents. `peak_tflops` is the peak of one device; without it the maker's number for the device and precision,
+    else, and on a CPU, what a product of matrices reaches when the run starts.
     """
 
     def __init__(self, peak_tflops: float | None = None) -> None:
         self.peak_tflops = peak_tflops
         self._counter: FlopCounterMode | None = None
+        self._written: list[float | None] = []  # of the micro-batches of the first step, where the model is compiled
         self._step_flops: float | None = None
         self._peak = 0.0
         self._before: float | None = None  # when the step before ended, where nothing came between
@@ -40,12 +44,19 @@ class Flops(Monitor):
             self._peak = known_peak(device, dtype) or measured_peak(device, dtype)
 
     def batch(self, run: Run, batch: Batch) -> Batch:
-        if self._step_flops is None and self._counter is None and not run.settings.compile:
+        if self._step_flops is None and run.settings.compile:
+            self._written.append(_as_written(run, batch))
+        elif self._step_flops is None and self._counter is None:
             self._counter = counter()
             self._counter.__enter__()
         return batch
 
     def gradients(self, run: Run) -> None:
+        if self._written:
+            counted = [flops for flops in self._written if flops is not None]
+            # The ranks that share a sample's layers share its operations, too.
+            self._step_flops = sum(counted) * run.parallel.num_data_ranks if len(counted) == len(self._written) else 0.0
+            self._written = []
         if self._counter is not None:
             self._counter.__exit__(None, None, None)
             self._step_flops = float(self._counter.get_total_flops()) * run.parallel.world_size
@@ -61,7 +72,7 @@ class Flops(Monitor):
         self._before = None if any(every and step % every == 0 for every in intervals) else now
 
     def log(self, run: Run) -> dict[str, float]:
-        if self._step_flops is None or not self._num:
+        if not self._step_flops or not self._num:
             return {}
         speed = self._step_flops * self._num / self._seconds
         self._seconds, self._num = 0.0, 0
@@ -70,3 +81,16 @@ class Flops(Monitor):
             "flops/tflops": speed / 1e12,
             "flops/mfu": speed / (self._peak * run.parallel.world_size),
         }
+
+
+def _as_written(run: Run, batch: Batch) -> float | None:
+    """Of a micro-batch, forward and backward; None where it can not be told without computing it."""
+    if not run.parallel.whole_weights:
+        return None
+    precision, device = run.parallel.precision, run.parallel.device
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        with precision.autocast(device):
+            return run.task.loss(run.task.forward(model, batch), batch).sum
+
+    return without_computing(loss, run.parallel.unwrap(run.main.model), batch)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 PORTION = 1 << 17
-"""Elements that are updated at a time on a CPU."""
+"""Elements that a thread updates at a time on a CPU."""
 
 
 class GroupOptimizer(Optimizer):
@@ -39,13 +39,13 @@ def portions(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     """Lists of tensors (weights, gradients, moments: the n-th of each of one shape) in portions to be updated in turn.
 
     For updates that look at each element alone. An update is several operations, each of which reads and writes
-    tensors of the size of the weights: on a CPU a portion that fits its cache goes through memory once instead of
-    once an operation. So small tensors go together and large ones are cut. On an accelerator all go at once.
+    tensors of the size of the weights: on a CPU a portion that fits the caches of its cores goes through memory once
+    instead of once an operation. So small tensors go together and large ones are cut. On an accelerator all go at once.
     """
-    first = lists[0]
+    first, most = lists[0], PORTION * torch.get_num_threads()
     if (
         first[0].device.type != "cpu"
-        or sum(tensor.numel() for tensor in first) <= PORTION
+        or sum(tensor.numel() for tensor in first) <= most
         or any(type(tensor) not in (Tensor, nn.Parameter) for tensor in first)
     ):
         yield tuple(list(each) for each in lists)
@@ -54,11 +54,11 @@ def portions(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:
     size = 0
     for tensors in zip(*lists, strict=True):
         num = tensors[0].numel()
-        if num > PORTION and all(tensor.is_contiguous() for tensor in tensors):
-            for piece in zip(*(tensor.view(-1).split(PORTION) for tensor in tensors), strict=True):
+        if num > most and all(tensor.is_contiguous() for tensor in tensors):
+            for piece in zip(*(tensor.view(-1).split(most) for tensor in tensors), strict=True):
                 yield tuple([part] for part in piece)
             continue
-        if together and size + num > PORTION:
+        if together and size + num > most:
             yield tuple(map(list, zip(*together, strict=True)))
             together, size = [], 0
         together.append(tensors)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from launcher.optim.base import with_weights
 from launcher.precision import Precision
@@ -76,8 +77,8 @@ class DDP(Distributed):
         return wrapped
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        inner: nn.Module = self.accelerator.unwrap_model(model)
-        return inner
+        # Accelerate's own would import DeepSpeed, seconds where it is installed, to see that this is no engine of it.
+        return model.module if isinstance(model, DistributedDataParallel) else model
 
     def judged(self, model: nn.Module) -> nn.Module:
         if self._replicas is None:

@@ -27,6 +27,12 @@ def class_of(node: Any) -> str:
     return str((node if isinstance(node, dict) else {}).get("_target_", "")).rpartition(".")[2]
 
 
+def data_of(node: Any) -> str:
+    """What data are called: by their own name, where they are one of several of a class, else by the class."""
+    name = (node if isinstance(node, dict) else {}).get("name")
+    return str(name) if isinstance(name, str) and name else class_of(node)
+
+
 def _told(node: Any) -> str:
     """A node of a config as its class and the plain arguments that it was given."""
     if not isinstance(node, dict):
@@ -41,9 +47,9 @@ def _told(node: Any) -> str:
 
 
 def about_run(
-    config: Mapping[str, Any], result: Mapping[str, Any], provenance: Mapping[str, Any] | None
+    config: Mapping[str, Any], result: Mapping[str, Any], provenance: Mapping[str, Any] | None, fitted: bool = False
 ) -> Iterator[tuple[str, str]]:
-    """The rows of "What was run"; what is not known is left out."""
+    """The rows of "What was run"; what is not known is left out, and what an estimator that is `fitted` in a call has not."""
     training = config.get("training") or {}
     yield "task", spaced(class_of(config.get("task")))
     sizes = [f"{count(result['train_samples'])} samples to learn from"] if result.get("train_samples") else []
@@ -54,7 +60,7 @@ def about_run(
     if result.get("trainable_parameters") not in (None, result.get("parameters")):
         weights.append(f"{count(result['trainable_parameters'])} trained")
     yield "model", ", ".join([_told(config.get("model")), *weights])
-    if result.get("reason") != "fitted":
+    if not fitted:
         yield "optimizer", _told(config.get("optimizer"))
         yield "schedule", _told(config.get("scheduler")).replace("LR,", ",")
         accumulate = training.get("accumulate", 1)

@@ -52,6 +52,13 @@ def section(
         yield heading("How they learned") + f'<div class="charts">{"".join(cards)}</div>'
 
 
+def fitted(folder: Path, result: Mapping[str, Any]) -> bool:
+    """Whether a run, or each fit of it that has a result, is an estimator's: one call, without steps, rates or batches."""
+    reasons = [(read_result(folder / str(fit.get("name"))) or {}).get("reason") for fit in result.get("fits") or ()]
+    known = [reason for reason in (*reasons, *(() if reasons else (result.get("reason"),))) if reason is not None]
+    return bool(known) and all(reason == "fitted" for reason in known)
+
+
 def baseline(folder: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
     """What is reached without learning, the mean over the fits; None where not all of them know it."""
     fits = result.get("fits") or []

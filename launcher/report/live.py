@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from launcher import evidence
 
 LOOK_S = 2.0
 """Seconds between two looks for a checkpoint that is new."""
@@ -14,10 +18,11 @@ SHARE = 0.005
 
 
 class LivePage:
-    """Writes `report.html` whenever `checkpoints/last` points to another step; the loop does not know of it."""
+    """Writes `report.html` whenever `checkpoints/last` points to another step; the loop does not know of it. `look` gives
+    what is known by then of the held-out samples, for evidence.json."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, look: Callable[[], dict[str, Any]] = dict) -> None:
+        self._folder, self._look = folder, look
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="page", daemon=True)
         self._thread.start()
@@ -38,5 +43,6 @@ class LivePage:
             with contextlib.suppress(Exception):  # the page at the end says what is wrong with it
                 from .run import write
 
+                evidence.write(self._folder, self._look())
                 write(self._folder)
             seen, pause = step, max(LOOK_S, (time.perf_counter() - started) / SHARE)

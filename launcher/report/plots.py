@@ -40,6 +40,8 @@ for (const place of document.querySelectorAll(".plot")) {
 </script>"""
 INK, FAINT, RULE, BLUE = "#18202c", "#5b6677", "#dfe5ee", "#2463d6"
 REM = 16
+LONGEST, SHOWN = 30, 12
+"""Signs of a parameter's name beside its importance, and how many parameters have one."""
 SCORE = "launcher:score"
 """A trial's attribute: what was found out of a candidate before it was trained."""
 
@@ -88,9 +90,7 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
     if len(complete) > 1 and params:
         made = _tried(lambda: draw.plot_param_importances(study, target_name=names[0]))
         if made is not None and any(len(trace.x or ()) for trace in made.data):
-            made.update_traces(cliponaxis=False)
-            made.update_layout(yaxis_title=None, xaxis_title="importance", margin_r=36)
-            yield Drawing("Importance of the parameters", made)
+            yield _importances(made)
         whole, note = _with_pruned(study) if len(names) == 1 else (study, "")
         shared = [
             key for key in params if 2 * sum(key in trial.params for trial in complete) >= len(complete)
@@ -109,6 +109,19 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
         yield Drawing("Slots over time", made, wide=True)
     elif trials:
         yield Drawing("Trials over time", draw.plot_timeline(study), wide=True)
+
+
+def _importances(made: Any) -> Drawing:
+    """The parameters that matter most. Those of a conditional space have long names: what is cut off stands in the table."""
+    names = [str(name) for name in made.data[0].y]  # the most important last
+    said = [name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…" for name in names]
+    made.update_traces(cliponaxis=False)
+    made.update_layout(yaxis_title=None, xaxis_title="importance", margin_r=36)
+    made.update_xaxes(nticks=4, tickangle=0)
+    made.update_yaxes(tickvals=names, ticktext=said, range=[max(-0.5, len(names) - SHOWN - 0.5), len(names) - 0.5])
+    return Drawing(
+        "Importance of the parameters", made, f"the first {SHOWN} of {len(names)}" if len(names) > SHOWN else ""
+    )
 
 
 def _on_the_way(study: Study, rungs: Sequence[int]) -> Iterator[Drawing]:

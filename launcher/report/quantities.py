@@ -34,6 +34,7 @@ KNOWN = {
     "rmse": Quantity("Root mean square error"),
     "mae": Quantity("Mean absolute error"),
     "r2": Quantity("Share of variance explained (R²)"),
+    "naive_rmse": Quantity("Root mean square error of the naive forecast"),
     "skill": Quantity("Skill over the naive forecast"),
     "lr": Quantity("Learning rate"),
     "gradient_norm": Quantity("Gradient norm, before clipping"),

@@ -20,7 +20,7 @@ from launcher.trackers.jsonl import FILE, decode
 from launcher.wording import COMMAND, SPEEDS, commands, override, relative
 
 from . import fits, sections
-from .about import about_run, class_of, reason_of, spaced
+from .about import about_run, class_of, data_of, reason_of, spaced
 from .curves import Point
 from .drawn import charts
 from .page import about, against, folded, heading, page, table, tiles
@@ -50,10 +50,11 @@ def compose(folder: Path) -> str:
     title, ended = _title(config), result or {}
     objective = (ended.get("objective") or {}).get("name") or _metric(config)
     known = learned(curves)
-    rows = [(label, said) for label, said in about_run(config, ended, provenance) if said]
+    fitted = fits.fitted(folder, ended)
+    rows = [(label, said) for label, said in about_run(config, ended, provenance, fitted) if said]
     body = [
         *_head(title, config, result, folder),
-        _tiles(config, ended, curves, folder),
+        _tiles(config, ended, curves, folder, fitted),
         '<div class="sides"><div>' + heading("What was run") + about(rows) + "</div><div>",
         *_again(config, result, folder, provenance),
         "</div></div>",
@@ -114,7 +115,7 @@ def _curves(folder: Path) -> dict[str, list[Point]]:
 def _title(config: dict[str, Any]) -> str:
     if config.get("name"):
         return str(config["name"])
-    task, model, data = (class_of(config.get(group)) for group in ("task", "model", "data"))
+    task, model, data = class_of(config.get("task")), class_of(config.get("model")), data_of(config.get("data"))
     return f"{spaced(task)}: {model} on {data}" if task and model and data else "A run"
 
 
@@ -146,7 +147,9 @@ def _again(
     yield heading("Run it again") + command_list(lines.items())
 
 
-def _tiles(config: dict[str, Any], result: dict[str, Any], curves: dict[str, list[Point]], folder: Path) -> str:
+def _tiles(
+    config: dict[str, Any], result: dict[str, Any], curves: dict[str, list[Point]], folder: Path, fitted: bool
+) -> str:
     """The objective, large and beside what is reached without learning; then length, time, size."""
     baseline, value = (
         result.get("baseline") or fits.baseline(folder, result),
@@ -157,10 +160,12 @@ def _tiles(config: dict[str, Any], result: dict[str, Any], curves: dict[str, lis
         rows = [("this run", value, number(value)), ("without learning", baseline["value"], number(baseline["value"]))]
         better = "more" if (config.get("objective") or {}).get("direction") == "maximize" else "less"
         beside = against(rows, f"without learning: {baseline['what']}; {better} is better")
-    return tiles(_facts(config, result, curves), beside)
+    return tiles(_facts(config, result, curves, fitted), beside)
 
 
-def _facts(config: dict[str, Any], result: dict[str, Any], curves: dict[str, list[Point]]) -> Iterator[tuple[str, str]]:
+def _facts(
+    config: dict[str, Any], result: dict[str, Any], curves: dict[str, list[Point]], fitted: bool
+) -> Iterator[tuple[str, str]]:
     wanted, objective = config.get("objective") or {}, result.get("objective") or {}
     name = objective.get("name") or _metric(config)
     value, spread = objective.get("value"), (result.get("std") or {}).get(name)
@@ -174,14 +179,14 @@ def _facts(config: dict[str, Any], result: dict[str, Any], curves: dict[str, lis
     yield label, "–" if value is None else number(value) + (f" ± {number(spread)}" if spread is not None else "")
     last = max((points[-1][0] for points in curves.values()), default=None)
     steps = result.get("steps", last)
-    if steps is not None and result.get("reason") != "fitted":
+    if steps is not None and not fitted:
         yield ("step" if steps == 1 else "steps"), count(steps)
         if result.get("epochs") is not None:
             yield ("epoch" if result["epochs"] == 1 else "epochs"), count(round(result["epochs"], 2))
     if result.get("wall_s") is not None:
         yield "of training", span(result["wall_s"])
     for key, one in SPEEDS.items():
-        if result.get(key) and (key != "steps_per_s" or result.get("reason") != "fitted"):
+        if result.get(key) and (key != "steps_per_s" or not fitted):
             words = rate(result[key], one)
             yield words.partition(" ")[2], words.partition(" ")[0]
     if result.get("parameters") is not None:

@@ -94,12 +94,16 @@ def classified(evidence: Mapping[str, Any]) -> Iterator[str]:
     if evidence.get("calibration"):
         cards.append(_calibration(evidence["calibration"]))
     if cards:
-        looked = f"{count(evidence['samples'])} held-out samples, seen by the best weights"
+        looked = f"{count(evidence['samples'])} held-out samples, seen by {_weights(evidence)}"
         yield heading("What it predicts") + f'<p class="faint">{looked}</p><div class="charts">{"".join(cards)}</div>'
     if evidence.get("worst"):
         texts = " texts" if any(entry.get("text") for entry in evidence["worst"]) else ""
         yield heading("What it is most wrong about")
         yield f'<div class="worst{texts}">{"".join(map(_worst, evidence["worst"]))}</div>'
+
+
+def _weights(evidence: Mapping[str, Any]) -> str:
+    return f"the weights of step {count(evidence['step'])}" if "step" in evidence else "the best weights"
 
 
 def _confusion(confusion: list[list[int]], classes: list[str]) -> str:
@@ -176,7 +180,7 @@ def foretold(evidence: Mapping[str, Any]) -> Iterator[str]:
     drawn = chart(
         [Series("prediction", points, "dots"), even], across="what it is", unit="what is predicted", log_up=False
     )
-    said = f"{count(len(points))} held-out samples, seen by the best weights"
+    said = f"{count(len(points))} held-out samples, seen by {_weights(evidence)}"
     yield heading("What it predicts") + f'<p class="faint">{said}</p>'
     yield f'<div class="charts">{card("Predictions over truth", [("a held-out sample", "")], drawn, dashed=even.name)}</div>'
 

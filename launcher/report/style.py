@@ -78,7 +78,7 @@ font:.85rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space
 .wide .chart{max-width:none}.wide svg{min-width:46rem}.gap{height:.8rem}
 @media(max-width:34rem){body{padding:1.1rem .8rem 3rem}h1{font-size:1.4rem}.tiles{grid-template-columns:repeat(2,minmax(0,1fr))}
 .tile.main{grid-template-columns:minmax(0,1fr)}table{min-width:0}th,td{padding-right:.8rem}
-td:first-child,th{white-space:normal}td:not(.n){overflow-wrap:anywhere}td:first-child{min-width:6.5rem}.about td:first-child{min-width:0;white-space:nowrap}.worst{grid-template-columns:repeat(2,minmax(0,1fr))}}
+td:first-child,th{white-space:normal}td:not(.n){overflow-wrap:anywhere;min-width:4.5rem}td:first-child{min-width:6.5rem}.bar{width:4rem}.about td:first-child{min-width:0;white-space:nowrap}.worst{grid-template-columns:repeat(2,minmax(0,1fr))}}
 @media print{@page{margin:14mm}:root{color-scheme:light;--back:#fff;--card:#fff;--sunk:#fff;--text:#000;--faint:#444;--rule:#bbb;--soft:#e6eefc;--good:#0a5c30;--bad:#a01010;--warn:#704800;
 --s0:#1f5fce;--s1:#c05f00;--s2:#0f6f50;--s3:#7d3c98;--s4:#a93226;--s5:#555}
 body{max-width:none;padding:0;font-size:10.5pt}.charts{grid-template-columns:1fr 1fr}h2{break-after:avoid}tr,.tile,dd{break-inside:avoid}

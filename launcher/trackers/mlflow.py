@@ -70,9 +70,7 @@ class MLflow(Tracker):
         tags = self._tags(config, facts)
         self._id = read_id(folder, self.name)
         if self._id is None:
-            found = self._client.get_experiment_by_name(self.experiment)
-            experiment = self._client.create_experiment(self.experiment) if found is None else found.experiment_id
-            self._id = self._client.create_run(experiment, run_name=name, tags=tags).info.run_id
+            self._id = self._client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id
             write_id(folder, self.name, self._id)
         else:
             self._held = {}
@@ -84,6 +82,20 @@ class MLflow(Tracker):
         for begin in range(0, len(params), PARAMS):
             self._client.log_batch(self._id, params=params[begin : begin + PARAMS])
         self._client.log_dict(self._id, json.loads(json.dumps(facts, default=str)), "run.json")
+
+    def _experiment(self) -> str:
+        """The id of the experiment, which is made where there is none; runs that begin together may all find none."""
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(self.experiment)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(self.experiment))
+            except MlflowException:
+                found = self._client.get_experiment_by_name(self.experiment)  # another run has just made it
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
     @staticmethod
     def _tags(config: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:

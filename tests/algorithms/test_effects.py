@@ -77,6 +77,7 @@ EFFECTS = [
     ("vit", "ece", 0.8, ("regularization=[stochastic_depth]", "regularization.stochastic_depth.rate=0.5")),
     ("text", "gap", 0.9, ("augment=[mixup]", "augment.mixup.alpha=1")),
     ("text", "ece", 0.8, ("augment=[mixup]", "augment.mixup.alpha=1")),
+    ("text", "ece", 0.9, ("regularization=[label_smoothing]",)),
     ("clean", "ece", 0.7, ("regularization=[label_smoothing]", "regularization.label_smoothing.smoothing=0.02")),
 ]
 

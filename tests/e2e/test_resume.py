@@ -103,7 +103,8 @@ def test_text_from_a_memory_map_by_data_workers(launch: Launch, tmp_path: Path) 
         "training.checkpoint_every=4",
         "tracker=[]",
     ]
-    run(launch, *words, f"hydra.run.dir={tmp_path / 'whole'}")
+    whole = run(launch, *words, f"hydra.run.dir={tmp_path / 'whole'}")
+    assert "real_accelerator" not in whole.stdout + whole.stderr, "DeepSpeed was imported to write the model"
     run(launch, *words, f"hydra.run.dir={tmp_path / 'run'}")
     # As a kill between the checkpoint of step 16 and its result leaves it.
     folder = tmp_path / "run"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from launcher.errors import ConfigError
-from launcher.functional.flops import counter, measured_peak
+from launcher.functional.flops import counter, measured_peak, without_computing
 from launcher.monitors.energy_budget import kilowatt_hours
 from launcher.monitors.update_ratio import UpdateRatio
 from tests.fits import curve, fit, values
@@ -125,6 +125,34 @@ def test_flops_are_those_of_the_formula(tmp_path: Path) -> None:
     assert values(tmp_path, "flops/step_gflop") == [pytest.approx((forward + backward) / 1e9)] * 2
     for speed, share in zip(values(tmp_path, "flops/tflops"), values(tmp_path, "flops/mfu"), strict=True):
         assert share == pytest.approx(speed / 2)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)  # torch's own, as it compiles
+def test_a_compiled_model_is_counted_as_it_is_written_and_trained_as_without(tmp_path: Path) -> None:
+    words = ("model=vit", "model.width=16", "model.depth=2", "training.max_steps=4", "training.accumulate=2")
+    watch = ("monitor=[flops]", "monitor.flops.peak_tflops=2", "training.log_every=2", "training.eval_every=0")
+    losses = {}
+    for name, more in (("plain", watch), ("compiled", watch), ("unwatched", watch[2:])):
+        with torch.random.fork_rng(devices=[]):
+            run = build(tmp_path / name, *words, *more, f"training.compile={str(name != 'plain').lower()}")
+            if name != "plain":
+                run.main.model.compile(backend="eager")  # without the half minute of a C++ compiler
+            train(run)
+        losses[name] = values(tmp_path / name)
+    counted = values(tmp_path / "compiled", "flops/step_gflop")
+    assert counted == values(tmp_path / "plain", "flops/step_gflop")
+    assert len(counted) == 2
+    assert losses["compiled"] == losses["unwatched"], "dropout and all: nothing is drawn for the count"
+
+
+def test_what_looks_into_its_tensors_is_not_counted_without_them() -> None:
+    def curious(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        result: torch.Tensor = model(batch["x"]).sum()
+        return result if result.item() > 0 else -result
+
+    assert without_computing(curious, nn.Linear(2, 2), {"x": torch.ones(1, 2)}) is None
 
 
 def test_attention_on_the_cpu_is_counted() -> None:

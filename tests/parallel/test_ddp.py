@@ -83,6 +83,7 @@ def test_two_ranks_have_the_curve_of_one(ran: Both, name: str, tmp_path: Path, m
     outcome = ran.outcomes[name]
     assert outcome.returncode == 0, outcome.stderr
     assert outcome.stderr == ""
+    assert "real_accelerator" not in outcome.stdout, "DeepSpeed was imported to unwrap the model"
     both = ran.folder / name / "run"
     words, otherwise = CURVES[name]
     changed = {word.partition("=")[0] for word in otherwise}

@@ -18,7 +18,10 @@ from tests.report.browser import Browser
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("a/report.html", "words/report.html", "series/report.html", "comparison.html", "multirun/sweep/report.html")
+PAGES = (
+    "a/report.html", "words/report.html", "series/report.html", "folds/report.html", "comparison.html",
+    "multirun/sweep/report.html",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
         "hydra.sweeper.study_name=sweep", cwd=place,
     )  # fmt: skip
     assert sweep.returncode == 0, sweep.stderr
+    folds = warm("task=tabular", "model=naive_bayes", "validation=kfold", "hydra.run.dir=folds", cwd=place)
+    assert folds.returncode == 0, folds.stderr
     return place
 
 
@@ -99,6 +104,9 @@ def test_the_page_fits_a_phone_in_the_dark(pages: Path, browser: Browser, tmp_pa
         over = """[...document.body.querySelectorAll('*')].filter(each => each.getBoundingClientRect().right > 391
             && !each.closest('.scroll') && !each.closest('details:not([open])')).map(each => each.outerHTML.slice(0, 80))"""
         assert page.tell(over) == []
+        tall = """[...document.querySelectorAll('tr')].filter(row => row.clientHeight > 120 && !row.closest('.confusion, details:not([open])')
+            && [...row.cells].every(each => each.textContent.length < 30)).length"""
+        assert page.tell(tall) == 0, "no column so narrow that its words come to pieces"
         small = "[...document.body.querySelectorAll('p,td,span,b,dd')].filter(each => parseFloat(getComputedStyle(each).fontSize) < 11).length"
         assert page.tell(small) == 0
         with Image.open(page.picture(tmp_path / "page.png", whole=False)) as image:

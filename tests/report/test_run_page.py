@@ -310,6 +310,21 @@ def test_a_procedure_shows_its_fits_with_their_spread(tmp_path: Path) -> None:
     assert ["Loss, held out", "val/loss", "0.3000 ± 0.0020"] in page.tables[2]
 
 
+def test_fits_of_an_estimator_have_neither_steps_nor_rates_and_data_have_their_own_name(tmp_path: Path) -> None:
+    fits = [{"name": f"fold-{n}", "seed": n, "status": "completed", "objective": 0.9} for n in range(2)]
+    data = {"data": {"_target_": "launcher.tasks.data.bundled.Bundled", "name": "wine"}}
+    spread = {"reason": "2 folds", "steps": 2, "epochs": 2.0, "fits": fits, "std": {}}
+    folder = run_folder(tmp_path, CONFIG | data, RESULT | spread)
+    for fit in fits:
+        run_folder(folder / str(fit["name"]), result=RESULT | {"reason": "fitted"})
+    text = " ".join(Page(write(folder)).text.split())
+    assert "Image classification: CNN on wine" in text
+    assert all(word not in text for word in ("2 steps", "2 epochs", "optimizer lr", "a step"))
+    run_folder(folder / "fold-1", result=RESULT)
+    text = " ".join(Page(write(folder)).text.split())
+    assert all(word in text for word in ("2 steps", "2 epochs", "32 samples a step"))
+
+
 def test_curves_of_fits_are_drawn_over_each_other_and_their_baselines_are_one(tmp_path: Path) -> None:
     fits = [{"name": f"fold-{n}", "seed": n, "status": "completed", "objective": 0.9} for n in range(2)]
     folder = run_folder(tmp_path, result=RESULT | {"fits": fits})

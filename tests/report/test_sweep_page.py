@@ -82,6 +82,23 @@ def test_one_objective(tmp_path: Path) -> None:
     assert "<b>50%</b><span>of it busy</span>" in text, "two slots that took turns"
 
 
+def test_of_many_parameters_with_long_names_the_first_are_shown_and_named_in_short(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.set_metric_names(["val/accuracy"])
+    names = ["x", *(f"model.a_parameter_of_many_words_{number}" for number in range(14))]
+    for _ in range(20):
+        trial = study.ask()
+        study.tell(trial, sum((0.1 + index) * trial.suggest_float(name, 0, 1) for index, name in enumerate(names)))
+    _, drawn = page(tmp_path, study)
+    axis = drawn["Importance of the parameters"]["layout"]["yaxis"]
+    assert sorted(axis["tickvals"]) == sorted(names)
+    assert max(map(len, axis["ticktext"])) == 30
+    assert all(
+        said in (whole, f"{whole[:29]}…") for whole, said in zip(axis["tickvals"], axis["ticktext"], strict=True)
+    )
+    assert axis["range"] == [2.5, 14.5], "twelve of fifteen"
+
+
 def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     study = study_of(6, ("maximize", "maximize"))
     text, drawn = page(tmp_path, study)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
+import multiprocessing
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from omegaconf import OmegaConf
 from torch import nn
 from torch.optim import lr_scheduler as torchs
 
 from launcher import CONF
-from launcher.build import build_scheduler
+from launcher.build import build_scheduler, build_task
+from launcher.data import Datasets
 from launcher.errors import ConfigError
 from launcher.plan import curve as planned_curve
 from launcher.run import Plan
 from launcher.schedule.lengths import lengths
 from launcher.schedule.warmup import Warmup
-from tests.conftest import Launch
-from tests.fits import curve, fit
+from launcher.tasks.base import Task
+from tests.fits import config_of, curve, fit
 from tests.odd import Interrupts
 from tests.runs import build, train
 
@@ -297,25 +300,53 @@ def test_a_run_goes_through_the_planned_curve(entry: str, tmp_path: Path) -> Non
     assert list(logged.values())[:-1] == planned[1:], "a line has the rate that comes next"
 
 
-TOGETHER = {
-    "wsd": ("training.accumulate=2",),
-    "onecycle": (),
-    "plateau": ("scheduler.patience=1", "scheduler.min_delta=100", "training.eval_every=3"),
-}
-"""One that is a formula, one that moves the momentum too, and one whose cuts the ranks have to agree on."""
+SHARED = ("scheduler.warmup=3", "training.accumulate=2", "training.max_steps=12", "training.eval_every=3")
+"""With a warm-up and in portions. Each evaluation of `plateau` but the first cuts: the ranks have to agree on it."""
 
 
-def test_the_curve_is_the_same_on_two_processes(launch: Launch, tmp_path: Path) -> None:
-    words = ["model=mlp", "training.max_steps=12", "training.log_every=1", "tracker=[]"]
-    own = {entry: [f"scheduler={entry}", *words, *more] for entry, more in TOGETHER.items()}
-    running = {entry: launch.start("parallel=ddp", *given, f"hydra.run.dir={entry}") for entry, given in own.items()}
-    for entry, given in own.items():
-        fit(tmp_path / f"{entry}-alone", *given)
-        outcome = running[entry].wait()
-        assert outcome.returncode == 0, outcome.stderr
-        assert json.loads((tmp_path / entry / "result.json").read_text())["world_size"] == 2
+def words_of(entry: str) -> list[str]:
+    return [*(STUCK if entry == "plateau" else [f"scheduler={entry}"]), *SHARED]
+
+
+def digits() -> tuple[Task, Datasets]:
+    task = build_task(config_of("model=mlp"))
+    return task, task.datasets()
+
+
+def on_rank(rank: int, folder: Path) -> None:
+    """One rank of two, which trains under each schedule in turn."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", OMP_NUM_THREADS="1")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="0")  # which Accelerate wants to see; the group is there
+    made = digits()
+    for entry in ENTRIES:
+        run = build(folder / entry, "parallel=ddp", *words_of(entry), made=made)
+        assert run.parallel.world_size == 2
+        train(run)
+        (folder / entry / f"rank-{rank}").write_text(str(run.main.scheduler.get_last_lr()[0]))
+    dist.destroy_process_group()
+    os._exit(0)
+
+
+def test_the_curve_is_the_same_on_two_processes(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["torch", "torch._dynamo", "accelerate", "torchmetrics.classification", "tests.runs"]
+    )
+    processes = [context.Process(target=on_rank, args=(rank, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    made = digits()
+    for entry in ENTRIES:
+        train(build(tmp_path / f"{entry}-alone", *words_of(entry), made=made))
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+    for entry in ENTRIES:
         found = curve(tmp_path / entry, "lr")
-        assert found == curve(tmp_path / f"{entry}-alone", "lr")
-        assert len(found) == 12
+        assert list(found) == list(range(1, 13)), entry
+        assert found == curve(tmp_path / f"{entry}-alone", "lr"), entry
+        assert len({(tmp_path / entry / f"rank-{rank}").read_text() for rank in range(2)}) == 1, entry
         if entry == "plateau":
-            assert list(found.values())[-1] == pytest.approx(1e-3 * 0.3**3), "of four evaluations three cut"
+            assert found[12] == pytest.approx(1e-3 * 0.5**3), "of four evaluations three cut"

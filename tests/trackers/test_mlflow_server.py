@@ -17,6 +17,7 @@ import yaml
 from launcher.trackers.jsonl import FILE, read
 from tests.harness import Outcome, Warm, environment
 from tests.trackers.test_services import by_hand
+from tests.trackers.test_sweep import ENDS, SWEEP
 
 pytestmark = pytest.mark.slow
 
@@ -77,16 +78,11 @@ def told(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]
             cwd=cwd,
         )
         _until_it_answers(f"{address}/health", server, cwd / "server.log")
+        swept = warm.start(*SWEEP, *tracker[:2], cwd=cwd)  # both may find that there is no experiment yet
         replayed = warm("action=replay", "run=early", *tracker[:2], cwd=cwd)
-        sweep = ("-m", "training.max_epochs=1", "hydra.sweeper.study_name=study", "optimizer.lr=1e-3,1e30")
-        swept = warm(*sweep, *tracker, cwd=cwd)
-        halved = warm(
-            "-m", "search=halving", "hydra.sweeper.study_name=halved", "hydra.sweeper.n_trials=3", "seed=1",
-            "optimizer.lr=tag(log,interval(1e-4,1e-2))", "hydra.sweeper.pruner.reduction_factor=3", *tracker,
-            "training.max_epochs=3", cwd=cwd,
-        )  # fmt: skip
+        said = [early, replayed, swept.wait()]
         (cwd / "read").mkdir()
-        yield Told(cwd, [early, replayed, swept, halved], by_hand(READ, address, cwd / "read"))
+        yield Told(cwd, said, by_hand(READ, address, cwd / "read"))
     finally:
         server.terminate()
         server.wait(30)
@@ -135,18 +131,11 @@ def test_a_run_that_found_nobody_is_told_later_and_whole(told: Told) -> None:
         assert run["facts"]["provenance"][key] == origin[key]
 
 
-def test_trials_stand_in_their_sweep_and_a_failed_one_is_marked(told: Told) -> None:
-    assert told.said[2].returncode in (0, 1), told.said[2].stderr
-    trials = {name: run for name, run in told.held.items() if run["tags"].get("group") == "study"}
-    assert {(run["status"], run["tags"]["status"]) for run in trials.values()} == {
-        ("FINISHED", "completed"),
-        ("FAILED", "failed"),
-    }
-    assert sorted(float(run["params"]["optimizer.lr"]) for run in trials.values()) == [1e-3, 1e30]
-
-
-def test_pruned_trials_are_marked(told: Told) -> None:
-    assert told.said[3].returncode == 0, told.said[3].stderr
-    trials = [run["tags"]["status"] for run in told.held.values() if run["tags"].get("group") == "halved"]
-    assert len(trials) == 3
-    assert "pruned" in trials
+def test_trials_stand_in_their_sweep_and_are_marked_by_how_they_ended(told: Told) -> None:
+    trials = {number: told.held.get(f"study/{number}") for number in range(len(ENDS))}
+    assert all(trials.values()), told.said[2].stdout + told.said[2].stderr
+    words = dict(zip(("completed", "pruned", "failed"), ("FINISHED", "KILLED", "FAILED"), strict=True))
+    for number, (status, rate) in enumerate(zip(ENDS, (1e-3, 1e-7, 1e30), strict=True)):
+        run = trials[number]
+        assert (run["status"], run["tags"]["status"]) == (words[status], status)
+        assert float(run["params"]["optimizer.lr"]) == rate

@@ -244,46 +244,6 @@ def test_neptunes_client_keeps_a_log_for_each_session(kept: Kept) -> None:
         assert begun < said.index("\nstep ") < said.index("there is no service to send it to"), "said at the start"
 
 
-ENDS = """
-import os, sys; from pathlib import Path
-os.chdir(sys.argv[1])  # MLflow keeps artifacts in the current folder's mlruns
-from launcher.trackers.base import Recorder; from launcher.trackers.mlflow import MLflow
-from launcher.trackers.wandb import Wandb; from launcher.trackers.neptune import Neptune
-for status in ("pruned", "failed"):
-    folder = Path(sys.argv[1]) / status
-    folder.mkdir()
-    trackers = [MLflow(f"sqlite:///{sys.argv[1]}/runs.db"), Wandb(mode="offline"), Neptune()]
-    recorder = Recorder(folder, trackers)
-    recorder.start({"name": status, "tags": ["mine"]}, lambda: {"group": "study"})
-    recorder.log(7, {"loss": 0.5}, 0.0, 0.0)
-    recorder.close({"status": status, "reason": status})
-    assert not recorder.failures, recorder.failures
-from mlflow import MlflowClient
-client = MlflowClient(f"sqlite:///{sys.argv[1]}/runs.db")
-import json
-runs = client.search_runs([client.get_experiment_by_name("launcher").experiment_id])
-print(json.dumps({run.info.run_name: [run.info.status, run.data.tags["status"], run.data.tags["group"]] for run in runs}))
-"""
-
-
-def test_pruned_and_failed_trials_are_marked(tmp_path: Path) -> None:
-    assert by_hand(ENDS, tmp_path) == {"pruned": ["KILLED", "pruned", "study"], "failed": ["FAILED", "failed", "study"]}
-    for status, code in (("pruned", 0), ("failed", 1)):
-        (session,) = (tmp_path / status).glob("wandb/offline-run-*/run-*.wandb")
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", str(session), "--json"]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
-        records = [json.loads(line) for line in done.stdout.splitlines()]
-        assert [each["exit"].get("exit_code", 0) for each in records if each["type"] == "exit"] == [code]
-        tags = [each["run"]["tags"] for each in records if each["type"] == "run"]
-        assert tags[-1] == ["mine", status]
-        (log,) = (tmp_path / status).glob("neptune/offline/*/data-1.log")
-        said = {
-            "/".join(each["path"]): each for each in (json.loads(line)["obj"] for line in log.read_text().splitlines())
-        }
-        assert said["sys/failed"]["value"] is (status == "failed")
-        assert said["sys/tags"]["values"] == [status]
-
-
 NOBODY = "http://127.0.0.1:9"
 ALONE = {
     "WANDB_BASE_URL": NOBODY,
