@@ -16,8 +16,8 @@ from .functional.flops import counter
 if TYPE_CHECKING:
     from .run import Run
 
-SMALL = 4e6
-"""Operations of a micro-batch's forward pass up to which one thread is as quick as two or quicker (docs/training.md)."""
+SMALL = 2e6
+"""Operations of a micro-batch's forward pass up to which two threads bring next to nothing (docs/training.md)."""
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """mallopt's names for what glibc gives back to the system (mallopt(3))."""
 LARGEST_THRESHOLD = 32 << 20

@@ -35,9 +35,8 @@ print(after.ru_minflt - before.ru_minflt, after.ru_maxrss - before.ru_maxrss)
     ("words", "alone"),
     [
         (["training.batch_size=32"], True),
-        (["training.batch_size=64"], True),
-        (["training.batch_size=128"], False),
-        (["training.batch_size=128", "training.accumulate=2"], True),
+        (["training.batch_size=64"], False),
+        (["training.batch_size=64", "training.accumulate=2"], True),
     ],
 )
 def test_a_micro_batch_of_few_operations_has_one_thread(
