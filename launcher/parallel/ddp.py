@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from launcher.optim.base import with_weights
 from launcher.precision import Precision
@@ -76,7 +77,8 @@ class DDP(Distributed):
         return wrapped
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        inner: nn.Module = self.accelerator.unwrap_model(model)
+        """Accelerate's own would import DeepSpeed, where that is installed, to see that it is not one of its engines."""
+        inner: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
         return inner
 
     def judged(self, model: nn.Module) -> nn.Module:
