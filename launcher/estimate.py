@@ -11,7 +11,7 @@ import contextlib
 import functools
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,8 @@ class Estimator:
         """With `opaque` the optimizer is one that looks into its tensors: its state is that of small real ones."""
         shares: Shares = locate(config.parallel._target_).shares(config.parallel)
         settings, whole = config.training, config.training.accumulate
+        if shares.portions_wait:
+            shares = replace(shares, activations=shares.activations / whole)
         given, config = config, config.copy()
         if opaque:
             config.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "groups": None}

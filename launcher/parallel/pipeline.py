@@ -23,7 +23,7 @@ from .distributed import Distributed
 from .mesh import degrees
 from .messages import pass_on, tell
 from .shares import Shares
-from .stage import Columns, Timed
+from .stage import Columns, Timed, waiting
 from .states import full_optimizer_state, own_optimizer_state
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ class Pipeline(Distributed):
     def shares(cls, settings: Mapping[str, Any]) -> Shares:
         laid = degrees(settings)
         num, portions = laid.pipeline, int(settings["num_microbatches"])
-        waiting = portions if settings["schedule"] == "gpipe" else min(num, portions)  # for their backward pass
-        return Shares(num, num, num, num * portions // waiting, samples=laid.data, whole_on_host=num > 1)
+        schedule = settings["schedule"]
+        loops = int(settings["stages_per_process"]) if schedule == "interleaved" else 1
+        share = num * loops * portions / waiting(schedule, num, loops, portions)
+        return Shares(num, num, num, share, laid.data, whole_on_host=num > 1, portions_wait=schedule == "gpipe")
 
     def __init__(
         self,

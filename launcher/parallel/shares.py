@@ -12,10 +12,12 @@ class Shares:
     parameters: int = 1
     gradients: int = 1
     optimizer: int = 1
-    activations: int = 1
+    activations: float = 1
     """Of the same samples, where ranks split the model."""
     samples: int = 1
     """The ranks that have samples of their own."""
+    portions_wait: bool = False
+    """Whether all portions of a step wait for their backward passes, those of `training.accumulate` too (GPipe)."""
     gradient_copies: int = 0
     """How many times gradients lie about once more, whole, to be sent (DDP's buckets: 1)."""
     weight_copies: int = 0
