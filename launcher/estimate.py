@@ -256,7 +256,9 @@ class _Simulation:
             largest = max(
                 (num_bytes(block.parameters()) for block in blocks(model)), default=num_bytes(model.parameters())
             )
-            copies += 2 * largest  # one computes while the next one is brought
+            copies += 2 * largest  # its gradient, and what is sent of it
+            if shares.parameters > 1:
+                copies += 2 * largest  # one computes while the next one is brought
         moment = max(self.peaks, key=self.peaks.__getitem__)
         return Estimate(
             parameters=self.parameters,

@@ -29,4 +29,4 @@ class Shares:
     whole_on_host: bool = False
     """Whether all of the model stays in the host's memory, of which a device has a part."""
     gathers: bool = False
-    """Whether the weights of a block are brought together while it computes."""
+    """Whether the weights of a block are brought together while it computes, and its gradient is sent as a whole."""
