@@ -102,13 +102,14 @@ def _start_workers(
     """
     import logging
 
+    from .search.pool import start_server
+
+    reader, writer = start_server(PRELOAD.split(",")).Pipe(duplex=False)  # it imports torch while this process does
+
     import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from .search.pool import start_server
-
-    reader, writer = start_server(PRELOAD.split(",")).Pipe(duplex=False)
     interrupt.told = lambda: writer.send_bytes(b"!")
     if interrupt.signal is not None:
         interrupt.told()
