@@ -111,6 +111,18 @@ def test_stages_compute_in_the_order_that_the_formula_is_of(
     assert planned.activations == stages * portions / kept, "what action=plan counts by"
 
 
+@pytest.mark.parametrize(("name", "writers"), [("1f1b", {0, 1}), ("copies", {0, 2}), ("tied embeddings", {0, 1})])
+def test_each_process_writes_its_own_stages(ran: Ran, name: str, writers: set[int]) -> None:
+    """Of copies the first; a tensor once, also one that two stages share. Nothing but descriptions is sent for it."""
+    last = (ran.folder / name / "run" / "checkpoints" / "last").resolve()
+    pieces = json.loads((last / "manifest.json").read_text())["pieces"]
+    files = [[file for file, _ in each["parts"]] for each in pieces.values()]
+    assert all(len(each) == 1 for each in files)
+    assert {each[0] for each in files} == {f"rank-{rank}.safetensors" for rank in writers}
+    held = [sum(each.numel() for each in load_file(last / f"rank-{rank}.safetensors").values()) for rank in writers]
+    assert max(held) < 0.75 * sum(held)
+
+
 def test_a_pipeline_that_was_cut_goes_on_bit_for_bit(launch: Launch, tmp_path: Path) -> None:
     """With dropout: the pass that learns shapes, once in each process, leaves the generators as they were."""
     words = ["parallel=pipeline", *RUN, *DEEP, "model.dropout=0.2"]
