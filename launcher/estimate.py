@@ -245,7 +245,7 @@ class _Simulation:
     def estimate(self, flops: int, left_out: tuple[str, ...]) -> Estimate:
         model, shares = self.run.main.model, self.shares
         static = self.parameters + self.buffers + self.optimizer
-        copies = num_bytes(self.weights) * shares.gradient_copies
+        copies = int(num_bytes(self.weights) * shares.gradient_copies)
         if self.staged:
             copies += static  # a checkpoint is written from copies, and their memory is kept for the next one
             if shares.whole_on_host:

@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 
 from launcher.shards import Piece, Pieces, region, run_blocks
 
-
 BUCKET = 1 << 22
 """Elements that are sent at once, where no parameter is larger, and about as many wait for their turn. DeepSpeed's own
 numbers are 5e8, and 1e9 of stage 3: up to there nothing is let go, and all weights of most models lie whole on each rank."""

@@ -18,8 +18,8 @@ class Shares:
     """The ranks that have samples of their own."""
     portions_wait: bool = False
     """Whether all portions of a step wait for their backward passes, those of `training.accumulate` too (GPipe)."""
-    gradient_copies: int = 0
-    """How many times gradients lie about once more, whole, to be sent (DDP's buckets: 1)."""
+    gradient_copies: float = 0
+    """How many times gradients lie about once more, whole: to be sent (DDP's buckets: 1), or for an optimizer."""
     weight_copies: int = 0
     """Over how many ranks one more copy of the weights, that an optimizer works on, is spread; 0: there is none."""
     sends_weights: bool = False
