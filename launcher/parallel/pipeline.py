@@ -24,7 +24,7 @@ from .distributed import Distributed
 from .mesh import degrees
 from .messages import pass_on, tell
 from .shares import Shares
-from .stage import Columns, Timed, waiting
+from .stage import Columns, Timed, is_buffer, waiting
 from .states import full_optimizer_state, own_optimizer_state
 
 if TYPE_CHECKING:
@@ -277,15 +277,9 @@ class Pipeline(Distributed):
         return {name: made.setdefault(id(tensor), self._piece(name, tensor.detach())) for name, tensor in state.items()}
 
     def _piece(self, name: str, tensor: Tensor) -> Piece:
-        mine = self.data_rank == 0 and (name in self.counted or self._holds_buffer(name))
+        stages = [self._stages(self._whole)[index] for index in self._mine()]
+        mine = self.data_rank == 0 and (name in self.counted or is_buffer(name, self._whole, stages))
         return Piece(tuple(tensor.shape), tensor.dtype, [((0,) * tensor.ndim, tensor)] if mine else [])
-
-    def _holds_buffer(self, name: str) -> bool:
-        """Whether a buffer is one of this process's stages."""
-        module, _, buffer = name.rpartition(".")
-        owner = self._whole.get_submodule(module)
-        own = [each for index in self._mine() for each in self._stages(self._whole)[index].modules()]
-        return buffer in owner._buffers and any(owner is each for each in own)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         own = optimizer.state_dict()
