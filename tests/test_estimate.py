@@ -127,7 +127,7 @@ def test_each_way_of_splitting_counts_what_it_keeps_and_what_it_sends() -> None:
     tensor = estimate(*words, "parallel=tensor", "parallel.num_processes=2")
     assert 0.5 * plain.activations < tensor.activations < 0.85 * plain.activations
     pipeline = ("parallel=pipeline", "parallel.num_processes=2")
-    for schedule, accumulate, share in (("1f1b", 1, 4), ("interleaved", 1, 16 / 5), ("gpipe", 1, 2), ("gpipe", 2, 2)):
+    for schedule, accumulate, share in (("1f1b", 1, 4), ("gpipe", 2, 2)):
         pipe = estimate(*words, *pipeline, f"parallel.schedule={schedule}", f"training.accumulate={accumulate}")
         assert pipe.activations == pytest.approx(plain.activations / share, rel=0.02)
     ddp, zero1 = (estimate(*MLP, f"parallel={name}", "parallel.num_processes=2") for name in ("ddp", "zero1"))
