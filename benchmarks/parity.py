@@ -42,7 +42,12 @@ VARIANTS = {
     "model, 2 devices": ("parallel=model", "parallel.devices=[cpu,cpu]"),
     "pipeline, gpipe": ("parallel=pipeline", "parallel.schedule=gpipe"),
     "pipeline, interleaved": ("parallel=pipeline", "parallel.schedule=interleaved"),
-    "pipeline, 2 copies": ("parallel=pipeline", "parallel.num_processes=4", "parallel.num_stages=2"),
+    "pipeline, 2 copies": (
+        "parallel=pipeline",
+        "parallel.num_processes=4",
+        "parallel.num_stages=2",
+        "parallel.num_microbatches=2",  # 16 samples are 2 x 4 x 2
+    ),
 }
 """What is shown beside the entries of conf/parallel as they are."""
 LATE = ("torchmetrics.classification", "transformers.models.llama.modeling_llama", "deepspeed")
@@ -70,6 +75,10 @@ The largest difference of 20 training losses from those of one process at the sa
 `training.clip_norm=1`. The number in a head is `training.accumulate`; the one process takes each step in one piece. The
 classifier is a ViT of two blocks 32 wide, the Llama has two blocks 64 wide. The strategies are those of
 [several processes](parallel.md), as many processes as an entry has by default on a machine without GPUs, or as said.
+
+Lion takes the sign of what it has summed up: where rounding turns one round, a weight is two whole steps away, which is
+what 2e-05 are. A classifier of texts was 4e-05 off from its 17th step on: the signs that differed first were those of 2e-11
+and 3e-08, beside a largest of 4e-03. In float64 the same losses differ by less than 1e-12 (`tests/parallel/test_tensor.py`).
 
 `python benchmarks/parity.py` makes this page; `python benchmarks/parity.py zero3` one line of each table.
 """

@@ -36,6 +36,9 @@ _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken p
 LEAVE_S = 3
 """How long a worker has to end by itself once another one is lost. The elastic agent would wait for half a minute."""
 
+LOOK_S = 0.1
+"""How often the elastic agent looks whether a worker has ended. What follows for the others takes LEAVE_S."""
+
 NODE_S = 10
 """How long the first node waits for the others to say what ended their workers. One that says nothing is gone."""
 
@@ -99,13 +102,14 @@ def _start_workers(
     """
     import logging
 
+    from .search.pool import start_server
+
+    reader, writer = start_server(PRELOAD.split(",")).Pipe(duplex=False)  # it imports torch while this process does
+
     import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from .search.pool import start_server
-
-    reader, writer = start_server(PRELOAD.split(",")).Pipe(duplex=False)
     interrupt.told = lambda: writer.send_bytes(b"!")
     if interrupt.signal is not None:
         interrupt.told()
@@ -133,7 +137,7 @@ def _start_workers(
         local_addr="127.0.0.1" if num_nodes == 1 else socket.gethostname(),
         start_method="forkserver",
         max_restarts=0,
-        monitor_interval=0.1,
+        monitor_interval=LOOK_S,
         signals_to_handle="SIGQUIT",  # the others are ours
     )
     try:

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +104,8 @@ class Estimator:
         """With `opaque` the optimizer is one that looks into its tensors: its state is that of small real ones."""
         shares: Shares = locate(config.parallel._target_).shares(config.parallel)
         settings, whole = config.training, config.training.accumulate
+        if shares.portions_wait:
+            shares = replace(shares, activations=shares.activations / whole)
         given, config = config, config.copy()
         if opaque:
             config.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "groups": None}
@@ -243,7 +245,7 @@ class _Simulation:
     def estimate(self, flops: int, left_out: tuple[str, ...]) -> Estimate:
         model, shares = self.run.main.model, self.shares
         static = self.parameters + self.buffers + self.optimizer
-        copies = num_bytes(self.weights) * shares.gradient_copies
+        copies = int(num_bytes(self.weights) * shares.gradient_copies)
         if self.staged:
             copies += static  # a checkpoint is written from copies, and their memory is kept for the next one
             if shares.whole_on_host:
@@ -254,7 +256,9 @@ class _Simulation:
             largest = max(
                 (num_bytes(block.parameters()) for block in blocks(model)), default=num_bytes(model.parameters())
             )
-            copies += 2 * largest  # one computes while the next one is brought
+            copies += 2 * largest  # its gradient, and what is sent of it
+            if shares.parameters > 1:
+                copies += 2 * largest  # one computes while the next one is brought
         moment = max(self.peaks, key=self.peaks.__getitem__)
         return Estimate(
             parameters=self.parameters,

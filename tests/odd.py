@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +213,16 @@ class Stops(Monitor):
     def after_step(self, run: Run) -> None:
         if run.progress.step + 1 == self.step and run.parallel.is_main:
             run.stop = "enough"
+
+
+class Loaded(Monitor):
+    """Logs whether the package `name` is imported, 1 or 0."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def log(self, run: Run) -> dict[str, float]:
+        return {"loaded": float(self.name in sys.modules)}
 
 
 class Late(Algorithm):

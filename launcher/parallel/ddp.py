@@ -77,8 +77,9 @@ class DDP(Distributed):
         return wrapped
 
     def unwrap(self, model: nn.Module) -> nn.Module:
-        # Accelerate's own would import DeepSpeed, seconds where it is installed, to see that this is no engine of it.
-        return model.module if isinstance(model, DistributedDataParallel) else model
+        """Accelerate's own would import DeepSpeed, where that is installed, to see that it is not one of its engines."""
+        inner: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+        return inner
 
     def judged(self, model: nn.Module) -> nn.Module:
         if self._replicas is None:

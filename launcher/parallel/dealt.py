@@ -162,10 +162,10 @@ class DealtOptimizer(PartOptimizer):
         """As the optimizer's own of all parameters, every tensor in it a piece. Every rank has to call it."""
         order = [self._number[each] for group in self.inner.param_groups for each in group["params"]]
         inner = self.inner.state_dict()
-        mine = {order[index]: _pieces(state) for index, state in inner["state"].items()}
+        mine = {order[index]: as_pieces(state) for index, state in inner["state"].items()}
         counted = [bool(group["params"]) for group in inner["param_groups"]]
         said = {
-            "state": {index: _described(state) for index, state in mine.items()},
+            "state": {index: described(state) for index, state in mine.items()},
             "options": [
                 {key: value for key, value in group.items() if key != "params"} if there else None
                 for group, there in zip(inner["param_groups"], counted, strict=True)
@@ -186,7 +186,7 @@ class DealtOptimizer(PartOptimizer):
         """Take up what this, or the optimizer without parts, saved at any number of ranks."""
         order = [self._number[each] for group in self.inner.param_groups for each in group["params"]]
         own = {
-            index: _copied(state_dict["state"][number])
+            index: copied(state_dict["state"][number])
             for index, number in enumerate(order)
             if number in state_dict["state"]
         }
@@ -208,7 +208,8 @@ def deal(sizes: list[int], num_ranks: int) -> list[int]:
     return owners
 
 
-def _pieces(state: dict[str, Any]) -> dict[str, Any]:
+def as_pieces(state: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's entry, its tensors as pieces that this rank holds whole."""
     return {
         key: Piece(tuple(value.shape), value.dtype, [((0,) * value.ndim, value)])
         if isinstance(value, Tensor)
@@ -217,11 +218,13 @@ def _pieces(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _described(state: dict[str, Any]) -> dict[str, Any]:
+def described(state: dict[str, Any]) -> dict[str, Any]:
+    """The same as another rank has it: of the pieces their shapes."""
     return {
         key: Piece(value.shape, value.dtype, []) if isinstance(value, Piece) else value for key, value in state.items()
     }
 
 
-def _copied(state: dict[str, Any]) -> dict[str, Any]:
+def copied(state: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's saved entry, in memory of its own."""
     return {key: each.clone() if isinstance(each, Tensor) else each for key, each in whole(state).items()}

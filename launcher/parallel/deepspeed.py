@@ -66,6 +66,7 @@ class DeepSpeed(Distributed):
             gradients=ranks if stage > 1 else 1,
             optimizer=ranks,
             samples=ranks,
+            gradient_copies=1 / ranks if ranks > 1 else 0,  # as the optimizer sees its part
             weight_copies=ranks if ranks > 1 else 0,
             gathers=stage == 3,
         )

@@ -16,14 +16,15 @@ from torch.optim import Optimizer
 from launcher.errors import ConfigError
 from launcher.precision import Precision
 from launcher.run import Loss
-from launcher.shards import whole
+from launcher.shards import Piece, whole
 
 from .base import LossHook
+from .dealt import as_pieces, copied, described
 from .distributed import Distributed
 from .mesh import degrees
 from .messages import pass_on, tell
 from .shares import Shares
-from .stage import Columns, Timed
+from .stage import Columns, Timed, is_buffer, waiting
 from .states import full_optimizer_state, own_optimizer_state
 
 if TYPE_CHECKING:
@@ -56,8 +57,10 @@ class Pipeline(Distributed):
     def shares(cls, settings: Mapping[str, Any]) -> Shares:
         laid = degrees(settings)
         num, portions = laid.pipeline, int(settings["num_microbatches"])
-        waiting = portions if settings["schedule"] == "gpipe" else min(num, portions)  # for their backward pass
-        return Shares(num, num, num, num * portions // waiting, samples=laid.data, whole_on_host=num > 1)
+        schedule = settings["schedule"]
+        loops = int(settings["stages_per_process"]) if schedule == "interleaved" else 1
+        share = num * loops * portions / waiting(schedule, num, loops, portions)
+        return Shares(num, num, num, share, laid.data, whole_on_host=num > 1, portions_wait=schedule == "gpipe")
 
     def __init__(
         self,
@@ -81,7 +84,7 @@ class Pipeline(Distributed):
         self.lay_out(laid, "pipeline", "replicate")
         self.row = self.mesh.get_group("pipeline")
         self.ranks, self.place_in_row = dist.get_process_group_ranks(self.row), dist.get_rank(self.row)
-        self.whole_weights = False
+        self.whole_weights, self.saves_pieces = False, self.world_size > 1
         self.busy_s = self.elapsed_s = 0.0
         self.measured = False
         self._schedule: Any = None
@@ -264,36 +267,32 @@ class Pipeline(Distributed):
                 x = pass_on(x, self.ranks[place], self.ranks[(place + 1) % self.depth], self.row, self.device)
         return x
 
-    # -- a checkpoint is that of a whole model
+    # -- a checkpoint is that of a whole model, of which each process writes its stages
 
     def model_state(self, model: nn.Module) -> dict[str, Any]:
-        state: dict[str, Any] = model.state_dict()
-        mine = {name: tensor.detach().cpu() for name, tensor in state.items() if self._holds(name)}
-        for part in self._gathered(mine):
-            state.update(part)
-        return state
+        if self.world_size == 1:
+            return super().model_state(model)
+        made: dict[int, Piece] = {}  # tied weights are one
+        state = model.state_dict(keep_vars=True)
+        return {name: made.setdefault(id(tensor), self._piece(name, tensor.detach())) for name, tensor in state.items()}
 
-    def _holds(self, name: str) -> bool:
-        """Whether a parameter or buffer is one of this process's stages."""
-        if name in self.mine:
-            return True
-        module, _, buffer = name.rpartition(".")
-        owner = self._whole.get_submodule(module)
-        own = [each for index in self._mine() for each in self._stages(self._whole)[index].modules()]
-        return buffer in owner._buffers and any(owner is each for each in own)
-
-    def _gathered(self, part: Any) -> list[Any]:
-        parts: list[Any] = [None] * self.depth
-        dist.all_gather_object(parts, part, group=self.row)
-        return parts
+    def _piece(self, name: str, tensor: Tensor) -> Piece:
+        stages = [self._stages(self._whole)[index] for index in self._mine()]
+        mine = self.data_rank == 0 and (name in self.counted or is_buffer(name, self._whole, stages))
+        return Piece(tuple(tensor.shape), tensor.dtype, [((0,) * tensor.ndim, tensor)] if mine else [])
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         own = optimizer.state_dict()
-        return full_optimizer_state(own, self._gathered(self._by_name(own)), self.order)
+        if self.world_size == 1:
+            return own
+        names = [name for group in self.order for name in group if name in self.mine]
+        entries = {names[index]: as_pieces(entry) for index, entry in own["state"].items()}
+        said: list[Any] = [None] * self.depth
+        dist.all_gather_object(said, {name: described(entry) for name, entry in entries.items()}, group=self.row)
+        written = {name: entry for name, entry in entries.items() if self.data_rank == 0 and name in self.counted}
+        return full_optimizer_state(own, [*said, written], self.order)
 
     def load_optimizer(self, optimizer: Optimizer, saved: dict[str, Any]) -> None:
-        optimizer.load_state_dict(own_optimizer_state(whole(saved), self.order, self.mine))
-
-    def _by_name(self, state: dict[str, Any]) -> dict[str, Any]:
-        names = [name for group in self.order for name in group if name in self.mine]
-        return {names[index]: entry for index, entry in state["state"].items()}
+        own = own_optimizer_state(saved, self.order, self.mine)
+        state = {number: copied(entry) for number, entry in own["state"].items()}
+        optimizer.load_state_dict({"state": state, "param_groups": whole(own["param_groups"])})

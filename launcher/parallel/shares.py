@@ -12,12 +12,14 @@ class Shares:
     parameters: int = 1
     gradients: int = 1
     optimizer: int = 1
-    activations: int = 1
+    activations: float = 1
     """Of the same samples, where ranks split the model."""
     samples: int = 1
     """The ranks that have samples of their own."""
-    gradient_copies: int = 0
-    """How many times gradients lie about once more, whole, to be sent (DDP's buckets: 1)."""
+    portions_wait: bool = False
+    """Whether all portions of a step wait for their backward passes, those of `training.accumulate` too (GPipe)."""
+    gradient_copies: float = 0
+    """How many times gradients lie about once more, whole: to be sent (DDP's buckets: 1), or for an optimizer."""
     weight_copies: int = 0
     """Over how many ranks one more copy of the weights, that an optimizer works on, is spread; 0: there is none."""
     sends_weights: bool = False
@@ -27,4 +29,4 @@ class Shares:
     whole_on_host: bool = False
     """Whether all of the model stays in the host's memory, of which a device has a part."""
     gathers: bool = False
-    """Whether the weights of a block are brought together while it computes."""
+    """Whether the weights of a block are brought together while it computes, and its gradient is sent as a whole."""

@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
 
 
+def waiting(schedule: str, num: int, loops: int, portions: int) -> int:
+    """The most portions of a stage that wait for their backward pass at once in the first of `num` processes, of `loops`
+    stages each: all of GPipe's; else those that pass before the first comes back (Narayanan et al., 2021)."""
+    if schedule == "gpipe":
+        return portions
+    return min(loops * portions, num if loops == 1 else 2 * (num - 1) + (loops - 1) * num + 1)
+
+
+def is_buffer(name: str, model: nn.Module, stages: list[nn.Module]) -> bool:
+    """Whether the entry `name` of a model's state is a buffer of one of those stages of it."""
+    module, _, buffer = name.rpartition(".")
+    owner = model.get_submodule(module)
+    return buffer in owner._buffers and any(owner is each for stage in stages for each in stage.modules())
+
+
 class Columns(nn.Module):
     """A stage as pipelining calls it: what the stage before sent, and the batch's columns by name."""
 

@@ -8,8 +8,8 @@ from typing import Any
 def full_optimizer_state(own: dict[str, Any], parts: list[dict[str, Any]], order: list[list[str]]) -> dict[str, Any]:
     """A `state_dict` as one optimizer with all parameters would have it.
 
-    `own` is this rank's, with the groups' options; `parts` are each rank's entries by the parameter's name; `order` the
-    names of each group in a whole model.
+    `own` is this rank's, with the groups' options; `parts` are ranks' entries by the parameter's name, of which the last
+    counts; `order` the names of each group in a whole model.
     """
     entries: dict[str, Any] = {}
     for part in parts:

@@ -18,9 +18,10 @@ from tests.harness import Outcome, Warm, environment
 
 DDP = ("parallel=ddp", "tracker=[]", "training.log_every=1")
 ODD = "task._target_=tests.odd."
+LOADED = ("+monitor.loaded._target_=tests.odd.Loaded", "+monitor.loaded.name=deepspeed")
 CURVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "portions and clipping": (
-        ("model=mlp", "training.clip_norm=0.5", "training.accumulate=2", "training.max_steps=50"),
+        ("model=mlp", "training.clip_norm=0.5", "training.accumulate=2", "training.max_steps=50", *LOADED),
         ("training.accumulate=1",),
     ),
     "a weight of the data": (
@@ -101,6 +102,11 @@ def test_two_ranks_have_the_curve_of_one(ran: Both, name: str, tmp_path: Path, m
     assert all(torch.allclose(mine[key], theirs[key], rtol=1e-3, atol=1e-5) for key in mine)
     result = json.loads((both / "result.json").read_text())
     assert result["world_size"] == 2
+
+
+def test_another_engine_is_not_imported(ran: Both) -> None:
+    """Where DeepSpeed is installed, each rank would take a second for it, and print what it thinks of the machine."""
+    assert set(values(ran.folder / "portions and clipping" / "run", "loaded")) == {0.0}
 
 
 def test_one_process_of_ddp_is_one_process(tmp_path: Path) -> None:

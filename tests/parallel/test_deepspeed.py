@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Runs, and what their ranks do in another way. The first has one batch to judge by, Llama's embeddings are one matrix,
 cnn has batch norms; the last is the first one, cut in the middle."""
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    """As the suite's, with DeepSpeed, which each rank would import anew; not where that may start CUDA before a fork."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DS_ACCELERATOR", "cpu")  # else it looks for others, and says that there are none
+        server = Warm(also=() if torch.cuda.is_available() else ("deepspeed",))
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from launcher.elastic import LEAVE_S, LOOK_S
 from launcher.resolvers import num_devices
 from tests.fits import TRUST, config_of
 from tests.harness import Outcome, Warm
@@ -88,9 +89,10 @@ def test_what_another_start_would_not_change_ends_at_once(ran: Ran) -> None:
 
 
 def test_the_others_end_when_one_has_failed(ran: Ran) -> None:
-    """They sleep for a quarter of an hour, and the test does not wait that long."""
+    """They sleep for a quarter of an hour, and the test does not wait that long: what they are given is below 5 s."""
     outcome = ran.outcomes["sleeps"]
     assert outcome.returncode == 1
+    assert LOOK_S + LEAVE_S < 5
     assert outcome.stderr.startswith("error: rank 1: ValueError: the third digit is one too many\nTraceback")
 
 

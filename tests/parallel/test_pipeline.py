@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launcher.parallel.pipeline import Pipeline
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.stages import in_stages
 from tests.conftest import Launch
 from tests.fits import curve, fit
 from tests.harness import Outcome, Warm
 from tests.sameness import assert_same
+from tests.slots import TRUST, noted, waiting
 
 RUN = ("tracker=[]", "training.log_every=1", "training.max_steps=8", "training.clip_norm=0.5", "training.eval_every=4")
 DEEP = ("model=mlp", "model.depth=4")
@@ -27,11 +30,12 @@ TEXT = (
     "model.attention_dropout=0",
     "model.width=32",
 )
+NOTED = ("task._target_=tests.slots.Noted", "+task.path=slots")
 LLAMA = ("task=pretrain_clm", "model=llama", "model.width=32", "model.depth=3", "training.batch_size=8")
 PIPELINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "1f1b": (DEEP, ("monitor=[bubble]",)),
-    "gpipe": (DEEP, ("parallel.schedule=gpipe", "training.accumulate=2")),
-    "interleaved": (DEEP, ("parallel.schedule=interleaved", "monitor=[bubble]")),
+    "1f1b": (DEEP, ("monitor=[bubble]", *NOTED)),
+    "gpipe": (DEEP, ("parallel.schedule=gpipe", "training.accumulate=2", *NOTED)),
+    "interleaved": (DEEP, ("parallel.schedule=interleaved", "monitor=[bubble]", *NOTED)),
     "copies": (TEXT, ("parallel.num_processes=4", "parallel.num_stages=2")),
     "batch norm": (("model=cnn", "model.dropout=0", "training.accumulate=4"), ("training.accumulate=1",)),
     "pictures": (("model=vit", "model.dropout=0", "model.width=16", "model.depth=2"), ()),
@@ -57,7 +61,7 @@ def ran(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     for name, (words, otherwise) in PIPELINES.items():
         (folder / name).mkdir()
         given = ("parallel=pipeline", *RUN, "hydra.run.dir=run")
-        outcomes[name] = warm(*given, *changed(words, otherwise), cwd=folder / name)
+        outcomes[name] = warm(*given, *changed(words, otherwise), cwd=folder / name, env=TRUST)
     return Ran(outcomes, folder)
 
 
@@ -80,6 +84,43 @@ def test_the_bubble_stands_beside_the_formula(ran: Ran, name: str, formula: floa
     run = ran.folder / name / "run"
     assert set(curve(run, "pipeline/bubble_formula").values()) == {formula}
     assert all(0 < share < 1 for share in curve(run, "pipeline/bubble").values())
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "portions", "kept"), [("1f1b", 2, 4, 2), ("gpipe", 2, 8, 8), ("interleaved", 4, 4, 5)]
+)
+def test_stages_compute_in_the_order_that_the_formula_is_of(
+    ran: Ran, name: str, stages: int, portions: int, kept: int
+) -> None:
+    """What was computed when in the last step, were every slot as long. `kept` is of the first process, at the most:
+    portions that have passed and wait for their backward pass, of GPipe all of them."""
+    each = stages * portions  # a forward and a backward slot of a portion, in half of the stages
+    orders = [noted(ran.folder / name / f"slots-{rank}")[-each:] for rank in (0, 1)]
+    assert waiting(orders, stages) == pytest.approx(1 / (stages // 2 * portions + 1))
+    waited = list(accumulate(-1 if slot.backward else 1 for slot in orders[0]))
+    assert (max(waited), waited[-1]) == (kept, 0)
+    planned = Pipeline.shares(
+        {
+            "num_processes": 2,
+            "num_stages": None,
+            "schedule": name,
+            "num_microbatches": portions,
+            "stages_per_process": 2,
+        }
+    )
+    assert planned.activations == stages * portions / kept, "what action=plan counts by"
+
+
+@pytest.mark.parametrize(("name", "writers"), [("1f1b", {0, 1}), ("copies", {0, 2}), ("tied embeddings", {0, 1})])
+def test_each_process_writes_its_own_stages(ran: Ran, name: str, writers: set[int]) -> None:
+    """Of copies the first; a tensor once, also one that two stages share. Nothing but descriptions is sent for it."""
+    last = (ran.folder / name / "run" / "checkpoints" / "last").resolve()
+    pieces = json.loads((last / "manifest.json").read_text())["pieces"]
+    files = [[file for file, _ in each["parts"]] for each in pieces.values()]
+    assert all(len(each) == 1 for each in files)
+    assert {each[0] for each in files} == {f"rank-{rank}.safetensors" for rank in writers}
+    held = [sum(each.numel() for each in load_file(last / f"rank-{rank}.safetensors").values()) for rank in writers]
+    assert max(held) < 0.75 * sum(held)
 
 
 def test_a_pipeline_that_was_cut_goes_on_bit_for_bit(launch: Launch, tmp_path: Path) -> None:
