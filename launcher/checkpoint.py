@@ -210,11 +210,7 @@ class Checkpoints:
             sync(beside)
             self._before_commit()
             self._commit(beside, step)
-            self._link("last", step)
-            if best_step is not None and (self.folder / f"step-{best_step}").is_dir():
-                self._link("best", best_step)
-            sync(self.folder)
-            self._prune(best_step)
+            self.tidy(step, best_step)
         except BaseException as failure:  # handed to the loop, which is where people can be told
             self._failure = failure
             shutil.rmtree(beside, ignore_errors=True)
@@ -230,6 +226,17 @@ class Checkpoints:
         shutil.rmtree(aside, ignore_errors=True)
         if step in self._torn:
             self._torn.remove(step)
+
+    def tidy(self, step: int, best_step: int | None) -> None:
+        """`last` and `best` point to their checkpoints, and those that are too many are gone: after each that is written,
+        and at a run's end, which may be all that is left of a run that was killed just after its last one."""
+        if not (self.folder / f"step-{step}").is_dir():
+            return
+        self._link("last", step)
+        if best_step is not None and (self.folder / f"step-{best_step}").is_dir():
+            self._link("best", best_step)
+        sync(self.folder)
+        self._prune(best_step)
 
     def _link(self, name: str, step: int) -> None:
         fresh = self.folder / f".{name}"

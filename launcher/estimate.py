@@ -20,12 +20,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedOperatorException
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from .algorithm import Monitor, overriding
 from .build import build_run, build_task, instantiate, optimizer_of
 from .capacity import on_host
 from .errors import ConfigError
+from .functional.flops import counter
 from .memory import blocks
 from .optim.groups import roles
 from .parallel.base import Parallel
@@ -42,13 +42,6 @@ if TYPE_CHECKING:
     from .data import Batch, Datasets
     from .run import Run
 
-ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
-        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
-    ),
-}
-"""Kernels that torch's counter does not know (2.13)."""
 SAMPLE = 1 << 16
 CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "_partial_": True, "factor": 1.0, "total_iters": 0}
 
@@ -206,15 +199,15 @@ class _Simulation:
             for hook in hooks["batch"]:
                 micro = [hook(run, batch) for batch in micro]
             start, tracker.weight = tracker.now, 1 / self.shares.activations
-            counter = FlopCounterMode(display=False, custom_mapping=ATTENTION)
-            with counter if first else contextlib.nullcontext():  # it holds on to what it counts
+            operations = counter()
+            with operations if first else contextlib.nullcontext():  # it holds on to what it counts
                 run.parallel.forward_backward(run, micro, losses)
                 if hooks["step"]:
                     again = functools.partial(run.parallel.recompute, run, micro, losses)
                     hooks["step"][0](run, micro, again)
             if first:
-                self.flops = counter.get_total_flops()
-            del counter
+                self.flops = operations.get_total_flops()
+            del operations
             tracker.weight = 1 / self.shares.optimizer
             if not hooks["step"]:
                 run.parallel.step(run)

@@ -150,6 +150,22 @@ def test_the_newest_stay_and_the_best(checkpoints: Checkpoints) -> None:
     assert (checkpoints.folder / "best").resolve().name == "step-60"
 
 
+def test_what_a_kill_after_the_last_rename_left_is_put_right(checkpoints: Checkpoints) -> None:
+    """The run goes on at its end, where nothing more is saved."""
+    for step in (10, 20, 30):
+        checkpoints.save(step, state(step), best_step=step, wait=True)
+    whole = names(checkpoints)
+    shutil.copytree(checkpoints.folder / "step-30", checkpoints.folder / "step-10")
+    for link in ("last", "best"):
+        (checkpoints.folder / link).unlink()
+        (checkpoints.folder / link).symlink_to("step-20")
+    checkpoints.tidy(30, 30)
+    assert names(checkpoints) == whole
+    assert {(checkpoints.folder / link).readlink() for link in ("last", "best")} == {Path("step-30")}
+    checkpoints.tidy(40, 30)  # of a step that has none nothing follows
+    assert names(checkpoints) == whole
+
+
 def test_leftovers_of_a_killed_write_go(tmp_path: Path, checkpoints: Checkpoints) -> None:
     checkpoints.save(1, state(), best_step=None, wait=True)
     for name in (".model", ".git", "checkpoints/.step-2", "checkpoints/.step-1-old"):

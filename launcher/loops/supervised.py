@@ -252,4 +252,6 @@ class Supervised:
         if run.stop != "preempted":
             run.parallel.finish(run.main.model)
         run.checkpoints.wait()
+        if run.parallel.is_main:
+            run.checkpoints.tidy(run.progress.step, run.best.step)
         return run.best.metrics or run.metrics

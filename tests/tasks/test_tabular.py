@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from launcher import CONF
 from launcher.build import instantiate
@@ -53,7 +54,7 @@ def estimators(problem: str) -> list[tuple[str, str]]:
 def keywords(entry: str) -> dict[str, Any]:
     node = yaml.safe_load((CONF / "model" / f"{entry}.yaml").read_text())
     return {
-        name: instantiate(value) if isinstance(value, dict) else value
+        name: instantiate(OmegaConf.create(value)) if isinstance(value, dict) else value
         for name, value in node.items()
         if not name.startswith("_")
     }

@@ -72,6 +72,7 @@ def test_clearml_groups_the_trials_and_marks_how_they_ended(study: Path, number:
     with zipfile.ZipFile(archive) as opened:
         task = json.loads(opened.read("task.json"))
         lines = opened.read("metrics.jsonl").splitlines() if "metrics.jsonl" in opened.namelist() else []
+    assert task["project_name"] == "launcher/study"
     assert set(task["tags"]) == {"mine", status}
     points = {
         event["iter"]: event["value"]
