@@ -16,6 +16,10 @@ from launcher.precision import Precision
 from .base import Parallel
 from .mesh import Degrees
 
+_LEFT: list[Any] = []
+"""What has been left holds the groups of its processes: to free one joins gloo's threads, which on a busy machine was
+seen to wait for ever after the last step. The process ends without."""
+
 
 class Distributed(Parallel):
     """A rank of `num_processes`, each with a device: NCCL between GPUs, gloo between CPUs.
@@ -94,4 +98,6 @@ class Distributed(Parallel):
             dist.barrier()
 
     def close(self) -> None:
+        if self.world_size > 1:
+            _LEFT.extend((self, dist.group.WORLD))
         self.accelerator.end_training()

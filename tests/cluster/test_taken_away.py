@@ -15,14 +15,17 @@ from tests.sameness import assert_same
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-PAIR = ["parallel=ddp", "cluster.nodes=2", "parallel.max_restarts=1"]
+SAFE = "cluster.exclude=n4"
+"""What takes nodes away leaves one alone."""
+PAIR = ["parallel=ddp", "cluster.nodes=2", "parallel.max_restarts=1", SAFE]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def limited(warm: Warm, env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Running:
     """A run with a limit of two minutes, and the warning 25 s before it, or up to a minute earlier, as SLURM has it. It
-    goes on while the other tests run."""
+    goes on while the other tests run, on a node that none of them takes away."""
     limit = ["+task.seconds=1.8", "cluster=slurm", "cluster.timeout_min=2", "cluster.signal_delay_s=25"]
+    limit += ["+cluster.extra.nodelist=n4"]
     return warm.start(*WORDS, *limit, "hydra.run.dir=run", cwd=tmp_path_factory.mktemp("limited"), env=env)
 
 
@@ -63,7 +66,7 @@ def test_a_daemon_then_a_node_is_gone(
     """Without its daemon a node still trains when SLURM has given it up and started the job elsewhere: the new start
     waits for the old one. Then a whole node is lost."""
     folder, log = tmp_path / "run", tmp_path / "run" / "log.txt"
-    running = launch.start(*WORDS, "+task.seconds=1.3", *CLUSTER, f"hydra.run.dir={folder}", env=env)
+    running = launch.start(*WORDS, "+task.seconds=1.3", *CLUSTER, SAFE, f"hydra.run.dir={folder}", env=env)
     wait_for(running, folder / "metrics.jsonl", '"step": 10,')
     number = job(folder)
     first = int(slurm("squeue", "-h", "-j", number, "-o", "%N").removeprefix("n"))
