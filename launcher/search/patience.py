@@ -10,6 +10,8 @@ from launcher.errors import NotNow
 
 AWAY_S = 900.0
 """How long a cluster may be away while none of the runs that it took is under way."""
+PAUSE_S = (1.0, 30.0)
+"""Between two requests that are not taken: at first, and at most. A limit may last for hours, and a controller is everybody's."""
 TOGETHER = 1000
 """So many runs are given at most to a pool that takes them together; of SLURM's arrays the most that it is set up for."""
 
@@ -23,15 +25,19 @@ class Patience:
         self._tell = tell
         self._met = False
         self._since: float | None = None
+        self._next, self._pause = 0.0, PAUSE_S[0]
         self.at_once = TOGETHER
         """How many runs to give together: fewer, once a person's limit was met."""
 
     def ask(self, submit: Callable[[], Taken], busy: bool, num: int = 1) -> Taken | None:
-        """What `submit` returns, which gives `num` runs to the pool; None where it does not take them now.
+        """What `submit` returns, which gives `num` runs to the pool; None where it does not take them now, or has not
+        taken others a moment ago.
 
         `busy`: other runs of this driver are under way, which may be what it has to wait for. Raises NotNow where the
         cluster has taken nothing yet, so that a person hears of it at once, and where it has been away for too long.
         """
+        if time.monotonic() < self._next:
+            return None
         try:
             taken = submit()
         except NotNow as error:
@@ -40,7 +46,7 @@ class Patience:
             else:
                 self._away(error, busy)
             return None
-        self._met, self._since = True, None
+        self._met, self._since, self._pause = True, None, PAUSE_S[0]
         return taken
 
     def _away(self, error: NotNow, busy: bool) -> None:
@@ -51,3 +57,4 @@ class Patience:
                 self._tell(f"{error}; what waits is submitted as soon as it can be")
         if not self._met or (not busy and now - self._since > AWAY_S):
             raise error
+        self._next, self._pause = now + self._pause, min(2 * self._pause, PAUSE_S[1])

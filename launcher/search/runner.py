@@ -67,8 +67,9 @@ def run_jobs(
 ) -> dict[str, Outcome]:
     """Run all jobs under `folder`; returns what became of each, by name, in the jobs' order.
 
-    `told` hears of each job as it ends, `said` of a cluster that is away for a moment. A job that fails ends the others only with `stop_on_failure`. After a
-    signal (`interrupt`) nothing is started, what runs is asked to save and leave, and those left out are missing.
+    `told` hears of each job as it ends, `said` of a cluster that is away for a moment. A job that fails ends the others
+    only with `stop_on_failure`. After a signal (`interrupt`) nothing is started, what runs is asked to save and leave,
+    and those left out are missing.
     """
     waiting = list(jobs)
     order = [job.name for job in waiting]

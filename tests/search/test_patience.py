@@ -27,6 +27,7 @@ def test_a_cluster_that_took_nothing_yet_is_not_waited_for() -> None:
 
 def test_one_that_took_runs_is_waited_for_and_spoken_of_once(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
+    monkeypatch.setattr(patience, "PAUSE_S", (0.0, 0.0))
     waiting = Patience(told.append)
     assert waiting.ask(lambda: "first", busy=False) == "first"
     assert [waiting.ask(away("away"), busy=False) for _ in range(3)] == [None] * 3
@@ -38,6 +39,25 @@ def test_one_that_took_runs_is_waited_for_and_spoken_of_once(monkeypatch: pytest
     waiting.ask(away("full"), busy=True)  # the places it waits for may be those of its own runs
     with pytest.raises(NotNow, match="full"):
         waiting.ask(away("full"), busy=False)
+
+
+def test_a_controller_is_not_asked_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each refusal doubles the pause, up to the longest; a run that is taken ends it."""
+    now, asked = [100.0], list[float]()
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    waiting = Patience(lambda text: None)
+    waiting.ask(lambda: "first", busy=False)
+
+    def submit() -> str:
+        asked.append(now[0] - 100)
+        if now[0] < 200:
+            raise NotNow("limit", full=True)
+        return "taken"
+
+    while waiting.ask(submit, busy=True) is None:
+        now[0] += 0.25  # as often as a sweep looks at its trials
+    assert asked == [0, 1, 3, 7, 15, 31, 61, 91, 121]
+    assert waiting.ask(lambda: "next", busy=True) == "next"
 
 
 def test_a_limit_is_met_by_fewer_at_once() -> None:
