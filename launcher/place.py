@@ -257,7 +257,7 @@ def _place_fits(
     for name, outcome in outcomes.items():
         if not outcome.ended and outcome.status != PREEMPTED:
             log = folder / name / "log.txt"
-            if outcome.status == REFUSED:
+            if outcome.status == REFUSED and not any(each.ended for each in outcomes.values()):
                 raise ConfigError(outcome.reason)
             failure = TrainingError(f"{name} failed: {outcome.reason} (the whole log: {log})")
             write_result(folder, unfinished(config) | {"status": "failed", "reason": str(failure), "fits": done})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from launcher.data import Batch
+from launcher.errors import ConfigError
 from launcher.tasks.image_classification import ImageClassification
 
 TRUST = {"LAUNCHER_TRUST": "tests.failing.*"}
@@ -29,6 +31,11 @@ class Fails(ImageClassification):
         return super().forward(model, batch)
 
     def fine(self) -> None: ...
+
+    def refuses(self) -> None:
+        """Where another fit beside it is over already; the first one goes on."""
+        if any(Path("run").glob("*/result.json")):
+            raise ConfigError("the digits are not for everybody")
 
     def raises(self) -> None:
         raise ValueError("the third digit is one too many")

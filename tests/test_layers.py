@@ -76,6 +76,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "figures",
         "flat",
         "leaving",
+        "metrics",
         "pictures",
         "preloaded",
         "resolvers",

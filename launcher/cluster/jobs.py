@@ -19,6 +19,10 @@ that holds a folder for each array, with the array's script and a link to each r
 LEAVE = "leave"
 """The file in it that tells a job which is asked to save that it shall not go back into the queue."""
 
+AGAIN = "again"
+"""The file in it by which a run that has saved asks the job's script, which is outside of any container, to put the job
+back into the queue."""
+
 
 @dataclass(frozen=True)
 class Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from launcher.leaving import settle
 from launcher.signals import Interrupt, listening
 
 from .engine import Nodes, says
-from .jobs import INSIDE, LEAVE
+from .jobs import AGAIN, INSIDE, LEAVE
 
 
 def run(folder: str, max_num_timeout: int | None) -> None:
@@ -91,12 +92,14 @@ def _requeue(job: str, inside: Path, interrupt: Interrupt, max_num_timeout: int 
     """Whether the job goes back into the queue, put there by SLURM itself (preemption) or here (a warning signal)."""
     if (inside / LEAVE).exists():  # whoever asked it to save wants it to stay out
         return False
-    asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True)
-    state = asked.stdout.strip()
-    if state == "CANCELLED":
-        return False
-    if state not in ("RUNNING", "SUSPENDED"):  # COMPLETING, PREEMPTED, REQUEUED…: SLURM has decided
-        return _goes_on(job)
+    slurm_is_here = shutil.which("scontrol") is not None  # which in most containers it is not
+    if slurm_is_here:
+        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True)
+        state = asked.stdout.strip()
+        if state == "CANCELLED":
+            return False
+        if state not in ("RUNNING", "SUSPENDED"):  # COMPLETING, PREEMPTED, REQUEUED…: SLURM has decided
+            return _goes_on(job)
     if interrupt.signal == signal.SIGUSR2 and max_num_timeout is not None:
         counted = inside / "timeouts"
         timeouts = int(counted.read_text()) if counted.exists() else 0
@@ -106,6 +109,10 @@ def _requeue(job: str, inside: Path, interrupt: Interrupt, max_num_timeout: int 
             )
             return False
         counted.write_text(str(timeouts + 1))
+    if not slurm_is_here:
+        Console().message(f"job {job} asks its script, outside of this container, to go back into the queue")
+        (inside / AGAIN).touch()
+        return True
     Console().message(f"job {job} goes back into the queue")
     done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
     if done.returncode:
@@ -126,6 +133,8 @@ def _restarts(job: str) -> int | None:
 
 
 def _shown(job: str) -> dict[str, str]:
-    """What SLURM knows of a job, by its own words."""
+    """What SLURM knows of a job, by its own words; nothing in a container that has no `scontrol`."""
+    if shutil.which("scontrol") is None:
+        return {}
     shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
     return dict(word.partition("=")[::2] for word in shown.split())

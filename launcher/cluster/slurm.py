@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -131,10 +132,11 @@ class Slurm:
         executor = Executor(folder=inside, python=python)
         same = (
             *("nodes", "gpus_per_node", "partition", "account", "qos", "constraint", "exclude", "gres", "comment"),
-            *("cpus_per_gpu", "mem_per_gpu", "mem_per_cpu", "setup"),
+            *("cpus_per_gpu", "mem_per_gpu", "mem_per_cpu"),
         )
         asked = {name: getattr(self, name) for name in same} | {
             "job_name": self.name,
+            "setup": [_again(inside), *(self.setup or [])],
             "time": self.timeout_min,
             "mem": None if self.mem_gb is None else f"{round(self.mem_gb * 1024)}M",
             "ntasks_per_node": 1,
@@ -154,3 +156,11 @@ class Slurm:
             additional_parameters=more_options | self.extra,
         )
         return executor
+
+
+def _again(inside: Path) -> str:
+    """The line of a job's script that puts it back into the queue for a run that can not, in a container without SLURM.
+    A job that SLURM itself is ending meanwhile is left to it."""
+    file = f"{shlex.quote(str(inside))}/${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{jobs.INSIDE}/}}{jobs.AGAIN}"
+    runs = '[ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]'
+    return f"rm -f {file}; again() {{ rm {file} 2> /dev/null && {runs} && scontrol requeue $SLURM_JOB_ID; }}; trap again EXIT"

@@ -18,7 +18,7 @@ from launcher.errors import FAILED, PREEMPTED, ConfigError, NotNow
 from launcher.result import RESULT, read_result
 
 from .engine import wait
-from .jobs import INSIDE, LEAVE, Job, note, noted, said, under_way
+from .jobs import AGAIN, INSIDE, LEAVE, Job, note, noted, said, under_way
 from .states import states
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class SlurmPool:
 
         for folder in folders:
             (folder / INSIDE).mkdir(exist_ok=True)
-            for name in ("exit.json", LEAVE):
+            for name in ("exit.json", LEAVE, AGAIN):
                 (folder / INSIDE / name).unlink(missing_ok=True)
         try:
             executor = self.asked.executor(where, log)

@@ -25,6 +25,8 @@ def evaluate(
     The loss is the sum over all samples and ranks, divided once by their whole weight. Buffers that training
     moves (the statistics of batch norm) stay as they are. `seen` is shown each of this rank's batches.
     """
+    import launcher.metrics  # noqa: F401  # before the task imports torchmetrics
+
     metrics = task.metrics().to(parallel.device)
     for metric in metrics.values():
         metric.process_group = parallel.data_group  # ranks with the same samples count them once

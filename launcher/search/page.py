@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,16 @@ from launcher.report.told import reports
 
 from .pruning import first_rung, is_halving, rungs_of
 from .storage import JOURNAL, open_storage
+
+
+def warm_up() -> None:
+    """Import what draws the page, which takes more than a second, while the trials' server does its own imports."""
+
+    def work() -> None:
+        for name in ("optuna.visualization", "optuna.importance"):
+            importlib.import_module(name)
+
+    threading.Thread(target=work, name="page", daemon=True).start()
 
 
 def write(folder: Path, study: optuna.Study | None = None) -> Path:

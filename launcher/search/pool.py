@@ -37,7 +37,7 @@ PRELOAD = [
     "launcher.procedures.single",
     "launcher.worker",
     "launcher.loops.supervised",
-    "torchmetrics",
+    "launcher.metrics",
 ]
 """What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
 

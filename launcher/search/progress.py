@@ -78,8 +78,10 @@ class Progress:
         return SweepView(rows, self._states, total, self._best, self._ended_here, elapsed, self._metrics[0])
 
     def close(self) -> None:
-        """The tables as they are at the end, and the best trial."""
+        """The tables as they are at the end, and the best trial; nothing of a study that was withdrawn."""
         self._console.stop()
+        if self._study.withdrawn:
+            return
         self._tables.write(now=True)
         self.finished, self.failed = self._counted()
         best = best_of(self._study, self._study.trials())

@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from launcher.errors import DONE, PREEMPTED
+from launcher.errors import DONE, PREEMPTED, ConfigError, TrainingError
 from launcher.folder import write_config
 from launcher.result import read_result
 from launcher.signals import Interrupt
@@ -89,7 +89,12 @@ def run_jobs(
                 break  # what is left waits for a job that failed
             while ready and len(running) < pool.slots and not cancelled:
                 job = ready.pop(0)
-                handle = patience.ask(partial(_submit, job, folder, pool, outcomes), bool(running))
+                try:
+                    handle = patience.ask(partial(_submit, job, folder, pool, outcomes), bool(running))
+                except ConfigError as error:
+                    if running or outcomes:  # which stay, to be resumed
+                        raise TrainingError(f"{job.name}: {error}") from error
+                    raise
                 if handle is None:
                     break
                 waiting.remove(job)

@@ -30,7 +30,7 @@ from launcher.result import read_result
 from . import lease, space
 from .candidates import PASSED, SCORE
 from .draws import Draws
-from .lock import HostLock
+from .lock import HostLock, myself
 from .space import Dimension
 from .storage import trials_of
 
@@ -72,7 +72,9 @@ class Study:
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
         self._sampler_of, self._extend, self._points = sampler_of, extend, points
         self._turn = HostLock(folder / LOCK)
+        self.withdrawn = False
         with self._turn.held():
+            self._is_new = name not in optuna.get_all_study_names(storage)
             self.optuna = optuna.create_study(
                 storage=storage,
                 study_name=name,
@@ -160,6 +162,18 @@ class Study:
             if lease.read(self._own(claim.number)) == claim.lease:
                 self._ends(claim)
                 lease.let_go(self._own(claim.number), claim.lease)
+
+    def withdraw(self) -> None:
+        """Take back a study that this driver began, if nothing of it has run and no other driver has a trial of it."""
+        with self._turn.held():
+            if self._is_new and all(self._is_unused(trial) for trial in self.trials()):
+                optuna.delete_study(study_name=self.optuna.study_name, storage=self.storage)
+                self.withdrawn = True
+
+    def _is_unused(self, trial: FrozenTrial) -> bool:
+        known = lease.read(self._own(trial.number))
+        others = known is not None and known.holder.pid != 0 and known.holder != myself()
+        return trial.state in OPEN and STINTS not in trial.user_attrs and not others
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """The study's trials in those states (all without any), by number, not to be changed."""

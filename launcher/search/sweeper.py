@@ -31,7 +31,7 @@ from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
 
-from . import devices, early, identity, plan, space
+from . import devices, early, identity, page, plan, space
 from . import points as first
 from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, words_of
 from .ensemble import build, refuse
@@ -160,6 +160,7 @@ class LauncherSweeper(Sweeper):
         if not self.config.worker and in_use(folder):
             raise ConfigError(f"{folder}: another driver runs this sweep; worker=true joins it")
         with nullcontext() if self.config.worker else locked(folder):
+            study: Study | None = None
             try:
                 study = Study(
                     open_storage(self.storage, folder),
@@ -175,10 +176,11 @@ class LauncherSweeper(Sweeper):
                     metrics=self.metrics,
                     points=points,
                 )
+                return self._run(study, pool, console)
             except ConfigError:
-                remove_folder(folder, made)
+                if study is None or study.withdrawn:
+                    remove_folder(folder, made)
                 raise
-            return self._run(study, pool, console)
 
     def _preload(self) -> tuple[str, ...]:
         """Modules that every trial will need beside those that every fit does."""
@@ -198,6 +200,7 @@ class LauncherSweeper(Sweeper):
         if len(self.metrics) > 1:
             console.message(f"objectives: {words_of(self.metrics, self.directions)}")
         facts = self._early.facts(study, self.storage)
+        page.warm_up()
         with listening(interrupt, console.message, impatient=True):
             scheduler = Scheduler(
                 study,
@@ -217,6 +220,9 @@ class LauncherSweeper(Sweeper):
                 scheduler.run()
                 if self.ensemble is not None and interrupt.signal is None and not self.config.worker:
                     build(study, self.ensemble, console)
+            except ConfigError:
+                study.withdraw()
+                raise
             finally:
                 progress.close()
         if interrupt.signal is not None:

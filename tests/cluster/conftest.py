@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,18 @@ def slurm() -> Iterator[Slurm]:
 def env(slurm: Slurm) -> dict[str, str]:
     """What a command needs in its environment to go to that cluster."""
     return {"OMP_NUM_THREADS": "1"} | TRUST | slurm.env
+
+
+@pytest.fixture
+def container(slurm: Slurm, tmp_path: Path) -> str:
+    """A command that runs another one in a container: bubblewrap's, which holds this machine's files, nothing but the
+    test's folder to be written to, and no SLURM."""
+    if shutil.which("bwrap") is None:
+        assert "slurm" not in os.environ.get("LAUNCHER_TESTS_NEED", ""), "no bwrap (Debian's package bubblewrap)"
+        pytest.skip("no bwrap (Debian's package bubblewrap)")
+    found = [shutil.which(name) for name in ("sbatch", "srun", "squeue", "scontrol", "sacct", "scancel")]
+    without = " ".join(f"--ro-bind /dev/null {Path(path).resolve()}" for path in found if path)
+    return f"bwrap --ro-bind / / --dev-bind /dev /dev --proc /proc --bind {tmp_path} {tmp_path} {without}"
 
 
 def _undisturbed(warm: Any, cwd: Path, *words: str) -> Path:

@@ -8,11 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
+from launcher.cluster import jobs as jobs_of
+from launcher.cluster import slurm_pool
+from launcher.cluster.slurm import Slurm as Asked
 from tests.cluster.running import CLUSTER, QUICK, SLOW, accounted, job, jobs, kill, result, until, written
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
@@ -180,6 +185,43 @@ def test_what_the_cluster_can_not_give_is_refused(launch: Launch, slurm: Slurm, 
         assert "Traceback" not in done.stderr
         assert not (launch._folder / "run").exists()
     assert jobs(slurm) <= queue
+
+
+def test_a_sweep_that_the_cluster_does_not_take_leaves_nothing(
+    launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
+) -> None:
+    """Neither a folder nor a study: the same sweep, put right, is not that of other trials."""
+    queue = jobs(slurm)
+    storage = f"sqlite:///{tmp_path / 'all.db'}"
+    words = [*QUICK, "-m", "optimizer.lr=0.01,0.02", "hydra.sweeper.study_name=s", "cluster=slurm"]
+    for more in ([], ["hydra.sweeper.n_jobs=1"], ["search=halving"], [f"hydra.sweeper.storage={storage}"]):
+        done = launch(*words, "cluster.partition=fast", *more, env=env)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "invalid partition specified: fast" in done.stderr.lower()
+        assert "Traceback" not in done.stderr
+        assert "page:" not in done.stdout
+        assert not list(tmp_path.glob("multirun*")), "nor the folder above it, which was made for it"
+    assert optuna.get_all_study_names(storage) == []
+    assert jobs(slurm) <= queue
+
+
+def test_a_job_that_slurm_does_not_know_is_given_up(
+    slurm: Slurm, env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at once, nor never: the accounts may be late, but a job that was there before a cluster was set up anew
+    does not come back."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(slurm_pool, "_ASK_EVERY", (0.1, 0.1))
+    monkeypatch.setattr(slurm_pool, "_UNKNOWN", 3.0)
+    folder = tmp_path / "run"
+    (folder / "slurm").mkdir(parents=True)
+    pool = slurm_pool.SlurmPool(asked=Asked(), _every=0.1)
+    pool._jobs["4000000"] = (folder, jobs_of.Job("4000000", folder / "slurm"))
+    began = time.monotonic()
+    until(lambda: pool.poll("4000000") == 1, "it is waited for for ever")
+    assert time.monotonic() - began > 3
+    assert "SLURM knows nothing of it any more" in (folder / "log.txt").read_text()
 
 
 def test_a_plan_shows_the_script_and_submits_nothing(launch: Launch, tmp_path: Path) -> None:

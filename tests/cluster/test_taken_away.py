@@ -3,11 +3,12 @@ that nobody disturbed."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.running import CLUSTER, SLOW, WORDS, job, kill, until, written
+from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, kill, until, written
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
 from tests.harness import Running, Warm, wait_for
@@ -58,6 +59,46 @@ def test_signals_a_requeue_and_a_preemption(
     told = slurm("sacct", "-n", "-X", "-P", "-D", "-j", number, "-o", "State")
     assert len(told.split()) == 5
     assert_same(folder, whole)
+
+
+def test_in_a_container_without_slurm(
+    launch: Launch, slurm: Slurm, env: dict[str, str], container: str, whole: Path, tmp_path: Path
+) -> None:
+    """Nothing in there can put the job back into the queue: the script, which is outside, does, and only when the run
+    asks it to."""
+    folder, log = tmp_path / "run", tmp_path / "run" / "log.txt"
+    where = [f"cluster.container='{container}'", f"cluster.python={sys.executable}", SAFE]
+    running = launch.start(*SLOW, *CLUSTER, *where, f"hydra.run.dir={folder}", env=env)
+    wait_for(running, folder / "metrics.jsonl", '"step": 10,')
+    number = job(folder)
+    roots = [entry / "ns" / "mnt" for entry in Path("/proc").glob("[0-9]*") if trains(entry, number)]
+    assert roots
+    assert all(root.readlink() != Path("/proc/self/ns/mnt").readlink() for root in roots)
+    slurm("scancel", "--signal=USR2", number)
+    until(lambda: times(log, "resumed  from step") == 1, "the job did not come back")
+    slurm("scontrol", "requeue", number)  # which SLURM does itself
+    until(lambda: times(log, "resumed  from step") == 2, "the job did not come back")
+    done = running.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert times(log, "asks its script, outside of this container") >= 1
+    told = slurm("sacct", "-n", "-X", "-P", "-D", "-j", number, "-o", "State").split()
+    assert (len(told), told[-1]) == (3, "COMPLETED")
+    assert_same(folder, whole)
+    again = launch.start(*SLOW, *CLUSTER, *where, "hydra.run.dir=cancelled", env=env)
+    wait_for(again, tmp_path / "cancelled" / "metrics.jsonl", '"step": 10,')
+    number = job(tmp_path / "cancelled")
+    slurm("scancel", number)
+    assert again.wait().returncode == 75
+    assert accounted(slurm, number) == "CANCELLED by 0", "and stays out of the queue"
+
+
+def trains(entry: Path, number: str) -> bool:
+    """Whether that process of /proc is the run of a job."""
+    try:
+        told, command = (entry / "environ").read_text(errors="replace"), (entry / "cmdline").read_text()
+    except OSError:
+        return False
+    return f"SLURM_JOB_ID={number}" in told.split("\0") and command.startswith(sys.executable)
 
 
 def test_a_daemon_then_a_node_is_gone(

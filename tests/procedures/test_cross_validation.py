@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from launcher.search.pool import cores
 from launcher.seeds import derive
 from launcher.trackers.jsonl import read
 from tests.conftest import Launch
+from tests.failing import TRUST
 from tests.fits import config_of, fit
 from tests.procedures.folds import planned, rows_of, run_here
 
@@ -61,6 +63,25 @@ def test_folds_that_no_one_counts_are_refused(tmp_path: Path) -> None:
         composed = compose.compose(hydra, ["validation=each", "procedure=cross_validation"])
     with pytest.raises(ConfigError, match="does not say how many folds"):
         check(composed.config, composed.origins)
+
+
+def test_a_refusal_takes_no_finished_fit_with_it(launch: Launch, tmp_path: Path) -> None:
+    """What the first fit came to stays where a later one is refused, and a resume goes on with the others."""
+    words = ["model=mlp", "training.max_epochs=1", "tracker=[]", "num_seeds=2", "hydra.run.dir=run"]
+    words += ["task._target_=tests.failing.Fails", "+task.how=refuses"]
+    cores_before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores_before)})  # one fit at a time
+    try:
+        done = launch(*words, env=ENV | TRUST)
+    finally:
+        os.sched_setaffinity(0, cores_before)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "seed-1 failed: the digits are not for everybody" in done.stderr
+    assert result_of(tmp_path / "run" / "seed-0")["status"] == "completed"
+    assert result_of(tmp_path / "run")["status"] == "failed"
+    gone_on = launch("resume=run", "task.how=fine", env=ENV | TRUST)
+    assert gone_on.returncode == 0, gone_on.stdout + gone_on.stderr
+    assert result_of(tmp_path / "run")["status"] == "completed"
 
 
 ESTIMATOR = ("task=tabular", "data=breast_cancer", "model=logistic_regression")

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -111,6 +112,41 @@ def test_n_trials_is_the_total(tmp_path: Path) -> None:
     drive(str(tmp_path), "random", 5, 1)
     assert len(outcome(tmp_path, "random")) == 5
     assert outcome(tmp_path, "random")[:3] == first
+
+
+@pytest.mark.parametrize("storage", [None, "sqlite:///{}/all.db"])
+def test_a_study_of_which_nothing_ran_is_taken_back(tmp_path: Path, storage: str | None) -> None:
+    url = storage and storage.format(tmp_path)
+
+    def known() -> list[str]:
+        return optuna.get_all_study_names(open_storage(url, tmp_path / "own"))
+
+    unused = open_study(tmp_path / "own", "random", N, url)
+    unused.ask()
+    waits = unused.ask()
+    assert waits is not None
+    unused.let_go(waits)
+    unused.withdraw()
+    assert (unused.withdrawn, known()) == (True, [])
+
+
+def test_a_study_that_others_may_want_stays(tmp_path: Path) -> None:
+    """One that was there before, one of which a trial has run, one of which another driver has a trial."""
+    before = open_study(tmp_path / "before", "random", N)
+    before.ask()
+    ran = open_study(tmp_path / "ran", "random", N)
+    claim = ran.ask()
+    assert claim is not None
+    ran.begins(claim, 0)
+    shared = open_study(tmp_path / "shared", "random", N)
+    claim = shared.ask()
+    assert claim is not None
+    other = replace(claim.lease, holder=replace(myself(), pid=1, started=""))
+    lease._write(tmp_path / "shared" / "0", other)
+    for study in (open_study(tmp_path / "before", "random", N), ran, shared):
+        study.withdraw()
+        assert not study.withdrawn
+        assert len(open_study(study.folder, "random", N).trials()) == 1
 
 
 def test_who_has_lost_a_trial_has_no_say(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""torchmetrics without what its plots and texts need: quick to import, and all of it works as ever."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+CODE = """
+import sys
+import launcher.metrics
+absent = ("matplotlib", "transformers", "scipy.signal")
+print([name for name in absent if name in sys.modules])
+
+import torch
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.functional.text import bert
+
+for metric in (MulticlassAccuracy(3), MulticlassConfusionMatrix(3)):
+    metric.update(torch.tensor([0, 1, 2]), torch.tensor([0, 1, 1]))
+    metric.compute()
+    figure, axes = metric.plot()
+    print(type(figure).__module__, figure is axes.get_figure())
+
+import transformers
+print(bert.AutoModel.from_pretrained.__self__ is transformers.AutoModel)
+from torchmetrics.utilities.plot import _AX_TYPE
+print(isinstance(axes.flat[0] if hasattr(axes, "flat") else axes, _AX_TYPE), isinstance(figure, _AX_TYPE))
+import scipy.signal
+print(scipy.signal.windows.hamming(3).shape)
+"""
+
+
+def test_what_torchmetrics_does_not_need_yet_is_imported_when_it_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, env={"MPLBACKEND": "Agg", "PATH": ""}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "[]",
+        "matplotlib.figure True",
+        "matplotlib.figure True",
+        "True",
+        "True False",
+        "(3,)",
+    ]
