@@ -99,7 +99,7 @@ def busy() -> None:
     from launcher.report.slots import busy as share
 
     with tempfile.TemporaryDirectory() as name:
-        took = sweep(Path(name), "training.max_epochs=15", "seed=range(64)", "hydra.sweeper.n_jobs=2")
+        took = sweep(Path(name), "training.max_epochs=27", "seed=range(64)", "hydra.sweeper.n_jobs=2")
         found, walls = stints(Path(name)), [float(row["wall_s"]) for row in table(Path(name))]
     mean = statistics.fmean(each.end - each.start for each in found)
     print(

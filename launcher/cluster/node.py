@@ -41,6 +41,8 @@ def run(folder: str, max_num_timeout: int | None) -> None:
     interrupt = Interrupt()
     # From the first moment on: submitit's own handlers would give up a run that is still importing.
     with listening(interrupt, Console().message, impatient=False):
+        if (nodes.inside / LEAVE).exists():  # a container hears no signal before this moment
+            interrupt.signal = interrupt.signal or signal.SIGTERM
         if restart and nodes.rank == 0:
             _wait_for_the_start_before(path, interrupt)
         status = PREEMPTED if interrupt.signal is not None else share(path, nodes, interrupt)

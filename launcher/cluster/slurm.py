@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .slurm_pool import SlurmPool
 
 
+_DEAF = """sh -c 'trap "" USR1 USR2 TERM; exec "$@"' sh"""
+"""Runs a container whose own process does not die of the signals that are for the run in it, which hears them itself."""
+
+
 @dataclass(frozen=True)
 class Slurm:
     """What a job asks of SLURM.
@@ -126,9 +130,9 @@ class Slurm:
             def affinity(cls) -> int:
                 return 2
 
-        python = " ".join(part for part in (self.container, self.python) if part) or None
-        if self.container and not self.python:
-            python = f"{self.container} python"
+        python = self.python
+        if self.container:
+            python = f"{_DEAF} {self.container} {self.python or 'python'}"
         executor = Executor(folder=inside, python=python)
         same = (
             *("nodes", "gpus_per_node", "partition", "account", "qos", "constraint", "exclude", "gres", "comment"),

@@ -33,6 +33,8 @@ from .study import Study
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
 
+MODULES = ("launcher.build", "launcher.export", "skops.io", "sklearn.ensemble", "sklearn.pipeline", "pandas")
+"""What `build` needs, to be imported beforehand."""
 ASKED = "hydra.sweeper.ensemble (search=automl)"
 
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from .pruning import first_rung, is_halving, rungs_of
 from .storage import JOURNAL, open_storage
 
 
-def warm_up() -> None:
-    """Import what draws the page, which takes more than a second, while the trials' server does its own imports."""
+def warm_up(more: Sequence[str] = ()) -> None:
+    """Import what draws the page, and `more`, while trials are on their way: it takes more than a second."""
 
     def work() -> None:
-        for name in ("optuna.visualization", "optuna.importance"):
+        for name in ("optuna.visualization", "optuna.importance", *more):
             importlib.import_module(name)
 
     threading.Thread(target=work, name="page", daemon=True).start()

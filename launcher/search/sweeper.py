@@ -34,7 +34,7 @@ from launcher.start.wait import wait
 from . import devices, early, identity, page, plan, space
 from . import points as first
 from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, words_of
-from .ensemble import build, refuse
+from .ensemble import MODULES, build, refuse
 from .keep import Keeper
 from .pool import Pool, Together, cores
 from .progress import Progress
@@ -200,7 +200,7 @@ class LauncherSweeper(Sweeper):
         if len(self.metrics) > 1:
             console.message(f"objectives: {words_of(self.metrics, self.directions)}")
         facts = self._early.facts(study, self.storage)
-        page.warm_up()
+        page.warm_up([] if self.ensemble is None else [*self._preload(), *MODULES])
         with listening(interrupt, console.message, impatient=True):
             scheduler = Scheduler(
                 study,
