@@ -250,7 +250,11 @@ def _place_fits(
                 f"{outcome.job.name}: {outcome.result['status']}, {objective['name']} {objective['value']:.4g}"
             )
 
-    outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True, said=console.message)
+    try:
+        outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True, said=console.message)
+    except TrainingError as error:
+        write_result(folder, unfinished(config) | {"status": "failed", "reason": str(error)})
+        raise
     done = [
         {"name": name, "status": each.result["status"]} for name, each in outcomes.items() if each.result is not None
     ]

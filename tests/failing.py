@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,11 @@ class Fails(ImageClassification):
     def fine(self) -> None: ...
 
     def refuses(self) -> None:
-        """Where another fit beside it is over already; the first one goes on."""
-        if any(Path("run").glob("*/result.json")):
+        """While REFUSE stands in the environment: in every fit but the first, once that one is over."""
+        own = Path("/proc/self/fd/1").readlink().parent  # of its log
+        if own.name != "seed-0" and "REFUSE" in os.environ:
+            while not (own.parent / "seed-0" / "result.json").exists():
+                time.sleep(0.05)
             raise ConfigError("the digits are not for everybody")
 
     def raises(self) -> None:

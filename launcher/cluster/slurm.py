@@ -140,7 +140,7 @@ class Slurm:
         )
         asked = {name: getattr(self, name) for name in same} | {
             "job_name": self.name,
-            "setup": [_again(inside), *(self.setup or [])],
+            "setup": [*_again(inside), *(self.setup or [])],
             "time": self.timeout_min,
             "mem": None if self.mem_gb is None else f"{round(self.mem_gb * 1024)}M",
             "ntasks_per_node": 1,
@@ -162,9 +162,13 @@ class Slurm:
         return executor
 
 
-def _again(inside: Path) -> str:
-    """The line of a job's script that puts it back into the queue for a run that can not, in a container without SLURM.
+def _again(inside: Path) -> list[str]:
+    """The lines of a job's script that put it back into the queue for a run that can not, in a container without SLURM.
     A job that SLURM itself is ending meanwhile is left to it."""
-    file = f"{shlex.quote(str(inside))}/${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{jobs.INSIDE}/}}{jobs.AGAIN}"
+    task = f"${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{jobs.INSIDE}/}}"
     runs = '[ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]'
-    return f"rm -f {file}; again() {{ rm {file} 2> /dev/null && {runs} && scontrol requeue $SLURM_JOB_ID; }}; trap again EXIT"
+    return [
+        f"LAUNCHER_AGAIN={shlex.quote(str(inside))}/{task}{jobs.AGAIN}",
+        'rm -f "$LAUNCHER_AGAIN"',
+        f"trap 'rm \"$LAUNCHER_AGAIN\" 2> /dev/null && {runs} && scontrol requeue $SLURM_JOB_ID' EXIT",
+    ]

@@ -19,7 +19,8 @@ class EnergyMeter(Monitor):
     """Measures the energy of this session in a thread of its own, and adds it to that of the sessions before.
 
     CodeCarbon (Schmidt et al.) reads RAPL and NVML where they are; else it estimates a processor's power from its load and
-    its maker's number, which is a guess. Nothing is asked of the network. The main rank measures its own machine.
+    its maker's number, which is a guess. Nothing is asked of the network. The main rank measures its own machine. Meters of one
+    run that ask for the same share one measurement.
     """
 
     packages: ClassVar[dict[str, str]] = {"codecarbon": "codecarbon"}
@@ -28,11 +29,20 @@ class EnergyMeter(Monitor):
     def __init__(self, country: str | None, scope: Literal["process", "machine"]) -> None:
         self.country, self.scope = country, scope
         self.kwh_before = self.kg_before = 0.0
-        self._tracker: Any = None
+        self._first = self
+        self._own_tracker: Any = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def _tracker(self) -> Any:
+        """CodeCarbon's, once it has begun."""
+        return self._first._own_tracker
+
     def fit_start(self, run: Run) -> None:
-        if run.parallel.is_main:  # its first look at the machine takes seconds
+        meters = [each for each in run.algorithms if isinstance(each, EnergyMeter)]
+        alike = [each for each in meters if (each.country, each.scope) == (self.country, self.scope)]
+        self._first = alike[0] if alike else self
+        if run.parallel.is_main and self._first is self:  # its first look at the machine takes seconds
             self._thread = threading.Thread(target=self._begin, name="energy", daemon=True)
             self._thread.start()
 
@@ -49,7 +59,7 @@ class EnergyMeter(Monitor):
             allow_multiple_runs=True,
         )
         tracker.start()
-        self._tracker = tracker
+        self._own_tracker = tracker
 
     def measured(self) -> tuple[float, float]:
         """kWh and kg of CO2 equivalent, over all sessions of the run; of this one, as far as the meter has come."""

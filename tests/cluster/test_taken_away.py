@@ -64,39 +64,33 @@ def test_signals_a_requeue_and_a_preemption(
 def test_in_a_container_without_slurm(
     launch: Launch, slurm: Slurm, env: dict[str, str], container: str, whole: Path, tmp_path: Path
 ) -> None:
-    """Nothing in there can put the job back into the queue: the script, which is outside, does, and only when the run
-    asks it to."""
-    folder, log = tmp_path / "run", tmp_path / "run" / "log.txt"
-    where = [f"cluster.container='{container}'", f"cluster.python={sys.executable}", SAFE]
-    running = launch.start(*SLOW, *CLUSTER, *where, f"hydra.run.dir={folder}", env=env)
+    """Nothing in there can put a job back into the queue: the script, which is outside, does, also of one task of an
+    array, and only when the run asks it to."""
+    where = [*SLOW, *CLUSTER, f"cluster.container='{container}'", f"cluster.python={sys.executable}", SAFE]
+    study = ["-m", "seed=0,1", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=study"]
+    folder = tmp_path / "multirun" / "study" / "0"
+    log = folder / "log.txt"
+    running = launch.start(*where, *study, env=env)
     wait_for(running, folder / "metrics.jsonl", '"step": 10,')
     number = job(folder)
-    roots = [entry / "ns" / "mnt" for entry in Path("/proc").glob("[0-9]*") if trains(entry, number)]
-    assert roots
-    assert all(root.readlink() != Path("/proc/self/ns/mnt").readlink() for root in roots)
+    assert number.endswith("_0")
+    trains = (folder / ".lock").read_text()
+    assert Path(f"/proc/{trains}/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink(), "it is in a container"
     slurm("scancel", "--signal=USR2", number)
     until(lambda: times(log, "resumed  from step") == 1, "the job did not come back")
     done = running.wait()
     assert done.returncode == 0, done.stdout + done.stderr
     assert times(log, "asks its script, outside of this container") == 1
-    assert accounted(slurm, number) == "COMPLETED"
-    assert len(slurm("sacct", "-n", "-X", "-P", "-D", "-j", number, "-o", "State").split()) == 2
+    for each, starts in ((number, 2), (job(folder.with_name("1")), 1)):
+        assert accounted(slurm, each) == "COMPLETED"
+        assert len(slurm("sacct", "-n", "-X", "-P", "-D", "-j", each, "-o", "State").split()) == starts
     assert_same(folder, whole)
-    again = launch.start(*SLOW, *CLUSTER, *where, "hydra.run.dir=cancelled", env=env)
-    wait_for(again, tmp_path / "cancelled" / "metrics.jsonl", '"step": 10,')
+    cancelled = launch.start(*where, "hydra.run.dir=cancelled", env=env)
+    wait_for(cancelled, tmp_path / "cancelled" / "metrics.jsonl", '"step": 10,')
     number = job(tmp_path / "cancelled")
     slurm("scancel", number)
-    assert again.wait().returncode == 75
+    assert cancelled.wait().returncode == 75
     assert accounted(slurm, number) == "CANCELLED by 0", "and stays out of the queue"
-
-
-def trains(entry: Path, number: str) -> bool:
-    """Whether that process of /proc is the run of a job."""
-    try:
-        told, command = (entry / "environ").read_text(errors="replace"), (entry / "cmdline").read_text()
-    except OSError:
-        return False
-    return f"SLURM_JOB_ID={number}" in told.split("\0") and command.startswith(sys.executable)
 
 
 def test_a_daemon_then_a_node_is_gone(
