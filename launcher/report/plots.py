@@ -97,7 +97,7 @@ def drawings(study: Study, rungs: Sequence[int], found: Sequence[slots.Stint]) -
         ] or params
         if shared != params:
             note = "; ".join(filter(None, [note, "what half of the trials have at least"]))
-        made = draw.plot_parallel_coordinate(whole, params=shared, target=target_of(len(names)), target_name=names[0])
+        made = draw.plot_parallel_coordinate(whole, params=shared, target_name=names[0])
         made.update_layout(margin={"l": 48, "r": 8}, xaxis_showline=False)
         width = 6.0 * (len(shared) + len(names) + 1)
         yield Drawing("Parameters, a line a trial", made, note, wide=True, rem=width)
@@ -191,11 +191,6 @@ def _scores(points: Sequence[tuple[float, float]], name: str) -> Drawing:
     rank = float(spearmanr(scores, values).statistic) if len(set(scores)) > 1 and len(set(values)) > 1 else None
     note = "" if rank is None else f"rank correlation {rank:.2f} over {len(points)} trained trials"
     return Drawing(f"Score and {name}", made, note)
-
-
-def target_of(num: int) -> Callable[[Any], float] | None:
-    """What of a trial is drawn: with several objectives the first."""
-    return partial(_value, index=0) if num > 1 else None
 
 
 def _add_pruned(made: Any, trials: Sequence[Any]) -> None:

@@ -109,6 +109,17 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     assert text.count(" *</td>") == 6
 
 
+def test_the_best_lines_of_two_objectives_are_the_darkest(tmp_path: Path) -> None:
+    study = study_of(6, ("maximize", "minimize"))  # x and -x: the greatest x is the best of all
+    _, drawn = page(tmp_path, study)
+    figure = drawn["Parameters, a line a trial"]
+    assert figure["layout"]["xaxis"]["ticktext"] == ["val/accuracy", "parameters", "x"]
+    lines = [trace for trace in figure["data"] if trace.get("mode") == "lines"]
+    light = {_numbers(trace["y"])[0]: sum(map(float, re.findall(r"[\d.]+", trace["line"]["color"]))) for trace in lines}
+    assert len(light) == 6
+    assert [light[height] for height in sorted(light, reverse=True)] == sorted(light.values())
+
+
 def test_two_objectives_are_drawn_on_the_way_to_their_rungs(tmp_path: Path) -> None:
     """Each but the size, which is what it is from the beginning on."""
     study = study_of(1, ("maximize", "minimize"))
