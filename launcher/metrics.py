@@ -1,8 +1,9 @@
 """torchmetrics, imported without what its plots, its texts and its sounds would need.
 
 Its first import brings matplotlib, transformers and scipy.signal along, wherever they are installed: with them it takes
-1.5 to 2 seconds, without them a tenth, in every process that evaluates. So whoever needs torchmetrics imports this module
-first. What torchmetrics has taken of those packages is looked up in them when it is used: `plot` and `BERTScore` work as ever.
+1.5 to 2 seconds, without them a tenth, in every process that evaluates. So what evaluates imports this module, and that
+before there are other threads, which might find what stands for them meanwhile. What torchmetrics has taken of those
+packages is looked up in them when it is used: `plot` and `BERTScore` work as ever.
 """
 
 from __future__ import annotations
@@ -40,9 +41,8 @@ class _Name:
         if not _Later.loading:
             return self._real()(*args, **kwargs)
 
-        def decorate(
-            function: Any,
-        ) -> Any:  # of a decorator that torchmetrics makes here: its turn is at the first call
+        # A decorator that torchmetrics makes here: its turn is at the first call of what it decorates.
+        def decorate(function: Any) -> Any:
             @wraps(function)
             def decorated(*given: Any, **named: Any) -> Any:
                 return self._real()(*args, **kwargs)(function)(*given, **named)

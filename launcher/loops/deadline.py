@@ -93,8 +93,6 @@ class Deadline:
 
     @torch.no_grad()
     def _first_batch_s(self, batches: EvalBatches) -> float:
-        import launcher.metrics  # noqa: F401  # before the task imports torchmetrics
-
         run, parallel = self.run, self.run.parallel
         metrics = run.task.metrics().to(parallel.device)
         model = parallel.unwrap(run.main.model)

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import launcher.metrics  # noqa: F401  # before any task imports torchmetrics
+
 if TYPE_CHECKING:
     from launcher.data import EvalBatches
     from launcher.parallel.base import Parallel
@@ -25,8 +27,6 @@ def evaluate(
     The loss is the sum over all samples and ranks, divided once by their whole weight. Buffers that training
     moves (the statistics of batch norm) stay as they are. `seen` is shown each of this rank's batches.
     """
-    import launcher.metrics  # noqa: F401  # before the task imports torchmetrics
-
     metrics = task.metrics().to(parallel.device)
     for metric in metrics.values():
         metric.process_group = parallel.data_group  # ranks with the same samples count them once

@@ -37,7 +37,6 @@ PRELOAD = [
     "launcher.procedures.single",
     "launcher.worker",
     "launcher.loops.supervised",
-    "launcher.metrics",
 ]
 """What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
 
