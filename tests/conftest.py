@@ -18,6 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: the tests of a cluster mostly wait for it."""
+    from launcher.search.pool import cores
+
+    return cores() + 1
+
+
 class Command(Protocol):
     """`run_launcher` and `launch`."""
 
