@@ -97,11 +97,15 @@ def record_failure(folder: Path, config: DictConfig, error: Exception) -> None:
         write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
 
 
+_NO_MEMORY = re.compile(r"can't allocate memory|std::bad_alloc|^could not create a primitive$")
+"""What PyTorch's allocator, C++ and oneDNN say where the system gives no more; of other failures oneDNN says more."""
+
+
 def out_of_memory(error: Exception) -> bool:
     """Whether the device or the system had no more memory to give."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY.search(str(error)) is not None
 
 
 def explain(error: Exception, run: Run) -> Exception:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from launcher.errors import ConfigError
 from launcher.folder import read_config
+from launcher.result import out_of_memory
 from tests.conftest import Launch
 from tests.fits import config_of
+from tests.harness import ROOT, environment
 
 FIND = ("training.find_batch_size=true", "tracker=[]", "parallel.device=cpu", "hydra.run.dir=run")
 
@@ -34,6 +38,47 @@ def test_it_ends_near_the_edge_of_what_fits(launch: Launch, tmp_path: Path) -> N
     low, high = int(found[1]), int(found[2])
     assert 16 < low < high <= low + low // 16 + 1
     assert f"{low} samples a step" in outcome.stdout
+
+
+SHORT = """
+import os, resource, sys
+import torch
+from launcher.result import out_of_memory
+
+def mapped():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
+
+def left(memory):
+    resource.setrlimit(resource.RLIMIT_DATA, (mapped() + memory,) * 2)
+    try:
+        torch.nn.Conv2d(1, 64, 3)(torch.zeros(352, 1, 28, 28))
+    except Exception as error:
+        return f"{out_of_memory(error)} {error}"
+    return ""
+
+for memory in range(0, 60_000_000, 1_000_000):
+    if os.fork() == 0:
+        print(left(memory), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_whoever_says_that_memory_is_short_is_understood() -> None:
+    """PyTorch, C++ or oneDNN, whichever of them meets the limit; oneDNN does in one of a hundred tries."""
+    assert out_of_memory(RuntimeError("could not create a primitive"))
+    assert not out_of_memory(RuntimeError("could not create a primitive descriptor for a matmul primitive"))
+    done = subprocess.run(
+        [sys.executable, "-c", SHORT],
+        capture_output=True,
+        text=True,
+        env=environment({"OMP_NUM_THREADS": "1"}),
+        cwd=ROOT,
+    )
+    said = [line for line in done.stdout.splitlines() if line]
+    assert len(said) > 20, done.stderr
+    assert [line for line in said if not line.startswith("True")] == []
 
 
 @pytest.mark.parametrize(
