@@ -112,9 +112,9 @@ def run(words: list[str]) -> int:
 
         status = plan.act(composed.config)
         if composed.config.cluster:
-            from .place import engine_of
+            from .place import script_of
 
-            print(f"\nWhat would be submitted; nothing was.\n\n{engine_of(composed.config).script(composed.folder)}")
+            print(f"\nWhat would be submitted; nothing was.\n\n{script_of(composed.config, composed.folder)}")
         return status
     if action == "lr_find":
         from . import lr_find

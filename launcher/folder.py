@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -108,6 +109,11 @@ def read_config(folder: Path) -> DictConfig:
         raise ConfigError(f"{folder}: no run is here (config.yaml: {error.strerror})") from None
     assert isinstance(config, DictConfig)
     return config
+
+
+def plain(config: DictConfig) -> Any:
+    """A config as nested dicts and lists, resolved, to be compared."""
+    return OmegaConf.to_container(config, resolve=True)
 
 
 @contextmanager

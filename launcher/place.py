@@ -7,16 +7,15 @@ in N workers.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from .collecting import begin, held_off
 from .console import Console
 from .errors import DONE, FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
-from .folder import CONFIG, locked, make_folder, read_config, remove_folder, remove_leftovers, write_config
+from .folder import CONFIG, locked, make_folder, plain, read_config, remove_folder, remove_leftovers, write_config
 from .provenance import provenance
 from .result import RESULT, disk_full, unfinished, write_result
 from .signals import Interrupt, listening
@@ -37,8 +36,13 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
     console, interrupt = Console(), Interrupt()
     with listening(interrupt, console.message, impatient=True):
         if resume and config.cluster and engine_of(config).under_way(folder):
+            if _but_for_waiting(config) != _but_for_waiting(read_config(folder)):
+                console.warning(
+                    "the run's job is under way and goes on as it is: what this command changes is not taken"
+                )
             return _place_on_cluster(config, folder, resume, console, interrupt)
         made = [] if resume else make_folder(folder)
+        before = (folder / CONFIG).read_text(encoding="utf-8") if resume else None
         try:
             with locked(folder):
                 write_config(config, folder)
@@ -47,6 +51,8 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
             return _place_on_cluster(config, folder, resume, console, interrupt)
         except ConfigError:
             remove_folder(folder, made)
+            if before is not None:  # what was refused is not what the run is
+                (folder / CONFIG).write_text(before, encoding="utf-8")
             raise
         except OSError as error:
             if not (folder / CONFIG).exists():  # nothing has begun that could be resumed
@@ -91,6 +97,7 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
     begin()
     log = folder / "log.txt"
     offset = log.stat().st_size if log.exists() else 0
+    interrupt.quiet = True
     engine = engine_of(config)
     pool = engine.pool(1)
     handle = pool.submit(folder, resume)
@@ -101,10 +108,28 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
 def pool_of(config: DictConfig, slots: int, preload: tuple[str, ...] = ()) -> Pool:
     """Where fits and trials of this config run, `slots` at a time: on its cluster, else in processes of this machine."""
     if config.cluster:
+        if not config.cluster.get("wait", True):
+            raise ConfigError(
+                "cluster.wait=false: several trials or fits need their command until the last one is submitted"
+            )
         return engine_of(config).pool(slots)
     from .search.pool import LocalPool
 
     return LocalPool(slots, preload=preload)
+
+
+def _but_for_waiting(config: DictConfig) -> Any:
+    """The config without what says whether its job is followed."""
+    found = plain(config)
+    found["cluster"].pop("wait", None)
+    return found
+
+
+def script_of(config: DictConfig, folder: Path) -> str:
+    """What would be submitted for a run: its job, or, of several fits, each of which is a job, that of the first."""
+    fits = _procedure(config).plan(config)
+    some = f"{len(fits)} jobs, of which the first is\n\n" if len(fits) > 1 else ""
+    return some + engine_of(config).script(folder / fits[0].name)
 
 
 def engine_of(config: DictConfig) -> Engine:
@@ -200,36 +225,16 @@ def _procedure(config: DictConfig) -> Procedure:
     return procedure
 
 
-def _take_up_changes(fits: list[Job], folder: Path) -> None:
-    """A fit that began with another config than it has now (a resume may lengthen the run) goes on with the new one."""
-    changed: set[str] = set()
-    for fit in fits:
-        own = folder / fit.name
-        if not (own / "config.yaml").exists():
-            continue
-        if fit.decide is not None:  # what it was made of is not what it would be made of now: it begins anew
-            if changed & set(fit.after):
-                shutil.rmtree(own)
-        elif _plain(read_config(own)) != _plain(fit.config):
-            write_config(fit.config, own)
-            (own / "result.json").unlink(missing_ok=True)
-            changed.add(fit.name)
-
-
-def _plain(config: DictConfig) -> Any:
-    return OmegaConf.to_container(config, resolve=True)
-
-
 def _place_fits(
     config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt, slots: int | None
 ) -> int:
     """The fits of a procedure through a pool, then one result of theirs. Without `slots` each core is one."""
     from .search.here import Here
     from .search.pool import LocalPool, cores
-    from .search.runner import run_jobs
+    from .search.runner import run_jobs, take_up_changes
 
     begin()
-    _take_up_changes(fits, folder)
+    take_up_changes(fits, folder)
     (folder / RESULT).unlink(missing_ok=True)
     pool: Pool
     if slots is None and config.cluster:

@@ -29,6 +29,8 @@ class Interrupt:
 
     signal: int | None = None
     told: Callable[[], None] | None = None
+    quiet: bool = False
+    """Whether somebody else says what comes of a signal: a run that is only followed does not save."""
 
 
 @contextmanager
@@ -55,7 +57,8 @@ def listening(interrupt: Interrupt, say: Callable[[str], None], impatient: bool)
             if interrupt.told is not None:
                 interrupt.told()
             hint = " (Ctrl-C again leaves at once)" if impatient and number == signal.SIGINT else ""
-            say(f"{signal.Signals(number).name}: saving at the end of this step{hint}")
+            if not interrupt.quiet:
+                say(f"{signal.Signals(number).name}: saving at the end of this step{hint}")
 
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     held = _mask("SIG_UNBLOCK")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -33,9 +34,10 @@ def follow(
             _print_the_rest(log, position)
             return status
         if interrupt.signal is not None:
+            own = shlex.quote(str(folder))
             console.message(
-                f"detached: job {handle} goes on. python -m launcher action=status run={folder} says how it is, "
-                f"python -m launcher resume={folder} follows it again, {engine.ends(handle)} ends it"
+                f"detached: job {handle} goes on. python -m launcher action=status run={own} says how it is, "
+                f"python -m launcher resume={own} follows it again, {engine.ends(handle)} ends it"
             )
             return DONE
         if position == begin:  # nothing has been printed yet: why does it wait?

@@ -209,18 +209,21 @@ class KubernetesPool:
             log.write(f"error: Job {handle}: {_state(state) if state else 'Kubernetes knows nothing of it any more'}\n")
         return FAILED
 
-    def cancel(self, handle: str) -> None:
-        """Ask a Job's run to save and leave: its pods get SIGTERM and their grace."""
-        (self._folders[handle] / INSIDE / "leave").touch()
-        _kubectl("delete", "job", handle, "-n", self.asked.namespace, "--wait=false", "--ignore-not-found")
+    def cancel(self, handles: Sequence[str]) -> None:
+        """Ask the Jobs' runs to save and leave: their pods get SIGTERM and their grace."""
+        for handle in handles:
+            (self._folders[handle] / INSIDE / "leave").touch()
+        _kubectl("delete", "job", *handles, "-n", self.asked.namespace, "--wait=false", "--ignore-not-found")
 
-    abort = cancel
+    def abort(self, handle: str) -> None:
+        """As `cancel`: there is no other signal to send."""
+        self.cancel([handle])
 
     def kill(self, handle: str) -> None:
         """End the Job as it is."""
         now = ("--grace-period=0", "--force", "--wait=false", "--ignore-not-found")
         _kubectl("delete", "pods", "-l", f"job-name={handle}", "-n", self.asked.namespace, *now)
-        self.cancel(handle)
+        self.cancel([handle])
 
     def wait(self, timeout: float) -> None:
         """Return when a Job has said that it ended, or after `timeout` seconds."""

@@ -140,7 +140,7 @@ class Slurm:
         )
         asked = {name: getattr(self, name) for name in same} | {
             "job_name": self.name,
-            "setup": [*_again(inside), *(self.setup or [])],
+            "setup": _with_again(inside, self.setup or []),
             "time": self.timeout_min,
             "mem": None if self.mem_gb is None else f"{round(self.mem_gb * 1024)}M",
             "ntasks_per_node": 1,
@@ -149,10 +149,10 @@ class Slurm:
         for name in ("cpus_per_task", "gpus_per_task"):
             each = getattr(self, name)
             asked[name] = None if each is None else each * (self.tasks_per_node or 1)
-        more_options: dict[str, Any] = {"output": str(log), "requeue": True}
+        more_options: dict[str, Any] = {"output": _plain(log), "requeue": True}
         if self.begin is not None and self.begin > time.time():  # from now on: the clock there may be another zone's
             more_options["begin"] = f"now+{ceil(self.begin - time.time())}"
-        more = ["--output", str(log), "--open-mode=append", "--kill-on-bad-exit=1", *(self.srun_args or [])]
+        more = ["--output", _plain(log), "--open-mode=append", "--kill-on-bad-exit=1", *(self.srun_args or [])]
         executor.update_parameters(
             **{name: value for name, value in asked.items() if value is not None},
             stderr_to_stdout=True,
@@ -162,13 +162,21 @@ class Slurm:
         return executor
 
 
-def _again(inside: Path) -> list[str]:
-    """The lines of a job's script that put it back into the queue for a run that can not, in a container without SLURM.
-    A job that SLURM itself is ending meanwhile is left to it."""
+def _with_again(inside: Path, setup: Sequence[str]) -> list[str]:
+    """The lines of a job's script before its command: those of `setup`, and such that put the job back into the queue for
+    a run that can not, in a container without SLURM. A job that SLURM itself is ending meanwhile is left to it."""
     task = f"${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{jobs.INSIDE}/}}"
     runs = '[ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]'
+    back = f'rm "$LAUNCHER_AGAIN" 2> /dev/null && {runs} && scontrol requeue $SLURM_JOB_ID'
     return [
         f"LAUNCHER_AGAIN={shlex.quote(str(inside))}/{task}{jobs.AGAIN}",
         'rm -f "$LAUNCHER_AGAIN"',
-        f"trap 'rm \"$LAUNCHER_AGAIN\" 2> /dev/null && {runs} && scontrol requeue $SLURM_JOB_ID' EXIT",
+        *setup,
+        "LAUNCHER_TRAP=$(trap -p EXIT)",  # what the lines above may have asked for is done too
+        f'trap \'{back}; eval "set -- $LAUNCHER_TRAP"; eval "$3"\' EXIT',
     ]
+
+
+def _plain(log: Path) -> str:
+    """A log's path as sbatch and srun take it: a part `%a` is the task's number, any other sign of percent is one."""
+    return "/".join(part if part == "%a" else part.replace("%", "%%") for part in str(log).split("/"))

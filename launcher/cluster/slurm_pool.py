@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 _ASK_EVERY = (1.0, 15.0)  # seconds between questions to the controller: at first, and at most
 _UNKNOWN = 120.0  # seconds after which a job that SLURM knows nothing of is given up,
 _LAST_WORDS = 3.0  # one that has ended without a word,
+_SCANCEL_S = 20.0  # what it may take; it tries again where the controller is busy
 _UNSEEN = 60.0  # one that has ended well, whose words must still be on their way through the file system
 _AWAY = (
     "Unable to contact slurm controller",
@@ -148,37 +148,66 @@ class SlurmPool:
                 os.utime(inside)  # a client of NFS that asked too early believes for a minute that nothing is there
             result = read_result(folder) if _is_since(folder, job) else None
             ended = result is not None and result["status"] in ("completed", "stopped", "pruned")
+            left = (folder / INSIDE / LEAVE).exists()
             patience = (
-                _UNKNOWN if state is None else _UNSEEN if state.name == "COMPLETED" and not ended else _LAST_WORDS
+                (_LAST_WORDS if left else _UNKNOWN)
+                if state is None
+                else _UNSEEN
+                if state.name == "COMPLETED" and not ended
+                else _LAST_WORDS
             )
             if now - since < patience:
                 self._every = _ASK_EVERY[0]
                 continue
-            cancelled = state is not None and state.name == "CANCELLED"
+            cancelled = left if state is None else state.name == "CANCELLED"
             self._status[name] = 0 if ended else PREEMPTED if cancelled else FAILED
-            if not ended:
+            if not ended and not left:
+                words = (
+                    f"error: SLURM job {name}: {state or 'SLURM knows nothing of it any more'}{_last_words(folder)}\n"
+                )
                 with (folder / "log.txt").open("a", encoding="utf-8") as log:
-                    log.write(f"error: SLURM job {name}: {state or 'SLURM knows nothing of it any more'}\n")
+                    log.write(words)
 
-    def cancel(self, handle: str) -> None:
-        """Ask a job's run to save and leave; one that still waits is taken out of the queue."""
-        (self._jobs[handle][0] / INSIDE / LEAVE).touch()
-        for how in (["--state=PENDING"], ["--signal=TERM"]):
-            subprocess.run(["scancel", *how, handle], capture_output=True)
+    def cancel(self, handles: Sequence[str]) -> None:
+        """Ask the jobs' runs to save and leave; those that still wait are taken out of the queue.
+
+        Those first, and all together: a task of an array that ends lets the next one begin, and SLURM takes no signal
+        for a task while others of its array wait.
+        """
+        for handle in handles:
+            (self._jobs[handle][0] / INSIDE / LEAVE).touch()
+        for how in ("--state=PENDING", "--signal=TERM"):
+            _scancel(how, *handles)
         self._every = _ASK_EVERY[0]  # of one that had not begun nobody but the controller can tell the end
 
     def abort(self, handle: str) -> None:
         """End the run, and have it write into its log where it was."""
-        subprocess.run(["scancel", "--signal=ABRT", handle], capture_output=True)
+        _scancel("--signal=ABRT", handle)
 
     def kill(self, handle: str) -> None:
         """End the job as it is."""
-        subprocess.run(["scancel", "--signal=KILL", handle], capture_output=True)
-        subprocess.run(["scancel", handle], capture_output=True)
+        _scancel("--signal=KILL", handle)
+        _scancel(handle)
 
     def wait(self, timeout: float) -> None:
         """Return when a job has said that it ended, or after `timeout` seconds."""
         wait([(folder / INSIDE, name) for name, (folder, _) in self._jobs.items()], timeout)
+
+
+def _scancel(*words: str) -> None:
+    """Ask SLURM to signal jobs or to end them, without waiting for longer than it may take."""
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(["scancel", *words], capture_output=True, timeout=_SCANCEL_S)
+
+
+def _last_words(folder: Path) -> str:
+    """The last line of a run's log that is not one of SLURM's own, to be put behind what SLURM calls the job."""
+    try:
+        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [line.strip() for line in lines if line.strip() and not line.startswith(("srun:", "slurmstepd:"))]
+    return f"; its last words: {said[-1]}" if said else ""
 
 
 def _is_since(folder: Path, job: Job) -> bool:
@@ -213,7 +242,7 @@ def _in_the_job(variables: Mapping[str, str]) -> Iterator[None]:
 def _refusal(text: str) -> ConfigError:
     """SLURM's own words in what submitit says of a submission that failed, and whether another one may do."""
     lines = [line.partition("error: ")[2] for line in text.splitlines() if "error: " in line]
-    words = " ".join(lines) or shlex.quote(text.strip())
+    words = " ".join(lines) or text.strip().partition("\n")[0]
     if any(part in words for part in _AWAY):
         return NotNow(f"cluster=slurm: SLURM does not answer here: {words}")
     if any(part in words for part in _FULL):

@@ -59,7 +59,7 @@ def waiting() -> list[tuple[str, Path]] | None:
     if answer is None:
         return None
     pairs = (line.partition("|") for line in answer.splitlines())
-    return [(name, Path(command.partition(" ")[0])) for name, _, command in pairs]
+    return [(name, Path(command)) for name, _, command in pairs]
 
 
 def _listed(jobs: Iterable[str]) -> str:
@@ -67,14 +67,21 @@ def _listed(jobs: Iterable[str]) -> str:
 
 
 def _read(answer: str, jobs: dict[str, Path]) -> dict[str, State]:
-    found = {}
+    found: dict[str, State] = {}
+    rest: dict[
+        str, State
+    ] = {}  # of tasks that were cancelled before they began `sacct` has one row, called as the array
     for line in answer.splitlines():
         job, name, nodes, reason, command = [*line.split("|", 4), "", "", "", ""][:5]
-        for one in _tasks(job):
+        unassigned = nodes in ("None assigned", "(null)")
+        state = State(name.split()[0], "" if unassigned else nodes, reason)  # "CANCELLED by 0"
+        tasks = [(one, found) for one in _tasks(job)]
+        if job.isdecimal() and state.name == "CANCELLED":
+            tasks += [(one, rest) for one in jobs if one.startswith(f"{job}_")]
+        for one, known in tasks:
             if one in jobs and (not command or f"{jobs[one]}/" in command):
-                unassigned = nodes in ("None assigned", "(null)")
-                found[one] = State(name.split()[0], "" if unassigned else nodes, reason)  # "CANCELLED by 0"
-    return found
+                known[one] = state
+    return rest | found
 
 
 def _tasks(job: str) -> list[str]:

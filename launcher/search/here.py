@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class Here:
     def poll(self, handle: int) -> int | None:
         return self._status[handle]
 
-    def cancel(self, handle: int) -> None:
-        """It has ended."""
+    def cancel(self, handles: Sequence[int]) -> None:
+        """They have ended."""
 
     def abort(self, handle: int) -> None:
         """It has ended."""

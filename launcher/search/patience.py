@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from launcher.errors import NotNow
 
@@ -58,3 +58,20 @@ class Patience:
         if not self._met or (not busy and now - self._since > AWAY_S):
             raise error
         self._next, self._pause = now + self._pause, min(2 * self._pause, PAUSE_S[1])
+
+
+NO_STEP = "it left three times, to be resumed, without a step between"
+
+
+class Standstill:
+    """Trials that left, to be resumed, and came no further before they left again."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, tuple[int, int]] = {}  # how far a trial had come, and how often it has left there
+
+    def met(self, number: int, result: dict[str, Any] | None) -> bool:
+        """Whether a trial that leaves with that result has left there too often to be resumed once more."""
+        steps = (result or {}).get("steps") or 0
+        before, times = self._left.get(number, (-1, 0))
+        self._left[number] = (steps, times + 1 if steps == before else 1)
+        return self._left[number][1] >= 3

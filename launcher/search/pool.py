@@ -55,7 +55,7 @@ class Pool(Protocol):
 
     def poll(self, handle: Any) -> int | None: ...
 
-    def cancel(self, handle: Any) -> None: ...
+    def cancel(self, handles: Sequence[Any]) -> None: ...
 
     def abort(self, handle: Any) -> None: ...
 
@@ -110,9 +110,10 @@ class LocalPool:
             self._processes.pop(handle).close()
         return status
 
-    def cancel(self, handle: int) -> None:
-        """Ask the run to save and leave."""
-        self._processes[handle].terminate()
+    def cancel(self, handles: Sequence[int]) -> None:
+        """Ask the runs to save and leave."""
+        for handle in handles:
+            self._processes[handle].terminate()
 
     def abort(self, handle: int) -> None:
         """End the run, and have it write into its log where it was."""

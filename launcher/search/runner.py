@@ -6,7 +6,8 @@ The state is the folder tree: a job whose
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from launcher.errors import DONE, PREEMPTED, ConfigError, TrainingError
-from launcher.folder import write_config
+from launcher.folder import plain, read_config, write_config
 from launcher.result import read_result
 from launcher.signals import Interrupt
 
@@ -111,11 +112,10 @@ def run_jobs(
             failed = any(not outcome.ended and outcome.status != PREEMPTED for outcome in outcomes.values())
             if not cancelled and (interrupt.signal is not None or (failed and stop_on_failure)):
                 cancelled = True
-                for handle in running:
-                    pool.cancel(handle)
+                pool.cancel(list(running))
     finally:
-        for handle in running:
-            pool.cancel(handle)
+        if running:
+            pool.cancel(list(running))
     return {name: outcomes[name] for name in order if name in outcomes}
 
 
@@ -127,3 +127,19 @@ def _submit(job: Job, folder: Path, pool: Pool, outcomes: dict[str, Outcome]) ->
         results = {name: outcomes[name].result or {} for name in job.after}
         write_config(job.config if job.decide is None else job.decide(job.config, results), own)
     return pool.submit(own, resume=began)
+
+
+def take_up_changes(fits: Sequence[Job], folder: Path) -> None:
+    """A fit that began with another config than it has now (a resume may lengthen the run) goes on with the new one."""
+    changed: set[str] = set()
+    for fit in fits:
+        own = folder / fit.name
+        if not (own / "config.yaml").exists():
+            continue
+        if fit.decide is not None:  # what it was made of is not what it would be made of now: it begins anew
+            if changed & set(fit.after):
+                shutil.rmtree(own)
+        elif plain(read_config(own)) != plain(fit.config):
+            write_config(fit.config, own)
+            (own / "result.json").unlink(missing_ok=True)
+            changed.add(fit.name)

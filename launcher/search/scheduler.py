@@ -22,7 +22,7 @@ from .ahead import Ahead
 from .candidates import FILTERED, scored
 from .listener import Ended, Listener
 from .outcome import ENDED, settle
-from .patience import Patience
+from .patience import NO_STEP, Patience, Standstill
 from .pool import Pool, Together
 from .study import PAUSED, Claim, Study
 
@@ -76,7 +76,7 @@ class Scheduler:
         self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
         self._all_given = False
-        self._patience = Patience(listener.told)
+        self._patience, self._standstill = Patience(listener.told), Standstill()
 
     def run(self) -> None:
         """Until every trial of the study has ended, a signal or the time limit: then what runs is asked to save and leave."""
@@ -98,8 +98,8 @@ class Scheduler:
                 self.listener.looked()
         finally:
             self._tell_news()
-            for handle in self._running:
-                self.pool.cancel(handle)
+            if self._running:
+                self.pool.cancel(list(self._running))
             for claim in self._waiting:
                 self.study.let_go(claim)
 
@@ -231,20 +231,23 @@ class Scheduler:
     def _over(self, run: _Running, status: int) -> None:
         """A trial's process has ended."""
         self._ahead.ended(run.since)
+        own = self._own(run.claim)
         left = status == PREEMPTED and not run.why
-        result = None if left else settle(self._own(run.claim), status, run.config, run.why)
+        result = None if left else settle(own, status, run.config, run.why)
         if left or result is None or result["status"] == "preempted":
+            still = not self._leaving() and self._standstill.met(run.claim.number, read_result(own))
+            result = settle(own, status, run.config, NO_STEP) if still else None
+        if result is None:
             if self._leaving():
                 self.study.let_go(run.claim)
             else:  # it was sent a signal of its own
                 self._waiting.append(run.claim)
             self.listener.left(run.claim, "saved, to be resumed")
-            return
-        if result["reason"] == PAUSED and self._promote is not None:
+        elif result["reason"] == PAUSED and self._promote is not None:
             self.study.let_go(run.claim)
             self.listener.left(run.claim, f"paused at step {result['steps']}" if result["steps"] else scored(result))
-            return
-        self._tell(run.claim, result)
+        else:
+            self._tell(run.claim, result)
 
     def _tell(self, claim: Claim, result: dict[str, Any]) -> None:
         state, values = TrialState.FAIL, None
@@ -282,14 +285,16 @@ class Scheduler:
             if run.claim.number in lost:
                 self.pool.kill(handle)
             elif run.asked is not None:
-                if now - run.asked > GRACE_S:
+                if time.monotonic() - run.asked > GRACE_S:
                     self.pool.kill(handle)
+                    run.asked = time.monotonic()
             elif late:
                 run.asked, run.why = now, f"it took longer than hydra.sweeper.trial_timeout={self._trial_timeout:g} s"
                 self.pool.abort(handle)
-            elif self._leaving():
-                run.asked = now
-                self.pool.cancel(handle)
+        if self._leaving() and (stay := {each: run for each, run in self._running.items() if run.asked is None}):
+            self.pool.cancel(list(stay))
+            for run in stay.values():
+                run.asked = time.monotonic()  # to be asked may take a cluster a while
 
     def _own(self, claim: Claim) -> Path:
         return self.study.folder / str(claim.number)

@@ -154,13 +154,20 @@ def test_left_followed_cancelled_and_resumed(
     left = running.wait()
     assert left.returncode == 0
     assert f"detached: job {number} goes on" in left.stdout
+    assert "saving" not in left.stdout
+    assert "not taken" not in left.stdout + left.stderr
     assert number in jobs(slurm)
-    running = launch.start(f"resume={folder}", "cluster.wait=true", env=env)
+    running = launch.start(f"resume={folder}", "cluster.wait=true", "training.max_steps=70", env=env)
     until(written(running.stdout, f"job {number}, log "), "it is followed again")
+    assert "what this command changes is not taken" in running.stdout.read_text() + running.stderr.read_text()
     slurm("scancel", number)
     cancelled = running.wait()
     assert cancelled.returncode == 75, cancelled.stdout + cancelled.stderr
     assert result(folder)["status"] == "preempted"
+    config = (folder / "config.yaml").read_text()
+    refused = launch(f"resume={folder}", "cluster.partition=fast", env=env)
+    assert refused.returncode == 2
+    assert (folder / "config.yaml").read_text() == config, "the run is not what was refused"
     again = launch(f"resume={folder}", "cluster.wait=true", env=env)
     assert again.returncode == 0, again.stdout + again.stderr
     assert job(folder) != number

@@ -73,29 +73,32 @@ def test_an_array_survives_its_driver(launch: Launch, slurm: Slurm, env: dict[st
 def test_left_by_ctrl_c_and_gone_on_with(launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path) -> None:
     """A driver that died before it had written down which jobs are whose finds them by the array's script; a second one
     that is told to leave has the trials save and takes those that wait out of the queue; the third goes on."""
-    words = ["-m", "optimizer.lr=0.01,0.003", "hydra.sweeper.n_jobs=1", "hydra.sweeper.study_name=study"]
+    words = ["-m", "optimizer.lr=0.01,0.003,0.001,0.02", "hydra.sweeper.n_jobs=1", "hydra.sweeper.study_name=study"]
     words += [*SLOW, *CLUSTER, "hydra.sweeper.lease=6s"]
+    every = range(4)
     study = tmp_path / "multirun" / "study"
     running = launch.start(*words, env=env)
     wait_for(running, study / "0" / "metrics.jsonl")
     running.kill()
     running.wait()
-    first = {number: job(study / str(number)) for number in range(2)}
-    for number in range(2):
+    first = {number: job(study / str(number)) for number in every}
+    for number in every:
         (study / str(number) / "slurm" / "job.json").unlink()
     running = launch.start(*words, env=env)
-    for number in range(2):
+    for number in every:
         wait_for(running, study / str(number) / "slurm" / "job.json")
-    assert {number: job(study / str(number)) for number in range(2)} == first
+    assert {number: job(study / str(number)) for number in every} == first
     wait_for(running, study / "0" / "metrics.jsonl", '"step": 10,')
     running.send(signal.SIGINT)
     left = running.wait()
     assert left.returncode == 75, left.stdout + left.stderr
     assert result(study / "0")["status"] == "preempted"
+    assert "failed" not in left.stdout
+    assert not [number for number in every[1:] if (study / str(number) / "log.txt").exists()], "none of them began"
     until(lambda: not {name.partition("_")[0] for name in jobs(slurm)} & {first[0].partition("_")[0]}, "none waits")
-    done = launch(*words, env=env)
+    done = launch(*(word.replace("n_jobs=1", "n_jobs=4") for word in words), env=env)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [result(study / str(number))["status"] for number in range(2)] == ["completed"] * 2
+    assert [result(study / str(number))["status"] for number in every] == ["completed"] * 4
     assert "resumed  from step" in (study / "0" / "log.txt").read_text()
 
 

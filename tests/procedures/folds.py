@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ class HerePool:
     def poll(self, handle: int) -> int | None:
         return self.statuses[handle]
 
-    def cancel(self, handle: int) -> None:
-        """It is over already."""
+    def cancel(self, handles: Sequence[int]) -> None:
+        """They are over already."""
 
     def wait(self, timeout: float) -> None:
         """It is over already."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class CountingPool:
         del self._running[handle]
         return 0
 
-    def cancel(self, handle: int) -> None: ...
+    def cancel(self, handles: Sequence[int]) -> None: ...
 
     def abort(self, handle: int) -> None: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,8 +35,8 @@ class Choosy:
     def poll(self, handle: str) -> int | None:
         return None
 
-    def cancel(self, handle: str) -> None:
-        self.cancelled.append(handle)
+    def cancel(self, handles: Sequence[str]) -> None:
+        self.cancelled += handles
 
     def abort(self, handle: str) -> None: ...
 
