@@ -18,6 +18,7 @@ import pytest
 from launcher.cluster import jobs as jobs_of
 from launcher.cluster import slurm_pool
 from launcher.cluster.slurm import Slurm as Asked
+from launcher.cluster.slurm import _with_again
 from tests.cluster.running import CLUSTER, QUICK, SLOW, accounted, job, jobs, kill, result, until, written
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
@@ -229,6 +230,19 @@ def test_a_job_that_slurm_does_not_know_is_given_up(
     until(lambda: pool.poll("4000000") == 1, "it is waited for for ever")
     assert time.monotonic() - began > 3
     assert "SLURM knows nothing of it any more" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("setup", [[], ["trap 'echo \"bye  then\"' EXIT"]])
+def test_a_trap_of_ones_own_is_kept_beside_the_script_s(tmp_path: Path, setup: list[str]) -> None:
+    """What puts a job back for a run in a container, in a folder with a space, whatever `cluster.setup` does at the end."""
+    inside = tmp_path / "a run" / "slurm"
+    inside.mkdir(parents=True)
+    said = ["squeue() { echo RUNNING; }", 'scontrol() { echo "asked to $*"; }', "SLURM_JOB_ID=5"]
+    lines = [*said, *_with_again(inside, setup), f"touch '{inside}/again'", "exit 75"]
+    done = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["asked to requeue 5", *(["bye  then"] if setup else [])], done.stderr
+    assert done.returncode == 75
+    assert not (inside / "again").exists()
 
 
 def test_a_plan_shows_the_script_and_submits_nothing(launch: Launch, tmp_path: Path) -> None:
