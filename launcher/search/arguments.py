@@ -20,12 +20,33 @@ from launcher.schema import duration
 from launcher.seeds import derive
 from launcher.signatures import signature
 from launcher.trust import whitelist
+from launcher.values import expected, matches
 
 from . import space
 from .space import Condition, Dimension
 from .study import Directions
 
 _MISSING = object()
+_TYPES = {
+    "n_trials": ["int[1,inf)", "none"],
+    "n_jobs": ["int[1,inf)", "none"],
+    "max_failure_rate": ["float[0,1]"],
+    "params": ["dict", "none"],
+    "points": ["list", "none"],
+    "devices_per_trial": ["int[0,inf)", "none"],
+    "trials_per_device": ["int[1,inf)"],
+    "keep_trials": ["int[1,inf)", "none"],
+    "accept_changes": ["bool"],
+    "ensemble": ["int[1,inf)", "none"],
+}
+
+
+def types(**values: Any) -> None:
+    """Raises ConfigError for a key of hydra.sweeper with a value that it can not have."""
+    for key, value in values.items():
+        plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        if not matches(plain, _TYPES[key]):
+            raise ConfigError(f"hydra.sweeper.{key}={value}: {expected(_TYPES[key])}")
 
 
 def space_of(

@@ -33,7 +33,7 @@ from launcher.start.wait import wait
 
 from . import devices, early, identity, page, plan, space
 from . import points as first
-from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, words_of
+from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
 from .ensemble import MODULES, build, refuse
 from .keep import Keeper
 from .pool import Pool, Together, cores
@@ -80,17 +80,11 @@ class LauncherSweeper(Sweeper):
         ensemble: int | None = None,
         lease: Any = 60,
     ) -> None:
-        for key, value, right in (
-            ("n_trials", n_trials, n_trials is None or n_trials >= 1),
-            ("n_jobs", n_jobs, n_jobs is None or n_jobs >= 1),
-            ("trials_per_device", trials_per_device, trials_per_device >= 1),
-            ("ensemble", ensemble, ensemble is None or ensemble >= 1),
-            ("keep_trials", keep_trials, keep_trials is None or keep_trials >= 1),
-        ):
-            if not right:
-                raise ConfigError(f"hydra.sweeper.{key}={value}: expected at least 1")
-        if not 0 <= max_failure_rate <= 1:
-            raise ConfigError(f"hydra.sweeper.max_failure_rate={max_failure_rate}: expected a share from 0 to 1")
+        types(
+            n_trials=n_trials, n_jobs=n_jobs, max_failure_rate=max_failure_rate, params=params, points=points,
+            devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
+            accept_changes=accept_changes, ensemble=ensemble,
+        )  # fmt: skip
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
         self.sampler, self.storage, self.study_name, self.n_trials = sampler, storage, study_name, n_trials

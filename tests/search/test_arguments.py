@@ -1,0 +1,40 @@
+"""What the keys of hydra.sweeper may be, and what is said of one that it can not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from launcher.errors import ConfigError
+from launcher.search.arguments import types
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("n_trials", "4", "a whole number at least 1 or null"),
+        ("n_trials", 2.5, "a whole number at least 1 or null"),
+        ("n_jobs", True, "a whole number at least 1 or null"),
+        ("keep_trials", 0, "a whole number at least 1 or null"),
+        ("ensemble", "many", "a whole number at least 1 or null"),
+        ("trials_per_device", None, "a whole number at least 1"),
+        ("devices_per_trial", -1, "a whole number at least 0 or null"),
+        ("max_failure_rate", "some", "a number at least 0 and at most 1"),
+        ("max_failure_rate", 1.5, "a number at least 0 and at most 1"),
+        ("accept_changes", "no", "true or false"),
+        ("accept_changes", "maybe", "true or false"),
+        ("params", "optimizer.lr", "a mapping or null"),
+        ("params", OmegaConf.create([1]), "a mapping or null"),
+        ("points", OmegaConf.create({"optimizer.lr": 1}), "a list or null"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^hydra\.sweeper\.{key}=.*: expected {message}$"):
+        types(**{key: value})
+
+
+def test_what_a_file_may_say() -> None:
+    types(n_trials=None, n_jobs=3, max_failure_rate=1, params=OmegaConf.create({"a": "1,2"}), accept_changes=True)
+    types(points=OmegaConf.create([{"a": 1}]), devices_per_trial=0, keep_trials=None, ensemble=5, trials_per_device=1)
