@@ -14,6 +14,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from launcher import compose
 from launcher.errors import ConfigError, did_you_mean
+from launcher.explain import refuse_sweep
 from launcher.place import modules
 from launcher.resolvers import models
 from launcher.schema import duration
@@ -56,6 +57,9 @@ def space_of(
     which for each key the last one counts. Raises ConfigError."""
     told = list(space.words_of(params))
     plain = parser.parse_overrides([*(word for when, word in told if not when), *words])
+    for each in (*plain, *(parser.parse_override(word) for when, word in told if when)):
+        if each.is_sweep_override():
+            refuse_sweep(each, searched=True)
     by_key = {each.get_key_element(): each for each in plain}
     fixed = [str(each.input_line) for each in by_key.values() if not each.is_sweep_override()]
     random.seed(derive(config.seed, "shuffle"))  # of shuffle(range(…)), alike in every session

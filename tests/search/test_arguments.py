@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from launcher import compose
 from launcher.errors import ConfigError
-from launcher.search.arguments import types
+from launcher.search.arguments import space_of, types
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,16 @@ def test_a_value_of_another_type_is_refused(key: str, value: Any, message: str) 
 def test_what_a_file_may_say() -> None:
     types(n_trials=None, n_jobs=3, max_failure_rate=1, params=OmegaConf.create({"a": "1,2"}), accept_changes=True)
     types(points=OmegaConf.create([{"a": 1}]), devices_per_trial=0, keep_trials=None, ensemble=5, trials_per_device=1)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["hydra.sweeper.n_trials=1,2", "hydra/sweeper/sampler=grid,random", "action=plan,train", "worker=true,false", "search=random,tpe"],
+)  # fmt: skip
+def test_what_belongs_to_the_sweep_is_not_searched(word: str) -> None:
+    key = word.partition("=")[0]
+    message = f"^{word}: '{key}' belongs to the sweep as a whole"
+    with compose.session() as hydra, pytest.raises(ConfigError, match=message):
+        compose.parse(hydra, compose.CONFIG_NAME, ["optimizer.lr=1,2", word], sweep=True)
+    with pytest.raises(ConfigError, match=message):
+        space_of(dict([word.split("=")]), [], OverridesParser.create(), OmegaConf.create({"seed": 0}))
