@@ -221,13 +221,17 @@ class Study:
             for each in self.dimensions:
                 if each.active(point):
                     point[each.key] = trial._suggest(each.name, each.distribution)
-            if self._extend is not None:
-                self._extend(trial)
         except ValueError as error:
             raise ConfigError(
                 f"{self.folder}: trial {number} does not fit into the study: {error}. "
                 "Another hydra.sweeper.study_name begins a new one"
             ) from error
+        if self._extend is not None:
+            try:
+                self._extend(trial)
+            except Exception as error:  # it is the caller's own code
+                said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                raise ConfigError(f"hydra.sweeper.custom_search_space: {said}") from error
         return Claim(number, trial_id, space.point(trial.params), taken)
 
 

@@ -67,7 +67,7 @@ class LauncherSweeper(Sweeper):
         max_failure_rate: float = 0.0,
         custom_search_space: str | None = None,
         params: dict[str, Any] | None = None,
-        metrics: list[str] | None = None,
+        metrics: list[str] | str | None = None,
         pruner: DictConfig | None = None,
         proxy: DictConfig | None = None,
         points: Any = None,
@@ -83,7 +83,7 @@ class LauncherSweeper(Sweeper):
         types(
             n_trials=n_trials, n_jobs=n_jobs, max_failure_rate=max_failure_rate, params=params, points=points,
             devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
-            accept_changes=accept_changes, ensemble=ensemble,
+            accept_changes=accept_changes, ensemble=ensemble, metrics=metrics,
         )  # fmt: skip
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
@@ -93,7 +93,8 @@ class LauncherSweeper(Sweeper):
         self.custom_search_space = custom_search_space
         self._known: compose.Known = {}
         self.params, self.accept_changes = dict(params or {}), accept_changes
-        self.metrics, self.points = list(metrics or []), points
+        self.metrics: Sequence[str] = metrics or []
+        self.points = points
         self.directions: Directions = directions_of(direction)
         self.timeout, self.trial_timeout = seconds("timeout", timeout), seconds("trial_timeout", trial_timeout)
         self.lease = seconds("lease", lease) or 60.0

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from launcher import compose
 from launcher.errors import ConfigError
-from launcher.search.arguments import space_of, types
+from launcher.search.arguments import objectives_of, space_of, types
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,30 @@ def test_what_belongs_to_the_sweep_is_not_searched(word: str) -> None:
         compose.parse(hydra, compose.CONFIG_NAME, ["optimizer.lr=1,2", word], sweep=True)
     with pytest.raises(ConfigError, match=message):
         space_of(dict([word.split("=")]), [], OverridesParser.create(), OmegaConf.create({"seed": 0}))
+
+
+TASK = "launcher.tasks.image_classification.ImageClassification"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (["val/loss", "val/loss"], "val/loss is named twice"),
+        (
+            ["val/acuracy", "parameters"],
+            r"ImageClassification has no metric 'val/acuracy'\. Did you mean 'val/accuracy'",
+        ),
+        (["val/accuracy", "parametres"], r"has no metric 'parametres'\. Did you mean 'parameters'"),
+    ],
+)
+def test_an_objective_that_no_trial_has_is_refused(metrics: list[str], message: str) -> None:
+    config = OmegaConf.create(
+        {"objective": {"metric": "val/loss", "direction": "minimize"}, "task": {"_target_": TASK}}
+    )
+    with pytest.raises(ConfigError, match=rf"^hydra\.sweeper\.metrics: .*{message}"):
+        objectives_of(config, metrics, ["minimize", "minimize"])
+    assert objectives_of(config, "val/loss", ["minimize"]) == ["val/loss"], "a text is one metric"
+    assert objectives_of(config, ["inference/mflop", "wall_s"], ["minimize", "minimize"]) == [
+        "inference/mflop",
+        "wall_s",
+    ]

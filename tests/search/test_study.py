@@ -16,6 +16,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from launcher.errors import ConfigError
 from launcher.search import lease
 from launcher.search.lock import HostLock, myself
 from launcher.search.storage import open_storage, without_login
@@ -213,3 +214,10 @@ def test_a_login_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"needs a driver|expected a URL") as refused:
         open_storage("postgresql+nothing://me:word@host/db", tmp_path)
     assert "word" not in str(refused.value)
+
+
+def test_what_a_custom_search_space_raises_is_said(tmp_path: Path) -> None:
+    study = open_study(tmp_path, "random", 3)
+    study._extend = lambda trial: {}["width"]  # type: ignore[func-returns-value]
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.custom_search_space: KeyError: 'width'$"):
+        study.ask()
