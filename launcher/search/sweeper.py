@@ -148,8 +148,8 @@ class LauncherSweeper(Sweeper):
             return DONE
         stops = self._early.plain() | {"points": points or None}
         now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
+        identity.compare(folder, now, self.accept_changes, self.config.worker)
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
-        identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
         if not self.config.worker and in_use(folder):
@@ -171,6 +171,7 @@ class LauncherSweeper(Sweeper):
                     metrics=self.metrics,
                     points=points,
                 )
+                identity.accept(folder, now, self.accept_changes, self.config.worker)
                 return self._run(study, pool, console)
             except ConfigError:
                 if study is None or study.withdrawn:
