@@ -33,7 +33,7 @@ from .candidates import PASSED, SCORE
 from .draws import Draws
 from .lock import HostLock, myself
 from .space import Dimension
-from .storage import trials_of
+from .storage import tie, trials_of
 
 LOCK, CLOCK = ".turn", ".clock"
 PAUSED = "paused"
@@ -86,6 +86,7 @@ class Study:
             )
             self.storage = self.optuna._storage
             self._id = self.optuna._study_id
+            tie(self.optuna, folder)
             self._see_that_it_fits()
             if metrics and self.optuna.metric_names != list(metrics):
                 self.optuna.set_metric_names(list(metrics))
