@@ -32,6 +32,8 @@ _TYPES = {
     "n_trials": ["int[1,inf)", "none"],
     "n_jobs": ["int[1,inf)", "none"],
     "max_failure_rate": ["float[0,1]"],
+    "storage": ["str", "none"],
+    "custom_search_space": ["str", "none"],
     "params": ["dict", "none"],
     "points": ["list", "none"],
     "devices_per_trial": ["int[0,inf)", "none"],
@@ -189,7 +191,9 @@ def _refuse_metric(metric: str, metrics: Sequence[str], config: DictConfig) -> N
         raise ConfigError(f"hydra.sweeper.metrics: {metric} is named twice")
     task = str(config.task._target_)
     own = signature(task).facts.get("metric_names", ["loss"])
-    known = {config.objective.metric, *(f"{part}/{name}" for part in ("val", "train") for name in own), *NUMBERS}
+    trained = own if signature(str(config.model._target_)).facts.get("estimator") else ["loss"]
+    names = [f"val/{name}" for name in own] + [f"train/{name}" for name in trained]
+    known = {config.objective.metric, *names, *NUMBERS}
     if metric not in known and metric.partition("/")[0] in ("val", "train", metric):
         whose = task.rpartition(".")[2]
         raise ConfigError(f"hydra.sweeper.metrics: {whose} has no metric {metric!r}.{did_you_mean(metric, known)}")

@@ -83,11 +83,13 @@ class LauncherSweeper(Sweeper):
         types(
             n_trials=n_trials, n_jobs=n_jobs, max_failure_rate=max_failure_rate, params=params, points=points,
             devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
-            accept_changes=accept_changes, ensemble=ensemble, metrics=metrics,
+            accept_changes=accept_changes, ensemble=ensemble, metrics=metrics, storage=storage,
+            custom_search_space=custom_search_space,
         )  # fmt: skip
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
-        self.sampler, self.storage, self.study_name, self.n_trials = sampler, storage, study_name, n_trials
+        self.sampler, self.storage, self.n_trials = sampler, storage, n_trials
+        self.study_name = None if study_name is None else str(study_name)
         self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
         self.max_failure_rate, self.keep_trials, self.ensemble = max_failure_rate, keep_trials, ensemble
         self.custom_search_space = custom_search_space

@@ -55,6 +55,7 @@ def test_what_belongs_to_the_sweep_is_not_searched(word: str) -> None:
         space_of(dict([word.split("=")]), [], OverridesParser.create(), OmegaConf.create({"seed": 0}))
 
 
+MODEL = "launcher.tasks.models.mlp.MLP"
 TASK = "launcher.tasks.image_classification.ImageClassification"
 
 
@@ -66,12 +67,17 @@ TASK = "launcher.tasks.image_classification.ImageClassification"
             ["val/acuracy", "parameters"],
             r"ImageClassification has no metric 'val/acuracy'\. Did you mean 'val/accuracy'",
         ),
+        (["val/accuracy", "train/accuracy"], "has no metric 'train/accuracy'"),
         (["val/accuracy", "parametres"], r"has no metric 'parametres'\. Did you mean 'parameters'"),
     ],
 )
 def test_an_objective_that_no_trial_has_is_refused(metrics: list[str], message: str) -> None:
     config = OmegaConf.create(
-        {"objective": {"metric": "val/loss", "direction": "minimize"}, "task": {"_target_": TASK}}
+        {
+            "objective": {"metric": "val/loss", "direction": "minimize"},
+            "task": {"_target_": TASK},
+            "model": {"_target_": MODEL},
+        }
     )
     with pytest.raises(ConfigError, match=rf"^hydra\.sweeper\.metrics: .*{message}"):
         objectives_of(config, metrics, ["minimize", "minimize"])
