@@ -54,7 +54,9 @@ def compare(folder: Path, now: dict[str, Any], changes_wanted: bool, joins: bool
     differing = [] if known == now else list(_differences(known, now))
     if differing and (joins or not changes_wanted):
         shown = "\n  ".join(differing[:8]) + (f"\n  and {len(differing) - 8} more" if len(differing) > 8 else "")
-        accepted = "worker=true joins this one as it is" if joins else f"{ACCEPT} goes on with this one"
+        accepted = f"{ACCEPT} goes on with this one"
+        if joins or _other_choices(known, now):
+            accepted = "worker=true joins this one as it is" if joins else "this one keeps its choices"
         raise ConfigError(
             f"{folder} holds another sweep; different are\n  {shown}\n"
             f"another hydra.sweeper.study_name begins a new one, {accepted}"
@@ -69,6 +71,13 @@ def accept(folder: Path, now: dict[str, Any], changes_wanted: bool, joins: bool 
             beside = folder / f".{FACTS}"
             beside.write_text(json.dumps(now, indent=1, sort_keys=True), encoding="utf-8")
             beside.replace(folder / FACTS)
+
+
+def _other_choices(known: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a key has other choices than before, which Optuna does not change."""
+    before, after = known.get("space", {}), now["space"]
+    both = [(before[key], after[key]) for key in before.keys() & after.keys()]
+    return any(one != other and "choices" in one["attributes"] | other["attributes"] for one, other in both)
 
 
 def _differences(known: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

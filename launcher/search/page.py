@@ -34,13 +34,18 @@ def warm_up(more: Sequence[str] = ()) -> None:
     _importing.start()
 
 
+def warmed() -> None:
+    """Wait for it: of a module that another thread is in the middle of importing, half may be had."""
+    if _importing is not None:
+        _importing.join()
+
+
 def write(folder: Path, study: optuna.Study | None = None) -> Path:
     """Write `report.html` of the sweep in `folder`; returns its path. Raises ConfigError where its study is not found.
 
     The study is opened where sweep.json says, unless whoever has it open gives it.
     """
-    if _importing is not None:  # a module that another thread is in the middle of may be had half
-        _importing.join()
+    warmed()
     try:
         facts: dict[str, Any] = json.loads((folder / report.FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -217,6 +217,7 @@ class LauncherSweeper(Sweeper):
             try:
                 scheduler.run()
                 if self.ensemble is not None and interrupt.signal is None and not self.config.worker:
+                    page.warmed()
                     build(study, self.ensemble, console)
             except ConfigError:
                 study.withdraw()

@@ -42,6 +42,12 @@ def test_who_joins_changes_nothing(tmp_path: Path) -> None:
     assert json.loads((tmp_path / FACTS).read_text()) == sweep(seed=0)
 
 
+def test_other_choices_are_not_offered_to_be_accepted(tmp_path: Path) -> None:
+    accept(tmp_path, sweep() | {"space": {"model": {"name": "c", "attributes": {"choices": ["mlp"]}}}}, False)
+    with pytest.raises(ConfigError, match=r"model: mlp -> cnn\n.* begins a new one, this one keeps its choices$"):
+        compare(tmp_path, sweep() | {"space": {"model": {"name": "c", "attributes": {"choices": ["cnn"]}}}}, False)
+
+
 def open_study(folder: Path, *words: str) -> Study:
     return Study(open_storage(None, folder), "s", ["minimize"], folder, parsed(*words), lambda _: RandomSampler(0))
 
