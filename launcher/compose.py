@@ -109,8 +109,8 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
         if key in seen:
             raise ConfigError(f"{line}: {key!r} is given twice (also {seen[key]})")
         seen[key] = line
-        if override.is_sweep_override() and not sweep:
-            raise ConfigError(explain.sweep(override))
+        if override.is_sweep_override():
+            explain.refuse_sweep(override, searched=sweep)
         if key == "search" and not sweep and override._value not in (None, False, []):
             raise ConfigError(f"{line}: a search needs -m: python -m launcher -m {line} ...")
         if not sweep and (key.startswith("hydra.sweeper.") or (key == "worker" and override._value is True)):

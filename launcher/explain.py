@@ -16,6 +16,8 @@ from .signatures import table
 from .values import expected
 
 TRUE = QuotedString("true", quote=Quote.double)
+ONCE = ("action", "worker", "search")
+"""Beside Hydra's own, the keys of which a sweep has one value."""
 
 
 def syntax(line: str) -> str:
@@ -42,13 +44,20 @@ def _unbalanced(value: str) -> str:
     return ""
 
 
-def sweep(override: Override) -> str:
-    """Several values where there is one run."""
+def refuse_sweep(override: Override, searched: bool) -> None:
+    """Refuse several values where there is one run, and those of a key that no search can have. Raises ConfigError."""
     line = str(override.input_line)
     key, _, value = line.partition("=")
+    element = override.get_key_element().lstrip("+~")
+    if searched and (element in ONCE or element.startswith(("hydra.", "hydra/"))):
+        raise ConfigError(
+            f"{line}: {element!r} belongs to the sweep as a whole and can not be searched; give it one value"
+        )
+    if searched:
+        return
     if override.value_type is ValueType.SIMPLE_CHOICE_SWEEP:
-        return f"{line}: several values are a sweep: add -m. A list is written {key}=[{value}]"
-    return f"{line}: a range of values is a sweep: add -m"
+        raise ConfigError(f"{line}: several values are a sweep: add -m. A list is written {key}=[{value}]")
+    raise ConfigError(f"{line}: a range of values is a sweep: add -m")
 
 
 def refuse_option(line: str, group: str, value: Any, options: list[str], several: bool) -> None:
@@ -112,7 +121,8 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
         if isinstance(node, DictConfig):
             inside = ", ".join(f"{key}.{name}" for name in list(node)[:4])
             return f"{line}: {key!r} holds keys{f' ({inside}, ...)' if inside else ''}, not a value"
-        return f"{line}: {expected(schema_type(key) or ['any'])}"
+        types = schema_type(key)
+        return f"{line}: {expected(types) if types else short(cause)}"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or not exists:
         return f"{line}: {_unknown(key, config, roots, origins)}{_addable(override, config)}"
     return f"{line}: {short(cause or error)}"

@@ -14,18 +14,48 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from launcher import compose
 from launcher.errors import ConfigError, did_you_mean
+from launcher.explain import refuse_sweep
 from launcher.place import modules
 from launcher.resolvers import models
 from launcher.schema import duration
 from launcher.seeds import derive
 from launcher.signatures import signature
 from launcher.trust import whitelist
+from launcher.values import expected, matches
 
 from . import space
 from .space import Condition, Dimension
 from .study import Directions
 
 _MISSING = object()
+_TYPES = {
+    "n_trials": ["int[1,inf)", "none"],
+    "n_jobs": ["int[1,inf)", "none"],
+    "max_failure_rate": ["float[0,1]"],
+    "storage": ["str", "none"],
+    "custom_search_space": ["str", "none"],
+    "params": ["dict", "none"],
+    "points": ["list", "none"],
+    "devices_per_trial": ["int[0,inf)", "none"],
+    "trials_per_device": ["int[1,inf)"],
+    "keep_trials": ["int[1,inf)", "none"],
+    "accept_changes": ["bool"],
+    "metrics": ["list[str]", "str", "none"],
+    "ensemble": ["int[1,inf)", "none"],
+}
+NUMBERS = (
+    "parameters", "trainable_parameters", "steps", "epochs", "wall_s", "best_step", "peak_memory_bytes", "steps_per_s",
+    "samples_per_s", "tokens_per_s",
+)  # fmt: skip
+"""Numbers of a result.json that a search may be for."""
+
+
+def types(**values: Any) -> None:
+    """Raises ConfigError for a key of hydra.sweeper with a value that it can not have."""
+    for key, value in values.items():
+        plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        if not matches(plain, _TYPES[key]):
+            raise ConfigError(f"hydra.sweeper.{key}={value}: {expected(_TYPES[key])}")
 
 
 def space_of(
@@ -35,6 +65,9 @@ def space_of(
     which for each key the last one counts. Raises ConfigError."""
     told = list(space.words_of(params))
     plain = parser.parse_overrides([*(word for when, word in told if not when), *words])
+    for override in (*plain, *(parser.parse_override(word) for when, word in told if when)):
+        if override.is_sweep_override():
+            refuse_sweep(override, searched=True)
     by_key = {each.get_key_element(): each for each in plain}
     fixed = [str(each.input_line) for each in by_key.values() if not each.is_sweep_override()]
     random.seed(derive(config.seed, "shuffle"))  # of shuffle(range(…)), alike in every session
@@ -117,12 +150,14 @@ def directions_of(direction: Any) -> Directions:
     return cast(Directions, names)
 
 
-def objectives_of(config: DictConfig, metrics: Sequence[str], directions: Directions) -> list[str]:
+def objectives_of(config: DictConfig, metrics: Sequence[str] | str, directions: Directions) -> list[str]:
     """A metric for each direction. Where none are named, the run's own objective stands in the first place that has its
     direction, and in each other the task's first metric that is to go there and has no place yet. Raises ConfigError."""
     own, target = config.objective, str(config.task._target_)
     facts = signature(target).facts
-    found = list(metrics)
+    found = [metrics] if isinstance(metrics, str) else list(metrics)
+    for metric in found:
+        _refuse_metric(metric, found, config)
     if not found and len(directions) == 1:
         found = [own.metric]
     elif not found:
@@ -147,6 +182,21 @@ def objectives_of(config: DictConfig, metrics: Sequence[str], directions: Direct
         if metric == own.metric and direction != own.direction:
             raise ConfigError(f"hydra.sweeper.direction={direction} disagrees with objective.direction={own.direction}")
     return found
+
+
+def _refuse_metric(metric: str, metrics: Sequence[str], config: DictConfig) -> None:
+    """Raises ConfigError for an objective that is named twice, or that no trial would have. What monitors measure is known
+    to them alone."""
+    if metrics.count(metric) > 1:
+        raise ConfigError(f"hydra.sweeper.metrics: {metric} is named twice")
+    task = str(config.task._target_)
+    own = signature(task).facts.get("metric_names", ["loss"])
+    trained = own if signature(str(config.model._target_)).facts.get("estimator") else ["loss"]
+    names = [f"val/{name}" for name in own] + [f"train/{name}" for name in trained]
+    known = {config.objective.metric, *names, *NUMBERS}
+    if metric not in known and metric.partition("/")[0] in ("val", "train", metric):
+        whose = task.rpartition(".")[2]
+        raise ConfigError(f"hydra.sweeper.metrics: {whose} has no metric {metric!r}.{did_you_mean(metric, known)}")
 
 
 def words_of(metrics: Sequence[str], directions: Directions) -> str:

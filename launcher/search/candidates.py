@@ -68,8 +68,8 @@ class Filter:
         return {"target": self.target, "num_samples": self.num_samples, "known": self.known}
 
     def trained(self, scored: int) -> int:
-        """How many of so many candidates are trained."""
-        return int(self.keep * scored + 1e-9)
+        """How many of so many candidates are trained: of any at least one."""
+        return max(int(self.keep * scored + 1e-9), min(scored, 1))
 
     def next(self, trials: Sequence[FrozenTrial], paused: set[int], total: int | None) -> int | None:
         """The paused candidate to be trained next; None where there is none (yet)."""

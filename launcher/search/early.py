@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
 
@@ -57,15 +57,27 @@ class Early:
             return None
         maximize = [each == "maximize" for each in self.directions]
 
+        def promotable(trials: Sequence[FrozenTrial], paused: set[int], least: bool = False) -> int | None:
+            if found is None or not found.rungs:
+                return None
+            factor = found.node["reduction_factor"]
+            return pruning.promotable(trials, paused, found.rungs, factor, maximize, least)
+
         def pick(trials: Sequence[FrozenTrial], paused: set[int]) -> int | None:
-            chosen = None
-            if found is not None and found.rungs:
-                chosen = pruning.promotable(trials, paused, found.rungs, found.node["reduction_factor"], maximize)
+            chosen = promotable(trials, paused)
             if chosen is None and first is not None:
                 chosen = first.next(trials, paused, n_trials)
+            if chosen is None and n_trials is not None and _is_all(trials, paused, n_trials):
+                chosen = promotable(trials, paused, least=True)
             return chosen
 
         return pick
+
+
+def _is_all(trials: Sequence[FrozenTrial], paused: set[int], n_trials: int) -> bool:
+    """Whether what is paused is all that is left of a sweep, and none of its trials has come to its end."""
+    ended = all(trial.state.is_finished() or trial.number in paused for trial in trials)
+    return len(trials) >= n_trials and ended and not any(trial.state == TrialState.COMPLETE for trial in trials)
 
 
 def read(config: DictConfig, metrics: Sequence[str], directions: Directions, dimensions: Sequence[Dimension]) -> Early:

@@ -13,9 +13,12 @@ from optuna.distributions import distribution_to_json
 from launcher.errors import ConfigError
 from launcher.report.sweep import FACTS
 
+from .lock import HostLock
 from .space import Dimension
 from .storage import without_login
+from .study import LOCK
 
+ACCEPT = "hydra.sweeper.accept_changes=true"
 _FREE = ("worker", "action", "name", "tags", "debug")
 """Keys of a config that say nothing about what a trial computes."""
 
@@ -41,24 +44,40 @@ def identity(
     return read
 
 
-def accept(folder: Path, now: dict[str, Any], changes_wanted: bool) -> None:
-    """Take down the sweep, or see that it is the one that the folder holds. Raises ConfigError with what differs."""
-    path = folder / FACTS
+def compare(folder: Path, now: dict[str, Any], changes_wanted: bool, joins: bool = False) -> bool:
+    """Whether the sweep is to be taken down: the folder holds none, or another one, and changes are wanted; who joins a sweep
+    changes nothing of it. Raises ConfigError with what differs."""
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = None
-    differing = [] if known is None or known == now else list(_differences(known, now))
-    if differing and not changes_wanted:
+        return True
+    differing = [] if known == now else list(_differences(known, now))
+    if differing and (joins or not changes_wanted):
         shown = "\n  ".join(differing[:8]) + (f"\n  and {len(differing) - 8} more" if len(differing) > 8 else "")
+        accepted = f"{ACCEPT} goes on with this one"
+        if joins or _other_choices(known, now):
+            accepted = "worker=true joins this one as it is" if joins else "this one keeps its choices"
         raise ConfigError(
             f"{folder} holds another sweep; different are\n  {shown}\n"
-            "another hydra.sweeper.study_name begins a new one, hydra.sweeper.accept_changes=true goes on with this one"
+            f"another hydra.sweeper.study_name begins a new one, {accepted}"
         )
-    if known is None or differing:
-        beside = path.with_name(f".{FACTS}")
-        beside.write_text(json.dumps(now, indent=1, sort_keys=True), encoding="utf-8")
-        beside.replace(path)
+    return bool(differing)
+
+
+def accept(folder: Path, now: dict[str, Any], changes_wanted: bool, joins: bool = False) -> None:
+    """Take down the sweep, or see that it is the one that the folder holds. Raises ConfigError with what differs."""
+    with HostLock(folder / LOCK).held():
+        if compare(folder, now, changes_wanted, joins):
+            beside = folder / f".{FACTS}"
+            beside.write_text(json.dumps(now, indent=1, sort_keys=True), encoding="utf-8")
+            beside.replace(folder / FACTS)
+
+
+def _other_choices(known: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a key has other choices than before, which Optuna does not change."""
+    before, after = known.get("space", {}), now["space"]
+    both = [(before[key], after[key]) for key in before.keys() & after.keys()]
+    return any(one != other and "choices" in one["attributes"] | other["attributes"] for one, other in both)
 
 
 def _differences(known: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -25,6 +25,8 @@ def settle(folder: Path, status: int, config: DictConfig, why: str = "") -> dict
     `status` is the exit status (negative: the signal that killed it); `why` says so where the driver knows better.
     """
     result = read_result(folder)
+    if status == DONE and result is None and not why:
+        why = "it ended without a result"
     if status in (DONE, PREEMPTED) and not why:
         return result
     log = folder / LOG

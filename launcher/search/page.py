@@ -19,6 +19,8 @@ from launcher.report.told import reports
 from .pruning import first_rung, is_halving, rungs_of
 from .storage import JOURNAL, open_storage
 
+_importing: threading.Thread | None = None
+
 
 def warm_up(more: Sequence[str] = ()) -> None:
     """Import what draws the page, and `more`, while trials are on their way: it takes more than a second."""
@@ -27,7 +29,15 @@ def warm_up(more: Sequence[str] = ()) -> None:
         for name in ("optuna.visualization", "optuna.importance", *more):
             importlib.import_module(name)
 
-    threading.Thread(target=work, name="page", daemon=True).start()
+    global _importing
+    _importing = threading.Thread(target=work, name="page", daemon=True)
+    _importing.start()
+
+
+def warmed() -> None:
+    """Wait for it: of a module that another thread is in the middle of importing, half may be had."""
+    if _importing is not None:
+        _importing.join()
 
 
 def write(folder: Path, study: optuna.Study | None = None) -> Path:
@@ -35,6 +45,7 @@ def write(folder: Path, study: optuna.Study | None = None) -> Path:
 
     The study is opened where sweep.json says, unless whoever has it open gives it.
     """
+    warmed()
     try:
         facts: dict[str, Any] = json.loads((folder / report.FACTS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

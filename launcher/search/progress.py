@@ -104,7 +104,7 @@ class Progress:
             )
             return f"{FILTERED}, {scores}"
         if not ended.good:
-            return f"failed: {ended.result['reason']}"
+            return f"failed: {str(ended.result['reason']).partition(chr(10))[0]}"
         values = ended.values or [ended.result["objective"]["value"]]
         named = ", ".join(
             f"{name} {'none' if value is None else f'{value:.4g}'}"

@@ -177,11 +177,13 @@ def promotable(
     rungs: Sequence[int],
     reduction_factor: int,
     maximize: Sequence[bool],
+    least: bool = False,
 ) -> int | None:
-    """The paused trial to go on with: of the highest rung that has one among its best 1/η, the best."""
+    """The paused trial to go on with: of the highest rung that has one among its best 1/η, the best. With `least` there is to
+    be one: of the highest rung that has any, the best."""
     for index in reversed(range(len(rungs))):
         judged = _judged(trials, rungs[index], maximize)
-        for trial in judged[: len(judged) // reduction_factor]:
+        for trial in judged if least else judged[: len(judged) // reduction_factor]:
             beyond = index + 1 < len(rungs) and at_rung(trial, rungs[index + 1]) is not None
             if trial.number in paused and not beyond:
                 return trial.number

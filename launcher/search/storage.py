@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+from optuna import Study
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -13,6 +15,8 @@ from launcher.errors import ConfigError
 from .lock import HostLock
 
 JOURNAL, OPENING = "study.journal", ".opening"
+TIE, HOME = ".study", "launcher:home"
+"""The folder's file with its study's id, and the study's attribute with the same id and where that folder is."""
 DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
 
 
@@ -46,6 +50,25 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         raise ConfigError(
             f"hydra.sweeper.storage={shown}: {str(error.__cause__ or error).strip().splitlines()[0]}"
         ) from error
+
+
+def tie(study: Study, folder: Path) -> None:
+    """See that the study is this folder's, which holds what its trials have left; one that is nobody's becomes its own. The
+    study's lock is held. Raises ConfigError."""
+    path = folder / TIE
+    own = path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    home = study.user_attrs.get(HOME)
+    if home is None:
+        home = {"id": own or uuid4().hex, "folder": str(folder.absolute())}
+        study.set_user_attr(HOME, home)
+    elif own != home["id"] and (own is not None or not (folder / JOURNAL).is_file()):
+        mine = "this one has none" if own is None else f"this one's id is {own}"
+        raise ConfigError(
+            f"{folder}: hydra.sweeper.storage has a study {study.study_name!r} of another folder, {home['folder']} (its id is "
+            f"{home['id']}, {mine}). Another hydra.sweeper.study_name begins a new one"
+        )
+    if own is None:
+        path.write_text(f"{home['id']}\n", encoding="utf-8")
 
 
 def without_login(url: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -32,7 +33,7 @@ from .candidates import PASSED, SCORE
 from .draws import Draws
 from .lock import HostLock, myself
 from .space import Dimension
-from .storage import trials_of
+from .storage import tie, trials_of
 
 LOCK, CLOCK = ".turn", ".clock"
 PAUSED = "paused"
@@ -83,12 +84,29 @@ class Study:
                 pruner=pruner or NopPruner(),
                 load_if_exists=True,
             )
+            self.storage = self.optuna._storage
+            self._id = self.optuna._study_id
+            tie(self.optuna, folder)
+            self._see_that_it_fits()
             if metrics and self.optuna.metric_names != list(metrics):
                 self.optuna.set_metric_names(list(metrics))
-        self.storage = self.optuna._storage
-        self._id = self.optuna._study_id
         self._renewed_at = time.monotonic()
         self._stints: dict[int, list[list[Any]]] = {}
+
+    def _see_that_it_fits(self) -> None:
+        """Raises ConfigError where the study's trials have drawn from choices that are others now, or from other kinds of span."""
+        before: dict[str, BaseDistribution] = {}
+        for trial in self.trials():
+            before = trial.distributions | before
+        for each in self.dimensions:
+            try:
+                if each.name in before:
+                    check_distribution_compatibility(before[each.name], each.distribution)
+            except ValueError as error:
+                raise ConfigError(
+                    f"{self.folder}: {each.line}: the study has trials of other choices, and Optuna can not change them. "
+                    "Another hydra.sweeper.study_name begins a new study"
+                ) from error
 
     def ask(self) -> Claim | None:
         """The next trial; None where all have been given out."""
@@ -221,13 +239,17 @@ class Study:
             for each in self.dimensions:
                 if each.active(point):
                     point[each.key] = trial._suggest(each.name, each.distribution)
-            if self._extend is not None:
-                self._extend(trial)
         except ValueError as error:
             raise ConfigError(
                 f"{self.folder}: trial {number} does not fit into the study: {error}. "
                 "Another hydra.sweeper.study_name begins a new one"
             ) from error
+        if self._extend is not None:
+            try:
+                self._extend(trial)
+            except Exception as error:  # it is the caller's own code
+                said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                raise ConfigError(f"hydra.sweeper.custom_search_space: {said}") from error
         return Claim(number, trial_id, space.point(trial.params), taken)
 
 

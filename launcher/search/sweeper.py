@@ -33,7 +33,7 @@ from launcher.start.wait import wait
 
 from . import devices, early, identity, page, plan, space
 from . import points as first
-from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, words_of
+from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
 from .ensemble import MODULES, build, refuse
 from .keep import Keeper
 from .pool import Pool, Together, cores
@@ -67,7 +67,7 @@ class LauncherSweeper(Sweeper):
         max_failure_rate: float = 0.0,
         custom_search_space: str | None = None,
         params: dict[str, Any] | None = None,
-        metrics: list[str] | None = None,
+        metrics: list[str] | str | None = None,
         pruner: DictConfig | None = None,
         proxy: DictConfig | None = None,
         points: Any = None,
@@ -80,26 +80,23 @@ class LauncherSweeper(Sweeper):
         ensemble: int | None = None,
         lease: Any = 60,
     ) -> None:
-        for key, value, right in (
-            ("n_trials", n_trials, n_trials is None or n_trials >= 1),
-            ("n_jobs", n_jobs, n_jobs is None or n_jobs >= 1),
-            ("trials_per_device", trials_per_device, trials_per_device >= 1),
-            ("ensemble", ensemble, ensemble is None or ensemble >= 1),
-            ("keep_trials", keep_trials, keep_trials is None or keep_trials >= 1),
-        ):
-            if not right:
-                raise ConfigError(f"hydra.sweeper.{key}={value}: expected at least 1")
-        if not 0 <= max_failure_rate <= 1:
-            raise ConfigError(f"hydra.sweeper.max_failure_rate={max_failure_rate}: expected a share from 0 to 1")
+        types(
+            n_trials=n_trials, n_jobs=n_jobs, max_failure_rate=max_failure_rate, params=params, points=points,
+            devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
+            accept_changes=accept_changes, ensemble=ensemble, metrics=metrics, storage=storage,
+            custom_search_space=custom_search_space,
+        )  # fmt: skip
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
-        self.sampler, self.storage, self.study_name, self.n_trials = sampler, storage, study_name, n_trials
+        self.sampler, self.storage, self.n_trials = sampler, storage, n_trials
+        self.study_name = None if study_name is None else str(study_name)
         self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
         self.max_failure_rate, self.keep_trials, self.ensemble = max_failure_rate, keep_trials, ensemble
         self.custom_search_space = custom_search_space
         self._known: compose.Known = {}
         self.params, self.accept_changes = dict(params or {}), accept_changes
-        self.metrics, self.points = list(metrics or []), points
+        self.metrics: Sequence[str] = metrics or []
+        self.points = points
         self.directions: Directions = directions_of(direction)
         self.timeout, self.trial_timeout = seconds("timeout", timeout), seconds("trial_timeout", trial_timeout)
         self.lease = seconds("lease", lease) or 60.0
@@ -153,8 +150,8 @@ class LauncherSweeper(Sweeper):
             return DONE
         stops = self._early.plain() | {"points": points or None}
         now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
+        identity.compare(folder, now, self.accept_changes, self.config.worker)
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
-        identity.accept(folder, now, self.accept_changes)
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
         if not self.config.worker and in_use(folder):
@@ -176,6 +173,7 @@ class LauncherSweeper(Sweeper):
                     metrics=self.metrics,
                     points=points,
                 )
+                identity.accept(folder, now, self.accept_changes, self.config.worker)
                 return self._run(study, pool, console)
             except ConfigError:
                 if study is None or study.withdrawn:
@@ -219,6 +217,7 @@ class LauncherSweeper(Sweeper):
             try:
                 scheduler.run()
                 if self.ensemble is not None and interrupt.signal is None and not self.config.worker:
+                    page.warmed()
                     build(study, self.ensemble, console)
             except ConfigError:
                 study.withdraw()

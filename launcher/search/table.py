@@ -83,7 +83,9 @@ def results(study: Study, trials: Sequence[FrozenTrial]) -> dict[str, Any] | Non
 
 
 def best_of(study: Study, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial with the best value, the first of equals; of several objectives by the first."""
+    """The complete trial with the best value, the first of equals; of several objectives, of those on the front by the first."""
     sign = -1 if study.optuna.directions[0].name == "MAXIMIZE" else 1
+    if len(study.optuna.directions) > 1:
+        trials = sorted(study.optuna.best_trials, key=lambda trial: trial.number)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return min(complete, key=lambda trial: sign * trial.values[0], default=None)

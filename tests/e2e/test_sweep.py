@@ -73,7 +73,7 @@ def test_a_grid_is_its_product_once(launch: Launch, tmp_path: Path) -> None:
     assert changed.stderr == (
         "error: multirun/grid holds another sweep; different are\n"
         "  optimizer.lr: 0.001,0.01 -> 0.001,0.03\n"
-        "another hydra.sweeper.study_name begins a new one, hydra.sweeper.accept_changes=true goes on with this one\n"
+        "another hydra.sweeper.study_name begins a new one, this one keeps its choices\n"
     )
     assert {path: path.stat().st_mtime_ns for path in study.glob("*/*")} == stamps
 

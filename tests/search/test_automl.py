@@ -131,7 +131,10 @@ def test_quantities(launch: Launch, tmp_path: Path) -> None:
         (("task=tabular", "procedure.refit=false"), "is made of models of all rows: procedure.refit=true"),
         (("task=tabular", "model=knn,ridgee"), "no such option of the group 'model'. Did you mean 'ridge'"),
         (("task=tabular", "model=knn,ridge,lasso"), "model=lasso is for regression"),
-        (("task=tabular", "hydra.sweeper.ensemble=0"), "hydra.sweeper.ensemble=0: expected at least 1"),
+        (
+            ("task=tabular", "hydra.sweeper.ensemble=0"),
+            "hydra.sweeper.ensemble=0: expected a whole number at least 1 or null",
+        ),
     ],
 )
 def test_what_does_not_go_together_starts_nothing(

@@ -93,3 +93,9 @@ def test_a_trial_s_process_is_told_to_score_until_it_has_passed() -> None:
         "target": "launcher.search.proxies.naswot", "num_samples": 8, "known": ("parameters",)
     }  # fmt: skip
     assert filter_of().task(after) is None
+
+
+def test_of_any_at_least_one_is_trained() -> None:
+    own = filter_of(keep=0.1, known=())
+    assert [own.trained(scored) for scored in (0, 1, 9, 10, 25)] == [0, 1, 1, 1, 2]
+    assert own.next(trials([(1.0, 1.0), (2.0, 1.0)]), {0, 1}, 2) == 1

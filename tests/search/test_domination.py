@@ -8,7 +8,8 @@ import pytest
 
 from launcher.report.told import REPORTS
 from launcher.search.domination import best_first, crowding, ranks
-from launcher.search.pruning import falls_behind, promotable
+from launcher.search.early import Early
+from launcher.search.pruning import Pruning, falls_behind, promotable
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
@@ -71,3 +72,25 @@ def test_a_third_goes_on_rounded_up_and_equals_with_it(values: list[float], go_o
         study.ask().report(value, 1)
     node = {"reduction_factor": 3}
     assert {each for each in range(len(values)) if not falls_behind(study.trials, each, [1], node, [True])} == go_on
+
+
+def test_a_promoting_sweep_ends_with_a_complete_trial() -> None:
+    """Of too few for a best third the best goes on once nothing else does, from rung to rung."""
+    node = {"_target_": "optuna.pruners.SuccessiveHalvingPruner", "reduction_factor": 3}
+    pick = Early(Pruning(node, "steps", (1, 3)), None, ["x"], ["maximize"], None).promotion(2)
+    assert pick is not None
+    study = optuna.create_study(direction="maximize")
+    first = study.ask()
+    first.report(0.5, 1)
+    assert pick(study.trials, {0}) is None, "another is still to come"
+    second = study.ask()
+    second.report(0.9, 1)
+    assert pick(study.trials, {0}) is None, "another runs"
+    assert pick(study.trials, {0, 1}) == 1
+    second.report(0.4, 3)
+    assert pick(study.trials, {0, 1}) == 1
+    study.tell(second, state=optuna.trial.TrialState.FAIL)
+    assert pick(study.trials, {0}) == 0, "who fails has not come to the end"
+    third = study.ask()
+    study.tell(third, 1.0)
+    assert pick(study.trials, {0}) is None

@@ -16,9 +16,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from launcher.errors import ConfigError
 from launcher.search import lease
 from launcher.search.lock import HostLock, myself
-from launcher.search.storage import open_storage, without_login
+from launcher.search.storage import HOME, TIE, open_storage, tie, without_login
 from tests.search.driver import STEPS, drive, open_study, steps
 
 N = 24
@@ -208,8 +209,40 @@ def test_sqlite(tmp_path: Path, kind: str) -> None:
     assert not (tmp_path / "a" / "study.journal").exists()
 
 
+def test_two_folders_do_not_share_a_study(tmp_path: Path) -> None:
+    """Of one storage, and of one name; a study that was there before has no folder yet."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    drive(str(tmp_path / "a"), "random", 3, 1, url)
+    assert len(open_study(tmp_path / "a", "random", 3, url).trials()) == 3
+    with pytest.raises(ConfigError, match=rf"a study 's' of another folder, {tmp_path}/a \(.*, this one has none\)"):
+        open_study(tmp_path / "b", "random", 3, url)
+    identity = (tmp_path / "a" / TIE).read_text()
+    (tmp_path / "b" / TIE).write_text("another\n")
+    with pytest.raises(ConfigError, match=rf"its id is {identity.strip()}, this one's id is another\)"):
+        open_study(tmp_path / "b", "random", 3, url)
+    optuna.create_study(storage=url, study_name="s2")
+    known = optuna.load_study(study_name="s2", storage=url)
+    tie(known, tmp_path / "b")
+    assert known.user_attrs[HOME] == {"id": "another", "folder": str(tmp_path / "b")}
+
+
+def test_a_folder_s_own_journal_is_its_own(tmp_path: Path) -> None:
+    drive(str(tmp_path), "random", 3, 1)
+    identity = (tmp_path / TIE).read_text()
+    (tmp_path / TIE).unlink()
+    assert len(open_study(tmp_path, "random", 3).trials()) == 3, "it was copied without what is hidden"
+    assert (tmp_path / TIE).read_text() == identity
+
+
 def test_a_login_is_not_shown(tmp_path: Path) -> None:
     assert without_login("postgresql+psycopg://me:word@host/db") == "postgresql+psycopg://host/db"
     with pytest.raises(Exception, match=r"needs a driver|expected a URL") as refused:
         open_storage("postgresql+nothing://me:word@host/db", tmp_path)
     assert "word" not in str(refused.value)
+
+
+def test_what_a_custom_search_space_raises_is_said(tmp_path: Path) -> None:
+    study = open_study(tmp_path, "random", 3)
+    study._extend = lambda trial: {}["width"]  # type: ignore[func-returns-value]
+    with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.custom_search_space: KeyError: 'width'$"):
+        study.ask()

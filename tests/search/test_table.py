@@ -11,10 +11,14 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from launcher.console import Console
+from launcher.search.keep import Keeper
+from launcher.search.listener import Ended
+from launcher.search.progress import Progress
 from launcher.search.samplers import GridSampler
 from launcher.search.storage import open_storage
 from launcher.search.study import Directions, Study
-from launcher.search.table import Tables
+from launcher.search.table import Tables, best_of
 from tests.search.test_space import parsed
 
 WORDS = ("optimizer.lr=1e-3,1e-1", "model=mlp,cnn")
@@ -70,6 +74,27 @@ def test_several_objectives_have_a_front(tmp_path: Path) -> None:
     assert results["name"] == "optuna"
     assert [solution["values"] for solution in results["solutions"]] == [[0.9, 50.0], [0.8, 10.0]]
     assert [row["parameters"] for row in table(tmp_path)] == ["50.0", "10.0", "20.0"]
+
+
+def test_the_best_of_several_objectives_is_on_the_front(tmp_path: Path) -> None:
+    found = study(tmp_path, ["maximize", "minimize"])
+    assert best_of(found, found.trials()) is None
+    for values in ((0.9, 50.0), (0.9, 10.0), (0.7, 5.0)):
+        leave(found, "completed", *values)
+    best = best_of(found, found.trials())
+    assert best is not None
+    assert best.number == 1, "the first has as good a first objective and is dominated"
+
+
+def test_of_a_failure_the_first_line_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = study(tmp_path, ["minimize"])
+    claim = found.ask()
+    assert claim is not None
+    progress = Progress(found, Console(), ["val/x"], 1, Keeper(found, None))
+    progress.ended(Ended(claim, {"status": "failed", "reason": "ValueError: what\nand where"}, None))
+    told = capsys.readouterr().out
+    assert "failed: ValueError: what  (" in told
+    assert "and where" not in told
 
 
 def test_nothing_finished_is_no_best(tmp_path: Path) -> None:
