@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -37,7 +39,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     shown = without_login(url)
     try:
         with HostLock(folder / OPENING).held():  # the first to come makes the tables; a second one then would fail
-            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            return _first_or_second(lambda: RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
     except (ImportError, ArgumentError, NoSuchModuleError) as error:
         package = DRIVERS.get(url.partition(":")[0].partition("+")[0])
         if isinstance(error, ImportError) and package is not None:
@@ -50,6 +52,17 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         raise ConfigError(
             f"hydra.sweeper.storage={shown}: {str(error.__cause__ or error).strip().splitlines()[0]}"
         ) from error
+
+
+def _first_or_second(opened: Callable[[], BaseStorage]) -> BaseStorage:
+    """What opens a database; once more where another sweep, of another folder, was just making its tables."""
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    try:
+        return opened()
+    except (IntegrityError, OperationalError, ProgrammingError):
+        time.sleep(0.5)
+        return opened()
 
 
 def tie(study: Study, folder: Path) -> None:

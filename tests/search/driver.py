@@ -93,7 +93,7 @@ class Silent:
     def looked(self) -> None: ...
 
 
-def open_study(folder: Path, kind: str, n_trials: int, storage: str | None = None) -> Study:
+def open_study(folder: Path, kind: str, n_trials: int, storage: str | None = None, name: str = "s") -> Study:
     """The study that every driver opens."""
     folder.mkdir(parents=True, exist_ok=True)
     words = GRID if kind == "grid" else WORDS
@@ -103,7 +103,7 @@ def open_study(folder: Path, kind: str, n_trials: int, storage: str | None = Non
         "random": lambda number: RandomSampler(7),
         "bayes": sampler_of(TPE, 7, dimensions),
     }
-    return Study(open_storage(storage, folder), "s", ["minimize"], folder, dimensions, makers[kind], n_trials=n_trials)
+    return Study(open_storage(storage, folder), name, ["minimize"], folder, dimensions, makers[kind], n_trials=n_trials)
 
 
 def compose(params: dict[str, Any]) -> DictConfig:
@@ -111,10 +111,16 @@ def compose(params: dict[str, Any]) -> DictConfig:
 
 
 def drive(
-    folder: str, kind: str, n_trials: int, slots: int, storage: str | None = None, sleep_s: float = 0.002
+    folder: str,
+    kind: str,
+    n_trials: int,
+    slots: int,
+    storage: str | None = None,
+    sleep_s: float = 0.002,
+    name: str = "s",
 ) -> None:
     """Run the study to its end; then say in a file of its own that it came there."""
-    study = open_study(Path(folder), kind, n_trials, storage)
+    study = open_study(Path(folder), kind, n_trials, storage, name)
     Scheduler(
         study,
         CountingPool(slots, sleep_s),

@@ -8,7 +8,7 @@ import pytest
 
 from launcher.errors import NotNow
 from launcher.search import patience
-from launcher.search.patience import Patience
+from launcher.search.patience import Patience, Standstill
 
 
 def away(text: str, full: bool = False) -> Callable[[], str]:
@@ -79,3 +79,12 @@ def test_a_limit_is_met_by_fewer_at_once() -> None:
     assert sizes == [9, 4]
     with pytest.raises(NotNow):
         Patience(lambda text: None).ask(away("limit", full=True), busy=False)
+
+
+def test_a_trial_that_leaves_and_leaves_where_it_was_is_not_resumed_for_ever() -> None:
+    still = Standstill()
+    assert [still.met(0, None), still.met(1, {"steps": 3}), still.met(0, {"steps": 0})] == [False] * 3
+    assert [still.met(1, {"steps": 3}), still.met(1, {"steps": 4})] == [False] * 2, "it came further"
+    assert still.met(0, {"steps": None})
+    assert not still.met(1, {"steps": 4})
+    assert still.met(1, {"steps": 4})

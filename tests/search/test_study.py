@@ -115,6 +115,22 @@ def test_n_trials_is_the_total(tmp_path: Path) -> None:
     assert outcome(tmp_path, "random")[:3] == first
 
 
+def test_sweeps_of_several_folders_make_the_tables_of_one_database(tmp_path: Path, context: Any) -> None:
+    """All at once, none of them refused."""
+    names = [f"own-{number}" for number in range(6)]
+    storage = f"sqlite:///{tmp_path}/all.db"
+    drivers = [
+        context.Process(target=drive, args=(str(tmp_path / name), "random", 1, 1, storage, 0.002, name))
+        for name in names
+    ]
+    for driver in drivers:
+        driver.start()
+    for driver in drivers:
+        driver.join()
+    assert [driver.exitcode for driver in drivers] == [0] * 6
+    assert sorted(optuna.get_all_study_names(storage)) == names
+
+
 @pytest.mark.parametrize("storage", [None, "sqlite:///{}/all.db"])
 def test_a_study_of_which_nothing_ran_is_taken_back(tmp_path: Path, storage: str | None) -> None:
     url = storage and storage.format(tmp_path)
