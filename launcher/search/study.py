@@ -75,7 +75,7 @@ class Study:
         self._turn = HostLock(folder / LOCK)
         self.withdrawn = False
         with self._turn.held():
-            self._is_new = name not in optuna.get_all_study_names(storage)
+            self.is_new = name not in optuna.get_all_study_names(storage)
             self.optuna = optuna.create_study(
                 storage=storage,
                 study_name=name,
@@ -184,7 +184,7 @@ class Study:
     def withdraw(self) -> None:
         """Take back a study that this driver began, if nothing of it has run and no other driver has a trial of it."""
         with self._turn.held():
-            if self._is_new and all(self._is_unused(trial) for trial in self.trials()):
+            if self.is_new and all(self._is_unused(trial) for trial in self.trials()):
                 optuna.delete_study(study_name=self.optuna.study_name, storage=self.storage)
                 self.withdrawn = True
 

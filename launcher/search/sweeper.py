@@ -26,6 +26,7 @@ from launcher import compose
 from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
+from launcher.figures import things
 from launcher.folder import in_use, locked, make_parents, remove_folder
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
@@ -174,6 +175,8 @@ class LauncherSweeper(Sweeper):
                     points=points,
                 )
                 identity.accept(folder, now, self.accept_changes, self.config.worker)
+                if self.config.worker and study.is_new:
+                    console.message(f"{folder}: nobody has begun this study; it is a new one")
                 return self._run(study, pool, console)
             except ConfigError:
                 if study is None or study.withdrawn:
@@ -216,6 +219,11 @@ class LauncherSweeper(Sweeper):
             )
             try:
                 scheduler.run()
+                left = (self.n_trials or 0) - sum(trial.state.is_finished() for trial in study.trials())
+                if self.timeout is not None and left > 0 and interrupt.signal is None and not self.config.worker:
+                    console.message(
+                        f"hydra.sweeper.timeout is over with {things(left, 'trial')} left; this command goes on"
+                    )
                 if self.ensemble is not None and interrupt.signal is None and not self.config.worker:
                     page.warmed()
                     build(study, self.ensemble, console)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -36,7 +37,7 @@ class Tables:
         trials = self._study.trials()
         rows = [self._row(trial) for trial in trials]
         params = list(dict.fromkeys(key for trial in trials for key in space.point(trial.params)))
-        beside = self._folder / ".trials.csv"
+        beside = self._folder / f".trials.csv-{os.getpid()}"  # several drivers may write it at once
         with beside.open("w", newline="", encoding="utf-8") as file:
             scored = [PROXY] if any(PROXY in row for row in rows) else []
             columns = ["number", "state", *self._values, *scored, *params, "steps", "wall_s"]
@@ -46,7 +47,7 @@ class Tables:
         beside.replace(self._folder / "trials.csv")
         found = results(self._study, trials)
         if found is not None:
-            beside = self._folder / ".optimization_results.yaml"
+            beside = self._folder / f".optimization_results.yaml-{os.getpid()}"
             OmegaConf.save(OmegaConf.create(found), beside)
             beside.replace(self._folder / "optimization_results.yaml")
         self._next = time.monotonic() + 50 * (time.monotonic() - started)

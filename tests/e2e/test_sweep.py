@@ -351,6 +351,7 @@ def test_another_driver_joins(launch: Launch, tmp_path: Path) -> None:
     second = launch(*words, "worker=true")
     done = first.wait()
     assert (done.returncode, second.returncode) == (0, 0), second.stderr
+    assert "a new one" not in second.stdout
     ran = [[line for line in outcome.stdout.splitlines() if ": completed" in line] for outcome in (done, second)]
     assert len(ran[0]) + len(ran[1]) == 16
     assert ran[0]
@@ -365,4 +366,5 @@ def test_a_time_limit_ends_a_sweep_that_goes_on_later(launch: Launch, tmp_path: 
     outcome = launch(*long, "hydra.sweeper.timeout=12")
     assert outcome.returncode == 0, outcome.stderr
     assert "saved, to be resumed" in outcome.stdout
+    assert "hydra.sweeper.timeout is over with 2 trials left; this command goes on" in outcome.stdout
     assert {row["state"] for row in table(tmp_path / "multirun" / "timed")} == {"preempted"}
