@@ -69,7 +69,8 @@ class _Later(ModuleType):
 def _import() -> None:
     if "torchmetrics" in sys.modules:
         return
-    absent = [name for name in HEAVY if name not in sys.modules and find_spec(name.partition(".")[0]) is not None]
+    tops = {name: name.partition(".")[0] for name in HEAVY}
+    absent = [name for name, top in tops.items() if top not in sys.modules and find_spec(top) is not None]
     stands: dict[str, ModuleType] = {name: _Later(name) for name in absent}
     for name, module in stands.items():
         parent, _, child = name.rpartition(".")
@@ -82,6 +83,9 @@ def _import() -> None:
     sys.modules.update(stands)
     try:
         import torchmetrics  # noqa: F401
+    except Exception:  # of a version that wants more of them while it is imported: the slow way, which is the plain one
+        for name in [each for each in sys.modules if each.partition(".")[0] == "torchmetrics"]:
+            del sys.modules[name]
     finally:
         _Later.loading = False
         for name, module in stands.items():

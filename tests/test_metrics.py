@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from tests.harness import environment
+
 CODE = """
 import sys
 import launcher.metrics
@@ -43,3 +47,27 @@ def test_what_torchmetrics_does_not_need_yet_is_imported_when_it_does() -> None:
         "True False",
         "(3,)",
     ]
+
+
+@pytest.mark.parametrize("before", ["import matplotlib", "import transformers"])
+def test_whatever_is_there_already_is_left_as_it_is(before: str) -> None:
+    """A package that somebody has imported in part is not stood in for."""
+    code = f"{before}\nimport launcher.metrics\nfrom torchmetrics.classification import MulticlassAccuracy\nprint(MulticlassAccuracy(3))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "MulticlassAccuracy()"
+
+
+def test_a_version_that_can_not_be_imported_so_is_imported_plainly() -> None:
+    code = """
+import launcher.metrics as metrics, sys
+for name in [each for each in sys.modules if each.partition(".")[0] == "torchmetrics"]:
+    del sys.modules[name]
+metrics._Later.loading = True
+metrics._Name.__call__ = lambda self, *args: 1 / 0  # what the version would want
+metrics._import()
+import torchmetrics
+print("matplotlib" in sys.modules, torchmetrics.MeanSquaredError())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout.strip()) == (0, "True MeanSquaredError()"), done.stderr

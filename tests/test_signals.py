@@ -145,7 +145,7 @@ def _listen() -> None:
     time.sleep(0.3)  # what a process does before it listens
     interrupt = Interrupt()
     with listening(interrupt, lambda text: None, impatient=False):
-        for _ in range(200):
+        for _ in range(3000):  # as long as a busy machine may take to start `kill`
             if interrupt.signal is not None:
                 break
             time.sleep(0.01)

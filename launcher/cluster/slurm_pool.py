@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 _ASK_EVERY = (1.0, 15.0)  # seconds between questions to the controller: at first, and at most
 _UNKNOWN = 120.0  # seconds after which a job that SLURM knows nothing of is given up,
 _LAST_WORDS = 3.0  # one that has ended without a word,
-_SCANCEL_S = 20.0  # what it may take; it tries again where the controller is busy
 _UNSEEN = 60.0  # one that has ended well, whose words must still be on their way through the file system
+_SCANCEL_S = 20.0
+"""How long `scancel` may take, which tries again by itself where the controller is busy."""
 _AWAY = (
     "Unable to contact slurm controller",
     "Unable to establish configuration source",
@@ -149,13 +150,11 @@ class SlurmPool:
             result = read_result(folder) if _is_since(folder, job) else None
             ended = result is not None and result["status"] in ("completed", "stopped", "pruned")
             left = (folder / INSIDE / LEAVE).exists()
-            patience = (
-                (_LAST_WORDS if left else _UNKNOWN)
-                if state is None
-                else _UNSEEN
-                if state.name == "COMPLETED" and not ended
-                else _LAST_WORDS
-            )
+            patience = _LAST_WORDS
+            if state is None and not left:
+                patience = _UNKNOWN
+            elif state is not None and state.name == "COMPLETED" and not ended:
+                patience = _UNSEEN
             if now - since < patience:
                 self._every = _ASK_EVERY[0]
                 continue

@@ -68,9 +68,7 @@ def _listed(jobs: Iterable[str]) -> str:
 
 def _read(answer: str, jobs: dict[str, Path]) -> dict[str, State]:
     found: dict[str, State] = {}
-    rest: dict[
-        str, State
-    ] = {}  # of tasks that were cancelled before they began `sacct` has one row, called as the array
+    rest: dict[str, State] = {}  # tasks cancelled before they began: `sacct` has one row for all, called as the array
     for line in answer.splitlines():
         job, name, nodes, reason, command = [*line.split("|", 4), "", "", "", ""][:5]
         unassigned = nodes in ("None assigned", "(null)")
