@@ -118,6 +118,10 @@ class Slurm:
                 "cluster=slurm: there is no sbatch here; this is for a machine that submits jobs, "
                 "action=plan shows the script without"
             )
+        if "%" in str(inside):
+            raise ConfigError(
+                f"cluster=slurm: {inside}: SLURM reads a percent sign in a path as its own; choose another folder"
+            )
         return self._executor(inside, log)
 
     def _executor(self, inside: Path, log: Path) -> SlurmExecutor:
@@ -149,10 +153,10 @@ class Slurm:
         for name in ("cpus_per_task", "gpus_per_task"):
             each = getattr(self, name)
             asked[name] = None if each is None else each * (self.tasks_per_node or 1)
-        more_options: dict[str, Any] = {"output": _plain(log), "requeue": True}
+        more_options: dict[str, Any] = {"output": str(log), "requeue": True}
         if self.begin is not None and self.begin > time.time():  # from now on: the clock there may be another zone's
             more_options["begin"] = f"now+{ceil(self.begin - time.time())}"
-        more = ["--output", _plain(log), "--open-mode=append", "--kill-on-bad-exit=1", *(self.srun_args or [])]
+        more = ["--output", str(log), "--open-mode=append", "--kill-on-bad-exit=1", *(self.srun_args or [])]
         executor.update_parameters(
             **{name: value for name, value in asked.items() if value is not None},
             stderr_to_stdout=True,
@@ -175,8 +179,3 @@ def _with_again(inside: Path, setup: Sequence[str]) -> list[str]:
         "LAUNCHER_TRAP=$(trap -p EXIT)",  # what the lines above may have asked for is done too
         f'trap \'{back}; eval "set -- $LAUNCHER_TRAP"; eval "$3"\' EXIT',
     ]
-
-
-def _plain(log: Path) -> str:
-    """A log's path as sbatch and srun take it: a part `%a` is the task's number, any other sign of percent is one."""
-    return "/".join(part if part == "%a" else part.replace("%", "%%") for part in str(log).split("/"))

@@ -232,6 +232,26 @@ def test_a_job_that_slurm_does_not_know_is_given_up(
     assert "SLURM knows nothing of it any more" in (folder / "log.txt").read_text()
 
 
+def test_a_folder_with_signs_that_slurm_reads_otherwise(
+    launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
+) -> None:
+    """With a space, a job is found by its script, once; a percent sign is refused."""
+    refused = launch(*QUICK, "cluster=slurm", "hydra.run.dir='a%j'", env=env)
+    assert (refused.returncode, "a percent sign" in refused.stderr) == (2, True), refused.stderr
+    assert not list(tmp_path.glob("a*"))
+    folder = tmp_path / "a run"
+    words = [*SLOW, *CLUSTER, "cluster.wait=false"]
+    sent = launch(*words, f"hydra.run.dir='{folder}'", env=env)
+    assert sent.returncode == 0, sent.stderr
+    number = job(folder)
+    (folder / "slurm" / "job.json").unlink()  # as of a driver that died too early to write it
+    followed = launch(f"resume='{folder}'", "cluster.wait=true", env=env)
+    assert followed.returncode == 0, followed.stdout + followed.stderr
+    assert job(folder) == number, "no second job"
+    assert "step 60" in followed.stdout
+    assert (folder / "log.txt").is_file()
+
+
 @pytest.mark.parametrize("setup", [[], ["trap 'echo \"bye  then\"' EXIT"]])
 def test_a_trap_of_ones_own_is_kept_beside_the_script_s(tmp_path: Path, setup: list[str]) -> None:
     """What puts a job back for a run in a container, in a folder with a space, whatever `cluster.setup` does at the end."""
