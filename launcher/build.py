@@ -124,6 +124,10 @@ def build_algorithms(config: DictConfig) -> list[Algorithm]:
         from .monitors.profiler import Profiler
 
         found.append(Profiler())
+    if config.debug.compare_ranks:
+        from .monitors.equal_ranks import EqualRanks
+
+        found.append(EqualRanks())
     stepping = [type(owner).__name__ for owner in found if type(owner).step is not Algorithm.step]
     if len(stepping) > 1:
         raise ConfigError(f"{' and '.join(stepping)} would each take the optimizer's step; choose one of them")
@@ -142,6 +146,7 @@ def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loa
     if debug.overfit_batches:
         train = first(train, debug.overfit_batches * settings.batch_size)
         val = train
+    train = train.evened() if parallel.even_batches else train
     workers = config.loading.num_workers
     on_gpu = parallel.device.type == "cuda"
     share = {"rank": parallel.data_rank, "world_size": parallel.num_data_ranks}
@@ -182,6 +187,7 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
     if settings.max_steps is not None:
         lengths.append(settings.max_steps)
     total = 1 if config.debug.one_batch else min(lengths, default=None)
+    counted = "max_steps" if total == settings.max_steps else "max_epochs"
     return Plan(
         total_steps=total,
         steps_per_epoch=steps_per_epoch,
@@ -190,11 +196,7 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
         checkpoint_every=interval("1epoch" if auto else settings.checkpoint_every, steps_per_epoch),
         checkpoint_seconds=AUTO_SECONDS if auto else 0.0,
         max_time=duration(settings.max_time),
-        counted_by="one_batch"
-        if config.debug.one_batch
-        else "max_steps"
-        if total == settings.max_steps
-        else "max_epochs",
+        counted_by="one_batch" if config.debug.one_batch else counted,
     )
 
 

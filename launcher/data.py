@@ -40,6 +40,9 @@ class Samples(ABC):
     """Fetching is a gather from tensors that are already there."""
     decodes = False
     """Fetching does work on the CPU (reads files, decodes pictures) that data workers can take over."""
+    alike = False
+    """Batches of as many samples have the same shapes, whichever samples they are; not where texts are padded to the
+    longest of their batch."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -47,6 +50,11 @@ class Samples(ABC):
     @abstractmethod
     def fetch(self, indices: Tensor) -> Batch:
         """The samples at `indices` (int64, shape [batch]) as one batch, on the CPU or where the samples lie."""
+
+    def evened(self) -> Samples:
+        """The same samples in batches that are `alike`, for what can not follow shapes that change; those that do not
+        know how are themselves."""
+        return self
 
     def fingerprints(self) -> np.ndarray | None:
         """A number a sample (int64, [samples]), alike for samples that are alike in all but their label; of no meaning
@@ -58,6 +66,7 @@ class TensorSamples(Samples):
     """Samples that are the rows of tensors held in memory."""
 
     in_memory = True
+    alike = True
 
     def __init__(self, **columns: Tensor) -> None:
         sizes = {name: len(column) for name, column in columns.items()}

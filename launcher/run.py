@@ -38,7 +38,8 @@ class Loss:
 
     A step divides the sum over all its micro-batches and ranks once, by the weight of all of them; a mean of
     means would be wrong where the weights differ. A weight that follows from shapes alone is a number; one that
-    depends on the data is a tensor, and costs the step a collective.
+    depends on the data is a tensor, and costs the step a collective. Where shapes may differ between ranks (batches that
+    are not `alike`) numbers are summed over them too; where they may not, a number that does is an error.
     """
 
     sum: Tensor

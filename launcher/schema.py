@@ -73,6 +73,7 @@ class Debug:
     overfit_batches: int = field(default=0, metadata={"ge": 0})  # train and evaluate on the first n batches
     profile: bool = False  # torch.profiler over a few steps, into the run's folder
     detect_anomaly: bool = False
+    compare_ranks: bool = False  # at every step, not at checkpoints alone: do ranks hold the same weights?
 
 
 @dataclass

@@ -30,6 +30,7 @@ class PictureSamples(Samples):
     """Pictures that are decoded when a batch is fetched: `images` and `labels`, as `ImageClassification` has them."""
 
     decodes = True
+    alike = True
 
     def __init__(self, pixels: Pictures, labels: np.ndarray, rows: np.ndarray, mean: Tensor, std: Tensor) -> None:
         self.pixels, self.rows = pixels, rows

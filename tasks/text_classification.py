@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class TokenSamples(Samples):
-    """Texts as token ids, one after another in memory, padded to the longest text of a batch.
+    """Texts as token ids, one after another in memory, padded to the longest text of a batch, or of all where `evened`.
 
     A batch holds `input_ids` and `attention_mask` (int64, [batch, tokens]; the mask is 1 at real tokens) and
     `labels` (int64, [batch]). An empty text counts as one padding token, as attention needs something to look at.
@@ -36,6 +37,12 @@ class TokenSamples(Samples):
         self.ids = torch.tensor([token for ids in filled for token in ids], dtype=torch.int32)
         self.labels = torch.from_numpy(labels)
         self.pad_id = pad_id
+        self.alike = False
+
+    def evened(self) -> TokenSamples:
+        even = copy.copy(self)
+        even.alike = True
+        return even
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -48,7 +55,7 @@ class TokenSamples(Samples):
 
     def fetch(self, indices: Tensor) -> Batch:
         lengths = self.lengths[indices]
-        place = torch.arange(int(lengths.max()))
+        place = torch.arange(int((self.lengths if self.alike else lengths).max()))
         real = place < lengths[:, None]
         where = (self.starts[indices][:, None] + place).clamp_(max=len(self.ids) - 1)
         ids = self.ids[where].long().masked_fill_(~real, self.pad_id)

@@ -115,6 +115,24 @@ class Weighted(ImageClassification):
         return Loss((losses * counts).sum(), counts.sum())
 
 
+class Counted(Weighted):
+    """The same with the weight as a plain number, which other ranks have otherwise. With `ragged` the samples say that their
+    batches have not all one shape, of which such a number may follow."""
+
+    def __init__(self, *args: Any, ragged: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ragged = ragged
+
+    def datasets(self) -> Datasets:
+        found = super().datasets()
+        found.train.alike = not self.ragged
+        return found
+
+    def loss(self, output: Tensor, batch: Batch) -> Loss:
+        found = super().loss(output, batch)
+        return Loss(found.sum, int(found.weight))
+
+
 class Weightless(Weighted):
     """Digits, of which none counts."""
 
@@ -202,6 +220,18 @@ class Interrupts(Monitor):
     def after_step(self, run: Run) -> None:
         if run.progress.step + 1 == self.step and run.parallel.rank == self.rank:
             run.interrupt.signal = 15
+
+
+class Drifts(Monitor):
+    """Rank `rank` moves a weight of its own by `size` after training step `step`."""
+
+    def __init__(self, step: int, rank: int = 1, size: float = 1e-3) -> None:
+        self.step, self.rank, self.size = step, rank, size
+
+    def after_step(self, run: Run) -> None:
+        if run.progress.step + 1 == self.step and run.parallel.rank == self.rank:
+            parts = [each for each in run.parallel.weights(run.main.model) if each.numel()]
+            parts[-1].view(-1)[0] += self.size
 
 
 class Stops(Monitor):

@@ -32,6 +32,7 @@ class Supervised:
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._warned = False  # of weights that differ between ranks in their last bits
 
     def fit(self, run: Run) -> dict[str, float]:
         """Train until the plan's end or `run.stop`; returns the metrics of the best evaluation.
@@ -162,13 +163,25 @@ class Supervised:
             self._fail(run, f"the loss is {sums[bad[0]].item()}", step - len(run.pending) + int(bad[0]) + 1)
 
     def _check_weights(self, run: Run, step: int) -> None:
-        """A checkpoint is good to go on from: no step before it, this one included, has ruined the weights."""
+        """A checkpoint is good to go on from: no step before it, this one included, has ruined the weights, and ranks that
+        are to hold the same do."""
         held = run.parallel.weights(run.main.model)
         weights = [each for each in held if each.is_floating_point() and each.numel()]
         sizes = [size.to(run.parallel.device) for size in torch._foreach_norm(weights, ord=torch.inf)]
         bad = bool(sizes) and not torch.isfinite(torch.stack(sizes)).all()
         if run.parallel.max(float(bad)):
             self._fail(run, "the weights are not finite", step)
+        different = run.parallel.differing(run.main.model)
+        if different is None:
+            return
+        if not different.is_rounding:
+            run.checkpoints.wait()
+            raise TrainingError(different.told(step))
+        if not self._warned and run.parallel.is_main:
+            run.recorder.warn(
+                f"{different.name} differs in its last bits between ranks: their processors round differently"
+            )
+        self._warned = True
 
     def _fail(self, run: Run, what: str, step: int) -> NoReturn:
         """Ends the fit at what `step`, counted from 1, did; every rank comes here."""

@@ -43,6 +43,8 @@ class Parallel(Ranks):
     apart = False
     """Whether ranks do not wait for each other between the first step and the last: the main one alone judges and saves
     what all have brought in until then, and what ranks tell each other (`sum`, `agree`, …) a rank tells itself."""
+    even_batches = False
+    """Whether all batches have to have the same shapes."""
     forward_together = False
     """Whether ranks exchange something in a forward pass, so that all have to make as many."""
 
@@ -146,10 +148,12 @@ class Parallel(Ranks):
 
         Each micro-batch is divided by what the whole weight of this rank should be: the first one's times their
         number where that is known from shapes, else the samples. Where the true weight turns out to be another one
-        (tokens that count, known only from the data), the gradients are rescaled once, at the end.
+        (tokens that count, known only from the data), the gradients are rescaled once, at the end. A number is taken to
+        be the same on every rank only where all batches are alike.
         """
         model, task, precision = run.main.model, run.task, self.precision
         rows = run.loaders.train.batch_size // self.num_data_ranks
+        alike = run.loaders.train.samples.alike
         divisor: float = 0.0
         total: Tensor | None = None
         weight: int | Tensor = 0
@@ -162,7 +166,7 @@ class Parallel(Ranks):
                     for hook in loss_hooks:
                         loss = hook(run, batch, output, loss)
                 if index == 0:
-                    divisor = loss.weight * len(batches) if isinstance(loss.weight, int) else rows
+                    divisor = loss.weight * len(batches) if isinstance(loss.weight, int) and alike else rows
                 if self.scaler is None:
                     loss.sum.backward(self._share(loss.sum, divisor))
                 else:
@@ -171,16 +175,12 @@ class Parallel(Ranks):
             total = part if total is None else total + part
             weight = loss.weight if index == 0 else weight + loss.weight
         assert total is not None
-        whole = self.whole(weight)
+        whole = self.whole(weight if alike or isinstance(weight, Tensor) else self.of_this_rank(weight))
         if isinstance(whole, Tensor):  # a step in which nothing counts moves nothing
             torch._foreach_mul_(self.gradients(run), torch.where(whole > 0, divisor * self.num_data_ranks / whole, 0.0))
         elif whole != divisor * self.num_data_ranks:
             torch._foreach_mul_(self.gradients(run), divisor * self.num_data_ranks / whole)
         return total, weight
-
-    def whole(self, weight: Any) -> Any:
-        """The weight that the step's gradient is the mean over, from this rank's."""
-        return self.sum(weight)
 
     def _share(self, total: Tensor, divisor: float) -> Tensor:
         """1 / divisor as the gradient that backward starts from: the loss need not be divided, in either direction."""

@@ -19,6 +19,7 @@ from .communication.base import Communication
 from .communication.local_sgd import LocalSGD
 from .communication.store import Told
 from .distributed import Distributed
+from .replicas import Group
 from .shares import Shares
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class DDP(Distributed):
         inner: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
         return inner
 
+    def replicas(self, model: nn.Module) -> list[Group]:
+        if self._replicas is not None:  # which are to differ until they meet
+            return []
+        return [(None, dict(self.unwrap(model).named_parameters()))]
+
     def judged(self, model: nn.Module) -> nn.Module:
         if self._replicas is None:
             return self.unwrap(model)
@@ -103,7 +109,10 @@ class DDP(Distributed):
         return context
 
     def whole(self, weight: Any) -> Any:
-        return self.sum(weight) if self._replicas is None else weight * self.num_data_ranks
+        return super().whole(weight) if self._replicas is None else weight * self.num_data_ranks
+
+    def of_this_rank(self, weight: float) -> Any:
+        return super().of_this_rank(weight) if self._replicas is None else weight
 
     def begin(self, run: Run) -> None:
         if self._store is not None:

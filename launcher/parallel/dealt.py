@@ -24,6 +24,7 @@ class PartOptimizer(Optimizer):
     """The groups of `groups`, whose parameters `inner`, an optimizer of this rank's part of them, updates.
 
     Options of the groups (the rate that a scheduler sets, the steps that an optimizer counts) are handed on both ways.
+    Between two steps these groups have the newer ones, which the schedule has moved since: what is saved is theirs.
     """
 
     def __init__(self, inner: Optimizer, groups: list[dict[str, Any]]) -> None:
@@ -47,6 +48,18 @@ class PartOptimizer(Optimizer):
     def hand_up(self) -> None:
         """Take over what a step of the inner optimizer has changed."""
         _hand(self.inner.param_groups, self.param_groups)
+
+    def options(self) -> list[dict[str, Any]]:
+        """The options of each group as the next step will have them."""
+        return [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
+
+    def saved_groups(self, options: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The groups of a `state_dict`: these options, and the parameters by their numbers."""
+        numbers = iter(range(sum(len(group["params"]) for group in self.param_groups)))
+        return [
+            own | {"params": [next(numbers) for _ in group["params"]]}
+            for own, group in zip(options, self.param_groups, strict=True)
+        ]
 
 
 def _hand(source: list[dict[str, Any]], target: list[dict[str, Any]]) -> None:
@@ -85,7 +98,7 @@ class LocalOptimizer(PartOptimizer):
             index: {key: self._piece(index, value) for key, value in state.items()}
             for index, state in found["state"].items()
         }
-        return {"state": states, "param_groups": found["param_groups"]}
+        return {"state": states, "param_groups": self.saved_groups(self.options())}
 
     def _piece(self, index: int, value: Any) -> Any:
         parameter, part = self._pairs[index]
@@ -163,24 +176,21 @@ class DealtOptimizer(PartOptimizer):
         order = [self._number[each] for group in self.inner.param_groups for each in group["params"]]
         inner = self.inner.state_dict()
         mine = {order[index]: as_pieces(state) for index, state in inner["state"].items()}
-        counted = [bool(group["params"]) for group in inner["param_groups"]]
         said = {
             "state": {index: described(state) for index, state in mine.items()},
-            "options": [
-                {key: value for key, value in group.items() if key != "params"} if there else None
-                for group, there in zip(inner["param_groups"], counted, strict=True)
+            "options": [  # of a group in which a rank has no parameter, it has counted nothing
+                own if group["params"] else None
+                for own, group in zip(self.options(), inner["param_groups"], strict=True)
             ],
         }
         heard: list[Any] = [None] * self.num_ranks
         dist.all_gather_object(heard, said)
         states = {index: state for each in heard for index, state in each["state"].items()} | mine
-        groups, start = [], 0
-        for number, group in enumerate(self.param_groups):
-            options = next(each["options"][number] for each in heard if each["options"][number] is not None)
-            end = start + len(group["params"])
-            groups.append(options | {"params": list(range(start, end))})
-            start = end
-        return {"state": {index: states[index] for index in sorted(states)}, "param_groups": groups}
+        options = [
+            next(each["options"][number] for each in heard if each["options"][number] is not None)
+            for number in range(len(self.param_groups))
+        ]
+        return {"state": {index: states[index] for index in sorted(states)}, "param_groups": self.saved_groups(options)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what this, or the optimizer without parts, saved at any number of ranks."""

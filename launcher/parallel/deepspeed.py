@@ -22,6 +22,7 @@ from .dealt import Make, PartOptimizer, looks_at_each_element
 from .deepspeed_parts import Part, initialize, parts
 from .distributed import Distributed
 from .outline import filled, outline
+from .replicas import Group
 from .shares import Shares
 
 
@@ -102,6 +103,9 @@ class DeepSpeed(Distributed):
 
     def weights(self, model: nn.Module) -> list[Tensor]:
         return [part.held for part in self._parts] if self.world_size > 1 else super().weights(model)
+
+    def replicas(self, model: nn.Module) -> list[Group]:
+        return [] if self.stage == 3 else [(None, dict(self.unwrap(model).named_parameters()))]
 
     def build_optimizer(self, make: Make, groups: list[dict[str, Any]]) -> Optimizer:
         own = [group | {"params": list(group["params"])} for group in groups]  # the engine changes what it is given
@@ -230,13 +234,8 @@ class EngineOptimizer(PartOptimizer):
                 key: part.piece(part.of(value)) if part.is_split(value) else copy.deepcopy(value)
                 for key, value in kept.items()
             }
-        numbers = iter(range(len(self._parts)))
-        options = [{key: value for key, value in group.items() if key != "params"} for group in self.param_groups]
-        groups = [
-            own | {"params": [next(numbers) for _ in group["params"]]}
-            for own, group in zip(options, self.param_groups, strict=True)
-        ]
-        return {"state": {index: state for index, state in states.items() if state}, "param_groups": groups}
+        kept_states = {index: state for index, state in states.items() if state}
+        return {"state": kept_states, "param_groups": self.saved_groups(self.options())}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up what any way of running in parallel saved, at any number of ranks."""

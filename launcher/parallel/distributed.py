@@ -9,12 +9,14 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
-from torch import Tensor
+from torch import Tensor, nn
 
+from launcher.errors import TrainingError
 from launcher.precision import Precision
 
 from .base import Parallel
 from .mesh import Degrees
+from .replicas import Difference, Group, difference
 
 _LEFT: list[Any] = []
 """What has been left holds the groups of its processes: to free one joins gloo's threads, which on a busy machine was
@@ -37,6 +39,7 @@ class Distributed(Parallel):
             precision, self.accelerator.device, self.accelerator.process_index, self.accelerator.num_processes
         )
         self._flag: tuple[Any, Tensor] | None = None
+        self._weight = 0.0  # of this step's loss, where it is a number that is taken to be the same on every rank
 
     def lay_out(self, laid: Degrees, *needed: str) -> None:
         """Lay the ranks out by `laid`, on a mesh of the axes with more than one rank and of those `needed`, of which
@@ -73,18 +76,46 @@ class Distributed(Parallel):
         dist.all_reduce(largest, op=dist.ReduceOp.MAX)
         return float(largest)
 
+    def of_this_rank(self, weight: float) -> Any:
+        return torch.tensor(float(weight), device=self.device) if self.num_data_ranks > 1 else weight
+
+    def whole(self, weight: Any) -> Any:
+        if not isinstance(weight, Tensor):
+            self._weight = float(weight)
+        return self.sum(weight)
+
     def agree(self, flag: bool) -> bool:
-        """One step late, so that the collective runs beside the computation and nobody waits for it."""
+        """One step late, so that the collective runs beside the computation and nobody waits for it. With it goes the
+        weight of the step's loss: raises TrainingError where that was a number and not the same on every rank."""
         if self.apart:
             return flag
         said = False
         if self._flag is not None:
             work, tensor = self._flag
             work.wait()
-            said = bool(tensor.item())
-        fresh = torch.tensor(float(flag), device=self.device)
+            said, most, least = bool(tensor[0]), float(tensor[1]), -float(tensor[2])
+            if most != least:
+                raise TrainingError(
+                    f"the loss's weight was a plain number, and not the same on every rank: from {least:g} to {most:g}, so "
+                    "that each would train weights of its own. A weight that depends on the data is a tensor"
+                )
+        fresh = torch.tensor([float(flag), self._weight, -self._weight], dtype=torch.float64, device=self.device)
         self._flag = (dist.all_reduce(fresh, op=dist.ReduceOp.MAX, async_op=True), fresh)
         return said
+
+    def replicas(self, model: nn.Module) -> list[Group]:
+        """What is to be the same on the ranks of which groups."""
+        return []
+
+    def differing(self, model: nn.Module) -> Difference | None:
+        if self.world_size == 1 or self.apart:
+            return None
+        own = difference(self.replicas(model), self.device)
+        worst = self.max(-1.0 if own is None else own.share)
+        if worst < 0:
+            return None
+        heard = self.gather_states({} if own is None else own._asdict())
+        return Difference(**next(each for each in heard if each.get("share") == worst))
 
     def gather_states(self, state: dict[str, Any]) -> list[dict[str, Any]]:
         if self.world_size == 1 or self.apart:

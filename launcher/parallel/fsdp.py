@@ -24,6 +24,7 @@ from .distributed import Distributed
 from .dtensors import fill, like, local, norm, piece, split_share
 from .mesh import Degrees, degrees
 from .outline import filled, outline
+from .replicas import Group
 from .shares import Shares
 
 
@@ -113,6 +114,19 @@ class FSDP(Distributed):
     def plain(self, model: nn.Module) -> nn.Module:
         """The model as the task made it, on the CPU, its weights not yet filled in."""
         return super().plain(model) if self._outline is None else filled(self._outline, model)
+
+    def replicas(self, model: nn.Module) -> list[Group]:
+        """A weight over each axis of ranks that it is not split along."""
+        sizes = {} if self.world_size == 1 else dict(zip(self.mesh.mesh_dim_names or (), self.mesh.shape, strict=True))
+        found: dict[str, dict[str, Tensor]] = {axis: {} for axis, size in sizes.items() if size > 1}
+        for name, parameter in model.named_parameters():
+            axes: dict[str, Any] = {}
+            if isinstance(parameter, DTensor):
+                axes = dict(zip(parameter.device_mesh.mesh_dim_names or (), parameter.placements, strict=True))
+            for axis, tensors in found.items():
+                if axis not in axes or axes[axis].is_replicate():
+                    tensors[name] = local(parameter.detach())
+        return [(self.mesh.get_group(axis), tensors) for axis, tensors in found.items()]
 
     def evaluated(self, model: nn.Module) -> None:
         for module in model.modules():

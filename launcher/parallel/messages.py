@@ -1,4 +1,4 @@
-"""A tensor of a size that only its sender knows, from one rank to the next or to all of a group."""
+"""Tensors from rank to rank: to the next or to all of a group, of a size that only the sender knows, and sums over one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ def pass_on(x: Tensor | None, source: int, target: int, group: Any, device: torc
         x = torch.empty(about[0][0], dtype=about[0][1], device=device)
         dist.recv(x, source, group=group)
     return x
+
+
+def add_up(tensors: list[Tensor], group: Any) -> None:
+    """Each of the tensors, in place, summed over the ranks of a group, by one message."""
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat, group=group)
+    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
 
 
 def tell(x: Tensor | None, source: int, group: Any, device: torch.device) -> Tensor:

@@ -22,9 +22,10 @@ from .base import LossHook
 from .dealt import as_pieces, copied, described
 from .distributed import Distributed
 from .mesh import degrees
-from .messages import pass_on, tell
+from .messages import add_up, pass_on, tell
+from .replicas import Group
 from .shares import Shares
-from .stage import Columns, Timed, is_buffer, waiting
+from .stage import Columns, Timed, alike, is_buffer, waiting
 from .states import full_optimizer_state, own_optimizer_state
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Pipeline(Distributed):
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"grad_norm"})
+    even_batches = True
 
     @classmethod
     def shares(cls, settings: Mapping[str, Any]) -> Shares:
@@ -89,6 +91,7 @@ class Pipeline(Distributed):
         self.measured = False
         self._schedule: Any = None
         self._micro: list[Batch] = []
+        self._shapes: list[Batch] = []
         self._losses: dict[int, Loss] = {}
         self._hooks: tuple[Run, list[LossHook]] | None = None
         self._cut: tuple[nn.Module, list[nn.Module]] | None = None
@@ -147,11 +150,17 @@ class Pipeline(Distributed):
             [group | {"params": [each for each in group["params"] if names[each] in self.mine]} for group in groups]
         )
 
+    def replicas(self, model: nn.Module) -> list[Group]:
+        """This process's stages in each copy."""
+        own = {name: each for name, each in model.named_parameters() if name in self.mine}
+        return [(self.data_group, own)] if self.num_data_ranks > 1 else []
+
     # -- a step
 
     def forward_backward(
         self, run: Run, batches: list[Batch], loss_hooks: list[LossHook]
     ) -> tuple[Tensor, int | Tensor]:
+        self._shapes = alike([*self._shapes, *batches])
         columns = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
         num = self.num_microbatches * len(batches)
         if self._schedule is None:
@@ -204,9 +213,7 @@ class Pipeline(Distributed):
             loss = self.task.loss(output, batch)
             for hook in hooks:
                 loss = hook(run, batch, output, loss)
-        self._losses[int(index)] = Loss(
-            loss.sum.detach(), loss.weight
-        )  # the first pass, that learns shapes, comes twice
+        self._losses[int(index)] = Loss(loss.sum.detach(), loss.weight)  # the pass that learns shapes comes before
         return loss.sum / self._divisor
 
     def _join(self, run: Run, weight: float) -> None:
@@ -221,12 +228,7 @@ class Pipeline(Distributed):
         gradients = self.gradients(run)
         scale = self._divisor / weight if weight else 0.0
         if self.num_data_ranks > 1 and gradients:
-            flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-            dist.all_reduce(flat, group=self.data_group)
-            for gradient, total in zip(
-                gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True
-            ):
-                gradient.copy_(total.view_as(gradient))
+            add_up(gradients, self.data_group)
         if gradients:
             torch._foreach_mul_(gradients, scale)
 

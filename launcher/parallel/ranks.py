@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .replicas import Difference
 
 
 class Ranks:
@@ -21,6 +24,18 @@ class Ranks:
     def max(self, value: float) -> float:
         """A number, the largest over the ranks."""
         return value
+
+    def of_this_rank(self, weight: float) -> Any:
+        """A loss's weight that is a number, and may be another one on another rank, as `whole` sums it over them."""
+        return weight
+
+    def whole(self, weight: Any) -> Any:
+        """The weight that a step's gradient is the mean over, from this rank's; a number is taken to be the same on each."""
+        return self.sum(weight)
+
+    def differing(self, model: nn.Module) -> Difference | None:
+        """The weight of a model that ranks which should hold the same do not; every rank comes here and hears the same."""
+        return None
 
     def agree(self, flag: bool) -> bool:
         """Whether any rank says yes; all ranks get the same answer at the same step."""

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
+from launcher.errors import TrainingError
+
 if TYPE_CHECKING:
+    from launcher.data import Batch
+
     from .pipeline import Pipeline
 
 
@@ -19,6 +23,21 @@ def waiting(schedule: str, num: int, loops: int, portions: int) -> int:
     if schedule == "gpipe":
         return portions
     return min(loops * portions, num if loops == 1 else 2 * (num - 1) + (loops - 1) * num + 1)
+
+
+def alike(batches: list[Batch]) -> list[Batch]:
+    """The first of batches that all have the shapes of it, without its contents: what stages send was learned from it.
+
+    Raises TrainingError for others, which would be sent into a place of another size.
+    """
+    for name, first in batches[0].items():
+        for batch in batches[1:]:
+            if batch[name].shape != first.shape:
+                raise TrainingError(
+                    f"parallel=pipeline: {name} of a batch has the shape {list(batch[name].shape)}, and of the first one "
+                    f"{list(first.shape)}; stages are made for one. Samples say how to pad all of them alike by `evened`"
+                )
+    return [{name: column.to("meta") for name, column in batches[0].items()}]
 
 
 def is_buffer(name: str, model: nn.Module, stages: list[nn.Module]) -> bool:

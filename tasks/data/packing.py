@@ -37,6 +37,8 @@ class PackedSamples(Samples):
     Raises ConfigError for a stream shorter than one window.
     """
 
+    alike = True
+
     def __init__(self, path: Path, dtype: str, length: int) -> None:
         self.path, self.dtype, self.length = path, dtype, length
         self.num_tokens = path.stat().st_size // np.dtype(dtype).itemsize
