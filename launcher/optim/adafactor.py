@@ -46,14 +46,16 @@ class Adafactor(GroupOptimizer):
         scale_parameter: bool = True,
     ) -> None:
         defaults: dict[str, Any] = {"lr": lr, "eps": eps, "clip_threshold": clip_threshold, "decay_rate": decay_rate}
-        super().__init__(
-            params, defaults | {"weight_decay": weight_decay, "scale_parameter": scale_parameter, "steps": 0}
-        )
+        super().__init__(params, defaults | {"weight_decay": weight_decay, "scale_parameter": scale_parameter})
 
     def update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        group["steps"] += 1
-        fresh = group["steps"] ** -group["decay_rate"]  # 1 - beta2
-        rate = min(group["lr"], group["steps"] ** -0.5)
+        for steps, alike in self.counted(weights):
+            self._move(group, alike, steps)
+
+    def _move(self, group: dict[str, Any], weights: list[Tensor], num_steps: int) -> None:
+        """Weights of which this is the step `num_steps`."""
+        fresh = num_steps ** -group["decay_rate"]  # 1 - beta2
+        rate = min(group["lr"], num_steps**-0.5)
         sizes = _rms(weights)
         steps = (sizes.clamp_(min=group["eps"][1]) if group["scale_parameter"] else torch.ones_like(sizes)) * -rate
         if group["weight_decay"]:
@@ -74,7 +76,7 @@ class Adafactor(GroupOptimizer):
         gradients: list[Tensor] = [_wide(weight.grad) for weight in weights if weight.grad is not None]
         states = [self.state[weight] for weight in weights]
         for gradient, state in zip(gradients, states, strict=True):
-            if not state:
+            if "square" not in state:
                 state["square"] = torch.zeros_like(gradient)
         squares = [state["square"] for state in states]
         seen = torch._foreach_mul(gradients, gradients)
@@ -90,7 +92,7 @@ def _move_matrix(weight: Tensor, state: dict[str, Any], step: Tensor, fresh: flo
     """Neither the second moment nor the update is ever formed: what is asked of them follows from their factors."""
     assert weight.grad is not None
     gradient = _wide(weight.grad).flatten(1)  # n, m
-    if not state:
+    if "row" not in state:
         state["row"], state["column"] = gradient.new_zeros(len(gradient)), gradient.new_zeros(gradient.shape[1])
     square = gradient * gradient
     row = state["row"].lerp_(square.mean(dim=1).add_(eps), fresh)

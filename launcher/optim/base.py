@@ -32,7 +32,20 @@ class GroupOptimizer(Optimizer):
 
     @abstractmethod
     def update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
-        """Take a step of the `weights` of a group, all of which have gradients; without autograd."""
+        """Take a step of the `weights` of a group, all of which have gradients; without autograd.
+
+        A weight's gradient may come later than its group's first, and may be missing at a step: what is counted of steps
+        is counted for each weight.
+        """
+
+    def counted(self, weights: Sequence[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:
+        """Counts this step for each of the weights (`steps` of its state), and gives those that have taken as many."""
+        found: dict[int, list[Tensor]] = {}
+        for weight in weights:
+            state = self.state[weight]
+            state["steps"] = state.get("steps", 0) + 1
+            found.setdefault(state["steps"], []).append(weight)
+        yield from found.items()
 
 
 def portions(*lists: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], ...]]:

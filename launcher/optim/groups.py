@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from launcher.errors import ConfigError, did_you_mean
 
-ROLES = ("matrix", "bias", "norm", "embedding", "head")
+ROLES = ("input", "matrix", "bias", "norm", "embedding", "head")
 """What a parameter can be; each is exactly one."""
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
@@ -25,22 +25,25 @@ def roles(model: nn.Module) -> dict[str, str]:
     embedding  the tables of embeddings, and what is added to every sample of a batch (positions, class tokens: bare
                parameters [1, tokens, features])
     norm       weights and biases of normalisations
-    head       the last layer: what the model calls its output embeddings, else its last linear layer
+    head       the last layer, with its bias: what the model calls its output embeddings, else its last linear layer
     bias       whatever else has fewer than two dimensions
-    matrix     the rest: linear layers, convolutions, attention
+    input      the matrix of the first layer, where that sees the data itself: of pixels, patches, columns. Where tokens
+               come first, their embeddings do
+    matrix     the rest, between the two: linear layers, convolutions, attention
     """
     head = _head(model)
+    first = _first(model)
     found: dict[str, str] = {}
     seen: set[int] = set()
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
-                found[f"{prefix}.{name}" if prefix else name] = _role(module, parameter, head)
+                found[f"{prefix}.{name}" if prefix else name] = _role(module, parameter, first, head)
     return found
 
 
-def _role(module: nn.Module, parameter: nn.Parameter, head: nn.Module | None) -> str:
+def _role(module: nn.Module, parameter: nn.Parameter, first: nn.Module | None, head: nn.Module | None) -> str:
     if isinstance(module, _EMBEDDINGS):
         return "embedding"
     if isinstance(module, _NORMS) or type(module).__name__.endswith("Norm"):  # models of transformers have their own
@@ -51,7 +54,15 @@ def _role(module: nn.Module, parameter: nn.Parameter, head: nn.Module | None) ->
         return "bias"
     if parameter.ndim >= 3 and parameter.shape[0] == 1 and not isinstance(module, _ConvNd):
         return "embedding"
-    return "matrix"
+    return "input" if module is first else "matrix"
+
+
+def _first(model: nn.Module) -> nn.Module | None:
+    """The layer that sees the data itself; None where that is a table of embeddings."""
+    for module in model.modules():
+        if isinstance(module, (*_EMBEDDINGS, nn.Linear, _ConvNd)):
+            return None if isinstance(module, _EMBEDDINGS) else module
+    return None
 
 
 def _head(model: nn.Module) -> nn.Module | None:
@@ -60,7 +71,7 @@ def _head(model: nn.Module) -> nn.Module | None:
     if isinstance(own, nn.Module):
         return own
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return linear[-1] if len(linear) > 1 else None
+    return linear[-1] if linear else None
 
 
 def param_groups(
@@ -95,7 +106,7 @@ def param_groups(
     for name, role in given.items():
         parameter = parameters[name]
         chosen: dict[str, Any] = {}
-        if decays and (role not in ("matrix", "head") or parameter.ndim < 2):
+        if decays and (role not in ("input", "matrix", "head") or parameter.ndim < 2):
             chosen["weight_decay"] = 0.0
         matching = [key for key in options if key == role or (key not in ROLES and fnmatchcase(name, key))]
         for key in matching:

@@ -27,8 +27,8 @@ class Muon(GroupOptimizer):
     u = orthogonalize(u)                                 U V^T of u = U S V^T, nearly
     w = w - lr * (scale * u + weight_decay * w)
 
-    It is for the matrices between the first and the last layer: groups with `role` "matrix" (a convolution counts as a
-    matrix [first dimension, the rest]), or, where groups have no roles, all that has two or more dimensions. The rest
+    It is for the matrices between the first and the last layer (roles "input", or "embedding", and "head"): groups with
+    `role` "matrix" (a convolution counts as a matrix [first dimension, the rest]), or, where groups have no roles, all that has two or more dimensions. The rest
     is trained by AdamW (torch's, fused) with the same rate and decay, `adamw_betas` and `adamw_eps`.
 
     `adjust="match_rms_adamw"`: scale = 0.2 * sqrt(max(n, m)), by which a rate found for AdamW is right for both (Liu et

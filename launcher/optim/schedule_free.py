@@ -17,14 +17,14 @@ class ScheduleFree(GroupOptimizer):
     y = (1 - beta1) * z + beta1 * x         where the gradient is taken
     v = beta2 * v + (1 - beta2) * gradient^2
     z = z - lr * (gradient / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay * y)
-    x = (1 - c) * x + c * z                 c = lr^2 / sum of lr^2 so far: the weights of the model
+    x = (1 - c) * x + c * z                 c = m^2 / sum of m^2 so far, m being the largest lr so far: the model's weights
 
     The parameters hold y; `averages` gives x, which is what is evaluated and exported. A checkpoint is of y and z. The
     rate is meant to stay where the warm-up leaves it: `scheduler=constant scheduler.warmup=0.05`. The statistics of a
     batch norm are those of y.
 
     Reference implementation: facebookresearch/schedule_free, `AdamWScheduleFree`, which updates y without storing x as
-    here, and takes the largest rate so far for c. Deviations: the warm-up is the scheduler's, not the optimizer's own; x
+    here. Deviations: what is counted of steps is counted for each weight, not for its group; the warm-up is the scheduler's, not the optimizer's own; x
     is put into a copy of the model, where the reference moves the parameters to x and back and loses their last bits;
     gradients are left as they are.
     """
@@ -41,7 +41,7 @@ class ScheduleFree(GroupOptimizer):
         weight_decay: float = 0.0,
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, defaults | {"steps": 0, "lr_max": 0.0, "weight_sum": 0.0})
+        super().__init__(params, defaults)
 
     @torch.no_grad()
     def averages(self) -> dict[Tensor, Tensor]:
@@ -54,17 +54,26 @@ class ScheduleFree(GroupOptimizer):
         return found
 
     def update(self, group: dict[str, Any], weights: list[Tensor]) -> None:
+        for steps, same in self.counted(weights):
+            shares: dict[float, list[Tensor]] = {}
+            for weight in same:
+                state = self.state[weight]
+                if "z" not in state:
+                    state["z"], state["exp_avg_sq"] = weight.detach().clone(), torch.zeros_like(weight)
+                    state["lr_max"] = state["weight_sum"] = 0.0
+                state["lr_max"] = max(group["lr"], state["lr_max"])
+                state["weight_sum"] += state["lr_max"] ** 2
+                share = state["lr_max"] ** 2 / state["weight_sum"] if state["weight_sum"] else 0.0
+                shares.setdefault(share, []).append(weight)
+            for share, alike in shares.items():
+                self._move(group, alike, steps, share)
+
+    def _move(self, group: dict[str, Any], weights: list[Tensor], num_steps: int, share: float) -> None:
+        """Weights of which this is the step `num_steps`, and `share` the part of z in their average."""
         lr, eps, decay = group["lr"], group["eps"], group["weight_decay"]
         beta1, beta2 = group["betas"]
+        root = (1 - beta2**num_steps) ** 0.5
         states = [self.state[weight] for weight in weights]
-        for weight, state in zip(weights, states, strict=True):
-            if not state:
-                state["z"], state["exp_avg_sq"] = weight.detach().clone(), torch.zeros_like(weight)
-        group["steps"] += 1
-        group["lr_max"] = max(lr, group["lr_max"])
-        group["weight_sum"] += group["lr_max"] ** 2
-        share = group["lr_max"] ** 2 / group["weight_sum"] if group["weight_sum"] else 0.0
-        root = (1 - beta2 ** group["steps"]) ** 0.5
         gradients: list[Any] = [weight.grad for weight in weights]
         zs, squares = [state["z"] for state in states], [state["exp_avg_sq"] for state in states]
         for y, g, z, v in portions(weights, gradients, zs, squares):

@@ -313,7 +313,8 @@ def test_lion_holds_one_tensor_and_adafactor_a_row_and_a_column() -> None:
     for entry, shapes in (("lion", [(20, 30, 3, 3)]), ("adafactor", [(20,), (270,)])):
         optimizer = made(entry, [weight])
         stepped(optimizer, [weight], 1)
-        assert [tuple(value.shape) for value in optimizer.state[weight].values()] == shapes
+        tensors_of = [value for value in optimizer.state[weight].values() if isinstance(value, Tensor)]
+        assert [tuple(value.shape) for value in tensors_of] == shapes
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -361,11 +362,12 @@ def test_muon_makes_matrices_orthogonal_and_leaves_the_rest_to_adamw(tmp_path: P
     found = {
         names[id(weight)]: group["role"] for group in run.main.optimizer.param_groups for weight in group["params"]
     }
-    assert [name for name, role in found.items() if role == "matrix"] == ["body.0.weight", "body.2.weight"]
+    assert [name for name, role in found.items() if role == "matrix"] == ["body.2.weight"]
     run.settings.max_steps = run.plan.total_steps = 2
     train(run)
     states = {names[id(weight)]: set(state) for weight, state in run.main.optimizer.state.items()}
-    assert states["body.0.weight"] == {"momentum"}
+    assert states["body.2.weight"] == {"momentum"}
+    assert states["body.0.weight"] == {"step", "exp_avg", "exp_avg_sq"}
     assert states["head.weight"] == {"step", "exp_avg", "exp_avg_sq"}
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
+from launcher import CONF
 from launcher.errors import ConfigError
 from launcher.optim.groups import param_groups, roles
 from launcher.tasks.models.llama import llama
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.models.transformer import Transformer
 from launcher.tasks.models.vit import ViT
-from tests.fits import fit
+from tests.fits import config_of, fit
+from tests.harness import ROOT
 from tests.runs import build
 
 
@@ -44,11 +47,93 @@ def test_a_transformer_has_one_of_each() -> None:
     }
 
 
-def test_positions_are_embeddings_and_patches_a_matrix() -> None:
+def test_positions_are_embeddings_and_patches_the_input() -> None:
     found = roles(ViT((1, 8, 8), 10, width=8, depth=1, num_heads=2))
     assert found["positions"] == "embedding"
-    assert found["patches.weight"] == "matrix"
+    assert found["patches.weight"] == "input"
+    assert found["patches.bias"] == "bias"
     assert found["head.weight"] == "head"
+
+
+SHIPPED: dict[str, tuple[tuple[str, ...], dict[str, set[str]]]] = {
+    "mlp": ((), {"input": {"body.0.weight"}, "matrix": {"body.2.weight"}, "head": {"head.weight", "head.bias"}}),
+    "cnn": (
+        (),
+        {
+            "input": {"body.0.weight"},
+            "matrix": {f"body.{index}.weight" for index in (3, 7, 10)},
+            "head": {"head.weight", "head.bias"},
+        },
+    ),
+    "vit": (
+        ("model.depth=1",),
+        {
+            "input": {"patches.weight"},
+            "embedding": {"positions"},
+            "matrix": {f"blocks.0.{name}.weight" for name in ("qkv", "out", "mlp.0", "mlp.3")},
+            "head": {"head.weight", "head.bias"},
+        },
+    ),
+    "transformer": (
+        ("task=text_classification", "data=stdlib_snippets", "model.depth=1"),
+        {
+            "embedding": {"tokens.weight", "positions.weight"},
+            "matrix": {f"blocks.0.{name}.weight" for name in ("qkv", "out", "mlp.0", "mlp.3")},
+            "head": {"head.weight", "head.bias"},
+        },
+    ),
+    "llama": (
+        ("task=pretrain_clm", "model.depth=1", "model.tie_embeddings=false", "task.tokenizer=bytes"),
+        {
+            "embedding": {"model.embed_tokens.weight"},
+            "matrix": {
+                f"model.layers.0.{name}.weight"
+                for name in (
+                    *(f"self_attn.{letter}_proj" for letter in "qkvo"),
+                    *(f"mlp.{word}_proj" for word in ("gate", "up", "down")),
+                )
+            },
+            "head": {"lm_head.weight"},
+        },
+    ),
+}
+"""Of each shipped network as its task makes it: who has which role; what is not named is a bias or a norm."""
+
+
+def test_every_shipped_network_is_among_them() -> None:
+    """But for `hub`, whose networks are others'."""
+    networks = {path.stem for path in (CONF / "model").glob("*.yaml") if "launcher.tasks.models" in path.read_text()}
+    assert networks - {"hub"} == set(SHIPPED)
+
+
+@pytest.mark.parametrize("entry", SHIPPED)
+def test_roles_of_what_is_shipped_and_muon_trains_what_lies_between(entry: str, tmp_path: Path) -> None:
+    words, expected = SHIPPED[entry]
+    run = build(tmp_path, *words, f"model={entry}", "optimizer=muon")
+    model = run.main.model
+    found: dict[str, set[str]] = {}
+    for name, role in roles(model).items():
+        found.setdefault(role, set()).add(name)
+    assert {role: names for role, names in found.items() if role not in ("bias", "norm")} == expected
+    groups = shown(run.main.optimizer.param_groups, model)
+    assert set().union(*(names for group, names in groups if group["role"] == "matrix")) == expected["matrix"]
+
+
+def test_a_lone_layer_is_the_last_one() -> None:
+    assert roles(nn.Linear(3, 2)) == {"weight": "head", "bias": "head"}
+
+
+def test_commands_of_the_page_are_taken_by_the_default_model(tmp_path: Path) -> None:
+    """Those that give groups options of their own, each as it stands there."""
+    page = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
+    commands = [shlex.split(line)[3:] for line in page.splitlines() if line.startswith("python -m") and "groups" in line]
+    assert len(commands) == 2
+    for number, words in enumerate(commands):
+        chosen = next(word for word in words if word.startswith("optimizer.groups="))
+        given = config_of(*words).optimizer.groups
+        run = build(tmp_path / str(number), "model=cnn", *words)
+        rates = {group["name"]: group["lr"] for group in run.main.optimizer.param_groups if "name" in group}
+        assert rates == {key: options["lr"] for key, options in given.items() if "lr" in options}, chosen
 
 
 def test_models_of_transformers_name_their_head_and_their_norms() -> None:
@@ -103,8 +188,8 @@ def test_groups_are_as_few_as_their_options_allow() -> None:
     [
         ("haed", r"'haed' matches no parameter. Did you mean 'head'"),
         ("boddy.*", r"'boddy.\*' matches no parameter. Did you mean 'body.*'"),
-        ("decoder.layers.7.*", r"Roles are matrix, bias, norm, embedding, head; the parameters are body.0.weight"),
-        ("embedding", r"this model has no embedding to train; it has matrix, bias, head"),
+        ("decoder.layers.7.*", r"Roles are input, matrix, bias, norm, embedding, head; the parameters are body.0.weight"),
+        ("embedding", r"this model has no embedding to train; it has input, matrix, bias, head"),
     ],
 )
 def test_a_key_that_matches_nothing_is_refused(key: str, message: str) -> None:
