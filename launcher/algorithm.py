@@ -4,6 +4,7 @@
     frozen = task.frozen()                    ► algorithm.frozen         a teacher, a reference
     groups of parameters                      ► algorithm.param_groups   rates and decay per group
     optimizer, scheduler, wrapping, restore   ► algorithm.fit_start
+    nothing is done beside steps          ► algorithm.go_on          at the start, and after lines, evaluations, checkpoints
     while not done:
         at an epoch's start                   ► algorithm.epoch_start
         micro-batches of one step             ► algorithm.batch          mixup, cutmix
@@ -62,6 +63,9 @@ class Algorithm:
 
     def fit_start(self, run: Run) -> None:
         """Everything is built and restored; no step has been taken in this process."""
+
+    def go_on(self, run: Run) -> None:
+        """The next step begins now: the first of this process, or the one after a line, an evaluation or a checkpoint."""
 
     def epoch_start(self, run: Run) -> None:
         """The first step of an epoch is next."""

@@ -92,6 +92,10 @@ class Plan:
     limited_by: str = "max_time"  # the reason to stop once that is over
     counted_by: str = "max_epochs"  # the reason to end at `total_steps`
 
+    def logs(self, step: int) -> bool:
+        """Whether a line comes after this step, as far as that is known before: a run may be stopped at any other."""
+        return step == self.total_steps or bool(self.log_every and step % self.log_every == 0)
+
 
 @dataclass
 class Loaders:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from launcher.algorithm import Algorithm, Monitor
 from launcher.data import Batch, Datasets
+from launcher.parallel.dtensors import local
 from launcher.run import Loss, Run
 from launcher.tasks.image_classification import ImageClassification
 
@@ -230,8 +231,8 @@ class Drifts(Monitor):
 
     def after_step(self, run: Run) -> None:
         if run.progress.step + 1 == self.step and run.parallel.rank == self.rank:
-            parts = [each for each in run.parallel.weights(run.main.model) if each.numel()]
-            parts[-1].view(-1)[0] += self.size
+            parts = [local(each.detach()) for each in run.parallel.unwrap(run.main.model).parameters()]
+            [each for each in parts if each.numel()][-1].view(-1)[0] += self.size
 
 
 class Stops(Monitor):

@@ -46,6 +46,7 @@ class Supervised:
         epoch_hooks, batch_hooks = overriding(algorithms, "epoch_start"), overriding(algorithms, "batch")
         loss_hooks, gradient_hooks = overriding(algorithms, "loss"), overriding(algorithms, "gradients")
         step_hooks, after_hooks = overriding(algorithms, "step"), overriding(algorithms, "after_step")
+        go_on_hooks = overriding(algorithms, "go_on")
         part, parallel, plan, progress, pending = run.main, run.parallel, run.plan, run.progress, run.pending
         optimizer, scheduler, scaler = part.optimizer, part.scheduler, parallel.scaler
         clips = run.settings.clip_norm is not None or run.settings.clip_value is not None
@@ -59,6 +60,8 @@ class Supervised:
         task = run.task
         counts_tokens = task.tokens(run.loaders.train.samples.fetch(torch.zeros(1, dtype=torch.int64))) is not None
         part.model.train()
+        for hook in go_on_hooks:
+            hook(run)
 
         while run.stop is None and (end is None or step < end):
             if epoch_hooks and step % plan.steps_per_epoch == 0:
@@ -101,6 +104,8 @@ class Supervised:
             if asked or step >= event or run.stop is not None:
                 self._at_event(run, step, asked, deadline)
                 event = self._next_event(run, step)
+                for hook in go_on_hooks:
+                    hook(run)
 
         return self._end(run)
 

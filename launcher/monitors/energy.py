@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any, ClassVar, Literal
 
 from launcher.algorithm import Monitor
@@ -12,11 +13,14 @@ from launcher.run import Run
 WORLD = 473.0
 """Grams of CO2 equivalent a kWh: the world's mean of 2024 (Ember, Global Electricity Review 2025)."""
 MEASURED_S = 2.0
-"""Seconds between two measurements; what came after the last one is not counted yet."""
+"""Seconds between two measurements."""
 
 
 class EnergyMeter(Monitor):
     """Measures the energy of this session in a thread of its own, and adds it to that of the sessions before.
+
+    The meter takes some seconds to begin, beside the first steps, and measures every `MEASURED_S`. What lies outside of its
+    measurements, before the first and after the last, is counted at their mean power; who asks before it has begun waits.
 
     CodeCarbon (Schmidt et al.) reads RAPL and NVML where they are; else it estimates a processor's power from its load and
     its maker's number, which is a guess. Nothing is asked of the network. The main rank measures its own machine. Meters of one
@@ -32,16 +36,23 @@ class EnergyMeter(Monitor):
         self._first = self
         self._own_tracker: Any = None
         self._thread: threading.Thread | None = None
+        self._began_at = 0.0
+        self._most = 0.0  # kWh of this session that were told already
 
     @property
     def _tracker(self) -> Any:
-        """CodeCarbon's, once it has begun."""
-        return self._first._own_tracker
+        """CodeCarbon's, which has begun; None where this rank has none, or the fit has not started."""
+        first = self._first
+        if first._thread is not None:
+            first._thread.join()
+            first._thread = None
+        return first._own_tracker
 
     def fit_start(self, run: Run) -> None:
         meters = [each for each in run.algorithms if isinstance(each, EnergyMeter)]
         alike = [each for each in meters if (each.country, each.scope) == (self.country, self.scope)]
         self._first = alike[0] if alike else self
+        self._began_at = time.perf_counter()
         if run.parallel.is_main and self._first is self:  # its first look at the machine takes seconds
             self._thread = threading.Thread(target=self._begin, name="energy", daemon=True)
             self._thread.start()
@@ -59,16 +70,24 @@ class EnergyMeter(Monitor):
             allow_multiple_runs=True,
         )
         tracker.start()
-        self._own_tracker = tracker
+        if tracker._start_time is not None:
+            self._own_tracker = tracker
 
     def measured(self) -> tuple[float, float]:
-        """kWh and kg of CO2 equivalent, over all sessions of the run; of this one, as far as the meter has come."""
-        if self._tracker is None:
+        """kWh and kg of CO2 equivalent, over all sessions of the run, up to this moment."""
+        tracker = self._tracker
+        if tracker is None:
             return self.kwh_before, self.kg_before
-        now = self._tracker._prepare_emissions_data()  # brings its sums up to this moment
-        kwh = float(now.energy_consumed)
-        kg = float(now.emissions) if self.country else kwh * WORLD / 1000
-        return self.kwh_before + kwh, self.kg_before + kg
+        told = tracker._prepare_emissions_data()
+        measured, last = float(told.energy_consumed), tracker._last_measured_time
+        covered, now = last - tracker._start_time, time.perf_counter()
+        if covered >= MEASURED_S / 2:
+            rate = measured / covered
+        else:  # its first look alone: the power that it saw
+            rate = sum(part.kW for part in (tracker._cpu_power, tracker._gpu_power, tracker._ram_power)) / 3600
+        self._most = max(self._most, measured + rate * max(0.0, now - self._began_at - covered))
+        grams = 1000 * float(told.emissions) / measured if self.country and measured else WORLD
+        return self.kwh_before + self._most, self.kg_before + self._most * grams / 1000
 
     @property
     def by_counters(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -11,6 +10,8 @@ from launcher.algorithm import Monitor
 from launcher.data import Batch
 from launcher.functional.flops import counter, known_peak, measured_peak, without_computing
 from launcher.run import Run
+
+from .moments import Moment, moment, seconds_between
 
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
@@ -22,9 +23,10 @@ class Flops(Monitor):
     recomputation, so that it is what they call hardware utilisation where activations are recomputed).
 
     Products of matrices, convolutions and attention are counted in the first step of a session, by torch's counter, and
-    nothing after it; of a compiled model, whose kernels the counter does not see, as they stand in its code, on tensors
-    without contents. `peak_tflops` is the peak of one device; without it the maker's number for the device and precision,
-    else, and on a CPU, what a product of matrices reaches when the run starts.
+    nothing after it: that step is slower, and timed only where it is the only one of a line. Of a compiled model, whose
+    kernels the counter does not see, they are counted as they stand in its code, on tensors without contents.
+    `peak_tflops` is the peak of one device; without it the maker's number for the device and precision, else, and on a
+    CPU, what a product of matrices reaches when the run starts.
     """
 
     def __init__(self, peak_tflops: float | None = None) -> None:
@@ -33,15 +35,23 @@ class Flops(Monitor):
         self._written: list[float | None] = []  # of the micro-batches of the first step, where the model is compiled
         self._step_flops: float | None = None
         self._peak = 0.0
-        self._before: float | None = None  # when the step before ended, where nothing came between
-        self._seconds, self._num = 0.0, 0
+        self._on_gpu = False
+        self._first = True
+        self._began: Moment = 0.0
+        self._spans: list[tuple[Moment, Moment]] = []  # of steps in a row, since the line before
+        self._num = 0  # steps in them
+        self._counted: tuple[Moment, Moment] | None = None  # the step that was slowed down by counting, until a line
 
     def fit_start(self, run: Run) -> None:
         device, dtype = run.parallel.device, run.parallel.precision.dtype
+        self._on_gpu = device.type == "cuda"
         if self.peak_tflops is not None:
             self._peak = self.peak_tflops * 1e12
         else:
             self._peak = known_peak(device, dtype) or measured_peak(device, dtype)
+
+    def go_on(self, run: Run) -> None:
+        self._began = moment(self._on_gpu)
 
     def batch(self, run: Run, batch: Batch) -> Batch:
         if self._step_flops is None and run.settings.compile:
@@ -63,19 +73,24 @@ class Flops(Monitor):
             self._counter = None
 
     def after_step(self, run: Run) -> None:
-        now = time.perf_counter()
-        if self._before is not None:
-            self._seconds += now - self._before
+        now = moment(self._on_gpu)
+        if self._first:
+            self._counted, self._first = (self._began, now), False
+        else:
+            in_a_row = bool(self._spans) and self._spans[-1][1] is self._began
+            started = self._spans.pop()[0] if in_a_row else self._began
+            self._spans.append((started, now))
             self._num += 1
-        plan, step = run.plan, run.progress.step + 1
-        intervals = (plan.log_every, plan.eval_every, plan.checkpoint_every)
-        self._before = None if any(every and step % every == 0 for every in intervals) else now
+        self._began = now
 
     def log(self, run: Run) -> dict[str, float]:
-        if not self._step_flops or not self._num:
+        spans, num = self._spans, self._num
+        if not num and self._counted is not None:
+            spans, num = [self._counted], 1
+        self._spans, self._num, self._counted = [], 0, None
+        if not self._step_flops or not num:
             return {}
-        speed = self._step_flops * self._num / self._seconds
-        self._seconds, self._num = 0.0, 0
+        speed = self._step_flops * num / sum(seconds_between(before, after) for before, after in spans)
         return {
             "flops/step_gflop": self._step_flops / 1e9,
             "flops/tflops": speed / 1e12,

@@ -15,8 +15,7 @@ class GradientNorm(Monitor):
         self.norm: Tensor | None = None
 
     def gradients(self, run: Run) -> None:
-        every = run.plan.log_every
-        if every and (run.progress.step + 1) % every == 0:
+        if run.plan.logs(run.progress.step + 1):
             self.norm = run.parallel.grad_norm(run)
 
     def log(self, run: Run) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from typing import Any
 
 import torch
@@ -13,9 +12,9 @@ from launcher.algorithm import Monitor
 from launcher.data import Batch
 from launcher.run import Loss, Run
 
+from .moments import Moment, moment, seconds_between
+
 PARTS = ("data", "forward", "backward", "communication", "optimizer")
-Mark = Any
-"""A point in time: seconds, or an event in the device's stream."""
 
 
 class StepTime(Monitor):
@@ -23,8 +22,8 @@ class StepTime(Monitor):
     `communication`, `optimizer`, and `time/step_ms`, their sum.
 
     *data* is the wait for the next batch and its way to the device; *communication*, what of the exchange of gradients
-    was not hidden behind the backward pass; *optimizer*, clipping and the schedule included. A step in which something
-    else is done (a line, an evaluation, a checkpoint) is timed without that. On a GPU the parts are those of the device's
+    was not hidden behind the backward pass; *optimizer*, clipping and the schedule included. What is done between two
+    steps (a line, an evaluation, a checkpoint) is no part of them. On a GPU the parts are those of the device's
     own stream, by events that are read at log lines: no step waits.
 
     Under DDP also `communication/total_ms` and `communication/hidden` (the share behind the backward pass), which torch
@@ -33,15 +32,20 @@ class StepTime(Monitor):
     """
 
     def __init__(self) -> None:
-        self._marks: list[tuple[str, Mark]] = []
-        self._steps: list[list[tuple[str, Mark]]] = []
+        self._marks: list[tuple[str, Moment]] = []
+        self._steps: list[list[tuple[str, Moment]]] = []
         self._on_gpu = False
 
     def fit_start(self, run: Run) -> None:
         self._on_gpu = run.parallel.device.type == "cuda"
 
+    def go_on(self, run: Run) -> None:
+        self._marks = [("end", moment(self._on_gpu))]
+
     def batch(self, run: Run, batch: Batch) -> Batch:
-        if not self._marks or self._marks[-1][0] == "end":
+        if self._marks[-1][0] == "communication":  # the step before was left out
+            self._marks = [("end", self._marks[-1][1])]
+        if self._marks[-1][0] == "end":
             self._mark("data")
         return batch
 
@@ -61,18 +65,10 @@ class StepTime(Monitor):
     def after_step(self, run: Run) -> None:
         self._mark("optimizer")
         self._steps.append(self._marks)
-        plan, step = run.plan, run.progress.step + 1
-        intervals = (plan.log_every, plan.eval_every, plan.checkpoint_every)
-        busy = any(every and step % every == 0 for every in intervals)
-        # What comes after a step in which something else is done is no wait for data.
-        self._marks = [] if busy else [("end", self._marks[-1][1])]
+        self._marks = [("end", self._marks[-1][1])]
 
     def _mark(self, part: str) -> None:
-        mark: Mark = time.perf_counter()
-        if self._on_gpu:
-            mark = torch.cuda.Event(enable_timing=True)
-            mark.record()
-        self._marks.append((part, mark))
+        self._marks.append((part, moment(self._on_gpu)))
 
     def log(self, run: Run) -> dict[str, float]:
         steps, self._steps = self._steps, []
@@ -80,7 +76,7 @@ class StepTime(Monitor):
         for marks in steps:
             seen = set()
             for (_, before), (part, after) in itertools.pairwise(marks):
-                sums[part] += before.elapsed_time(after) if self._on_gpu else 1000 * (after - before)
+                sums[part] += 1000 * seconds_between(before, after)
                 seen.add(part)
             for part in seen:
                 nums[part] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,7 +14,8 @@ MIB = 1 << 20
 
 
 class System(Monitor):
-    """Logs at every log line the means since the line before, from a sample every `interval_s` in a thread of its own.
+    """Logs at every log line the means since the line before, from a sample every `interval_s` in a thread of its own; where
+    none was due since then, one is taken at the line.
 
     `system/cpu` and `system/process_cpu` are in per cent, of all cores and of one; `system/ram_mib`, of this process and
     those it started; `system/ram_free_mib`, `system/disk_read_mib_s`, `system/disk_write_mib_s` and
@@ -32,14 +34,20 @@ class System(Monitor):
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._gauges: Gauges | None = None
 
     def fit_start(self, run: Run) -> None:
         if run.parallel.is_main:
-            self._thread = threading.Thread(target=self._watch, args=(run,), name="system", daemon=True)
+            self._gauges = Gauges(run)
+            self._thread = threading.Thread(target=self._watch, name="system", daemon=True)
             self._thread.start()
 
     def log(self, run: Run) -> dict[str, float]:
+        if self._gauges is None:
+            return {}
         with self._lock:
+            if not self._num:
+                self._sample(self._gauges)
             means = {name: total / self._num for name, total in self._sums.items()}
             self._sums, self._num = {}, 0
         return means
@@ -47,32 +55,47 @@ class System(Monitor):
     def fit_end(self, run: Run) -> None:
         self._ended.set()
 
-    def _watch(self, run: Run) -> None:
+    def _watch(self) -> None:
+        assert self._gauges is not None
+        while not self._ended.wait(self.interval_s):
+            with self._lock:
+                self._sample(self._gauges)
+
+    def _sample(self, gauges: Gauges) -> None:
+        for name, value in gauges.read().items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._num += 1
+
+
+class Gauges:
+    """What is read of the machine, this process and its device; rates are those since the reading before."""
+
+    def __init__(self, run: Run) -> None:
         import psutil
 
-        process = psutil.Process()
-        device = _device(run)
-        disk = psutil.disk_io_counters()
+        self.run, self.process, self.device = run, psutil.Process(), _device(run)
+        self._disk, self._read_at = psutil.disk_io_counters(), time.monotonic()
         psutil.cpu_percent()
-        process.cpu_percent()
-        while not self._ended.wait(self.interval_s):
-            now = psutil.disk_io_counters()
-            found = {
-                "system/cpu": psutil.cpu_percent(),
-                "system/process_cpu": process.cpu_percent(),
-                "system/ram_mib": _resident(process) / MIB,
-                "system/ram_free_mib": psutil.virtual_memory().available / MIB,
-                "system/disk_free_gib": psutil.disk_usage(str(run.folder)).free / (1 << 30),
-            }
-            if disk is not None and now is not None:
-                found["system/disk_read_mib_s"] = (now.read_bytes - disk.read_bytes) / MIB / self.interval_s
-                found["system/disk_write_mib_s"] = (now.write_bytes - disk.write_bytes) / MIB / self.interval_s
-            disk = now
-            found |= _gpu(device, run)
-            with self._lock:
-                for name, value in found.items():
-                    self._sums[name] = self._sums.get(name, 0.0) + value
-                self._num += 1
+        self.process.cpu_percent()
+
+    def read(self) -> dict[str, float]:
+        """A value by each name."""
+        import psutil
+
+        found = {
+            "system/cpu": psutil.cpu_percent(),
+            "system/process_cpu": self.process.cpu_percent(),
+            "system/ram_mib": _resident(self.process) / MIB,
+            "system/ram_free_mib": psutil.virtual_memory().available / MIB,
+            "system/disk_free_gib": psutil.disk_usage(str(self.run.folder)).free / (1 << 30),
+        }
+        disk, now = psutil.disk_io_counters(), time.monotonic()
+        seconds = max(now - self._read_at, 1e-3)
+        if self._disk is not None and disk is not None:
+            found["system/disk_read_mib_s"] = (disk.read_bytes - self._disk.read_bytes) / MIB / seconds
+            found["system/disk_write_mib_s"] = (disk.write_bytes - self._disk.write_bytes) / MIB / seconds
+        self._disk, self._read_at = disk, now
+        return found | _gpu(self.device, self.run)
 
 
 def _resident(process: Any) -> int:

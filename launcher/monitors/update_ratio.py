@@ -25,8 +25,7 @@ class UpdateRatio(Monitor):
         self._ratio: Tensor | None = None
 
     def gradients(self, run: Run) -> None:
-        every = run.plan.log_every
-        if every and (run.progress.step + 1) % every == 0:
+        if run.plan.logs(run.progress.step + 1):
             with torch.no_grad():
                 self._before = [weight.detach().clone() for weight in _weights(run)]
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch
 from launcher.packing import pack, unpack
 from launcher.parallel.dealt import LocalOptimizer, looks_at_each_element
 from tests.optim.test_optimizers import ENTRIES, made, tensors
@@ -88,9 +87,7 @@ def test_it_is_resumed_bit_for_bit_at_every_step(name: str, pattern: str) -> Non
         again = [nn.Parameter(weight) for weight in before]
         resumed = made(entry, again, **options)
         resumed.load_state_dict(unpack(tree, packed))
-        for ours, theirs in zip(
-            end, stepped(resumed, again, PATTERNS[pattern], range(step, STEPS)), strict=True
-        ):
+        for ours, theirs in zip(end, stepped(resumed, again, PATTERNS[pattern], range(step, STEPS)), strict=True):
             assert torch.equal(ours, theirs)
 
 

@@ -126,13 +126,16 @@ def test_a_lone_layer_is_the_last_one() -> None:
 def test_commands_of_the_page_are_taken_by_the_default_model(tmp_path: Path) -> None:
     """Those that give groups options of their own, each as it stands there."""
     page = (ROOT / "docs" / "optimizers.md").read_text(encoding="utf-8")
-    commands = [shlex.split(line)[3:] for line in page.splitlines() if line.startswith("python -m") and "groups" in line]
+    commands = [
+        shlex.split(line)[3:] for line in page.splitlines() if line.startswith("python -m") and "groups" in line
+    ]
     assert len(commands) == 2
     for number, words in enumerate(commands):
         chosen = next(word for word in words if word.startswith("optimizer.groups="))
         given = config_of(*words).optimizer.groups
         run = build(tmp_path / str(number), "model=cnn", *words)
-        rates = {group["name"]: group["lr"] for group in run.main.optimizer.param_groups if "name" in group}
+        full = zip(run.main.optimizer.param_groups, run.main.scheduler.first, strict=True)
+        rates = {group["name"]: rate for group, rate in full if "name" in group}
         assert rates == {key: options["lr"] for key, options in given.items() if "lr" in options}, chosen
 
 
@@ -188,7 +191,10 @@ def test_groups_are_as_few_as_their_options_allow() -> None:
     [
         ("haed", r"'haed' matches no parameter. Did you mean 'head'"),
         ("boddy.*", r"'boddy.\*' matches no parameter. Did you mean 'body.*'"),
-        ("decoder.layers.7.*", r"Roles are input, matrix, bias, norm, embedding, head; the parameters are body.0.weight"),
+        (
+            "decoder.layers.7.*",
+            r"Roles are input, matrix, bias, norm, embedding, head; the parameters are body.0.weight",
+        ),
         ("embedding", r"this model has no embedding to train; it has input, matrix, bias, head"),
     ],
 )
