@@ -77,11 +77,18 @@ class TensorSamples(Samples):
 
     def to(self, device: torch.device) -> TensorSamples:
         """The same samples on another device."""
-        return TensorSamples(**{name: column.to(device) for name, column in self.columns.items()})
+        return TensorSamples(**{name: moved(column, device) for name, column in self.columns.items()})
 
     @property
     def bytes_per_sample(self) -> int:
         return sum(column[:1].numel() * column.element_size() for column in self.columns.values())
+
+
+def moved(column: Tensor, device: torch.device, non_blocking: bool = False) -> Tensor:
+    """A column on a device; in float32 where the device has no float64."""
+    if device.type == "mps" and column.dtype == torch.float64:
+        column = column.float()
+    return column.to(device, non_blocking=non_blocking)
 
 
 def first(samples: Samples, num: int) -> TensorSamples:
