@@ -77,18 +77,18 @@ class TensorSamples(Samples):
 
     def to(self, device: torch.device) -> TensorSamples:
         """The same samples on another device."""
-        return TensorSamples(**{name: moved(column, device) for name, column in self.columns.items()})
+        return TensorSamples(**moved(self.columns, device))
 
     @property
     def bytes_per_sample(self) -> int:
         return sum(column[:1].numel() * column.element_size() for column in self.columns.values())
 
 
-def moved(column: Tensor, device: torch.device, non_blocking: bool = False) -> Tensor:
-    """A column on a device; in float32 where the device has no float64."""
-    if device.type == "mps" and column.dtype == torch.float64:
-        column = column.float()
-    return column.to(device, non_blocking=non_blocking)
+def moved(batch: Batch, device: torch.device, non_blocking: bool = False) -> Batch:
+    """The batch on a device; in float32 what a device without float64 can not have."""
+    if device.type == "mps":
+        batch = {name: column.float() if column.dtype == torch.float64 else column for name, column in batch.items()}
+    return {name: column.to(device, non_blocking=non_blocking) for name, column in batch.items()}
 
 
 def first(samples: Samples, num: int) -> TensorSamples:

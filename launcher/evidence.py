@@ -152,7 +152,7 @@ def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
     from .functional.attention import Attentions
 
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
-    batch = {name: moved(column, device) for name, column in samples.fetch(torch.arange(1)).items()}
+    batch = moved(samples.fetch(torch.arange(1)), device)
     training = model.training
     model.eval()
     try:

@@ -77,7 +77,7 @@ def predict(task: Task, model: nn.Module, batches: EvalBatches, parallel: Parall
     model.eval()
     try:
         for batch in batches:
-            batch = {name: moved(column, device) for name, column in batch.items()}
+            batch = moved(batch, device)
             with parallel.precision.autocast(device):
                 output = task.forward(model, batch)
             for name, column in task.predictions(output, batch).items():

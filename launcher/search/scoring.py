@@ -39,7 +39,7 @@ def fresh(config: DictConfig, num_samples: int, device: torch.device) -> tuple[T
         raise ConfigError(f"hydra.sweeper.proxy scores networks, and {type(model).__name__} is none")
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(derive(0, "proxy")))
     rows = order[:num_samples].sort().values
-    return task, model.to(device), {name: moved(column, device) for name, column in samples.fetch(rows).items()}
+    return task, model.to(device), moved(samples.fetch(rows), device)
 
 
 def score(config: DictConfig, folder: Path) -> dict[str, Any]:
