@@ -86,11 +86,18 @@ class TensorSamples(Samples):
 
     def to(self, device: torch.device) -> TensorSamples:
         """The same samples on another device."""
-        return TensorSamples(**{name: column.to(device) for name, column in self.columns.items()})
+        return TensorSamples(**moved(self.columns, device))
 
     @property
     def bytes_per_sample(self) -> int:
         return sum(column[:1].numel() * column.element_size() for column in self.columns.values())
+
+
+def moved(batch: Batch, device: torch.device, non_blocking: bool = False) -> Batch:
+    """The batch on a device; in float32 what a device without float64 can not have."""
+    if device.type == "mps":
+        batch = {name: column.float() if column.dtype == torch.float64 else column for name, column in batch.items()}
+    return {name: column.to(device, non_blocking=non_blocking) for name, column in batch.items()}
 
 
 def first(samples: Samples, num: int) -> TensorSamples:

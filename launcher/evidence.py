@@ -148,10 +148,11 @@ def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
     """A picture a layer, each as dark as its largest weight."""
     import torch
 
+    from .data import moved
     from .functional.attention import Attentions
 
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
-    batch = {name: column.to(device) for name, column in samples.fetch(torch.arange(1)).items()}
+    batch = moved(samples.fetch(torch.arange(1)), device)
     training = model.training
     model.eval()
     try:

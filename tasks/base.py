@@ -11,7 +11,6 @@ import numpy as np
 
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.baselines import Baselines, of_classes, of_quantity
-from launcher.functional.calibration import NUM_BINS
 from launcher.splits import split_rows as split_rows
 
 if TYPE_CHECKING:
@@ -223,6 +222,16 @@ def softmax_loss(logits: Tensor, labels: Tensor) -> Loss:
     return Loss(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
 
 
+def squared_loss(values: Tensor, labels: Tensor) -> Loss:
+    """The squared error of quantities ([batch]), summed over the batch; the weight is the number of samples.
+
+    `labels` are float64, and with them the error is: in float32 a small error is lost in a large label's last digits.
+    """
+    from launcher.run import Loss
+
+    return Loss((values - labels).square().sum(), len(labels))
+
+
 def class_predictions(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """The columns of `Task.predictions` from logits ([batch, classes]) and class numbers ([batch])."""
     probabilities = logits.float().softmax(dim=-1)
@@ -230,14 +239,16 @@ def class_predictions(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def classification_metrics(num_classes: int) -> MetricCollection:
-    """Accuracy over the samples, F1 averaged over the classes, and the expected calibration error over 15 bins."""
+    """Accuracy over the samples, F1 averaged over the classes, and the expected calibration error over 15 bins, from logits."""
     from torchmetrics import MetricCollection
-    from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+    from .metrics import CalibrationError
 
     return MetricCollection(
         {
             "accuracy": MulticlassAccuracy(num_classes, average="micro"),
             "f1": MulticlassF1Score(num_classes, average="macro"),
-            "ece": MulticlassCalibrationError(num_classes, n_bins=NUM_BINS, norm="l1"),
+            "ece": CalibrationError(),
         }
     )

@@ -13,7 +13,7 @@ from launcher.data import Batch, Datasets, Samples, TensorSamples
 from launcher.errors import ConfigError
 from launcher.functional.baselines import Baselines, of_quantity
 
-from .base import Task, split_rows
+from .base import Task, split_rows, squared_loss
 from .estimators import Rows, is_estimator, regression_scores
 
 if TYPE_CHECKING:
@@ -126,29 +126,21 @@ class Forecasting(Task):
         return model(batch["inputs"])
 
     def loss(self, output: Tensor, batch: Batch) -> Loss:
-        from launcher.run import Loss
-
-        return Loss((output.squeeze(-1) - batch["labels"]).square().sum(), len(batch["labels"]))
+        return squared_loss(output.squeeze(-1), batch["labels"])
 
     def metrics(self) -> MetricCollection:
-        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+        from torchmetrics import MetricCollection
 
-        return MetricCollection(
-            {
-                "rmse": MeanSquaredError(squared=False),
-                "mae": MeanAbsoluteError(),
-                "r2": R2Score(),
-                "naive_rmse": MeanSquaredError(squared=False),
-            },
-            compute_groups=False,
-        )
+        from .metrics import QuantityErrors
+
+        errors, naive = QuantityErrors(self.unit), QuantityErrors(self.unit, ("rmse",), "naive_")
+        return MetricCollection({"errors": errors, "naive": naive}, compute_groups=False)
 
     def update(self, metrics: MetricCollection, output: Any, batch: Batch) -> None:
-        found = self.predictions(output, batch)
-        device = batch["last"].device
-        forecast, label = (found[name].float().to(device) for name in ("prediction", "label"))
-        for name, metric in metrics.items():
-            metric.update(batch["last"].float() if name == "naive_rmse" else forecast, label)
+        changes = batch["labels"]
+        label = batch["last"] / self.unit + changes
+        metrics["errors"].update(output.squeeze(-1) - changes, label)
+        metrics["naive"].update(-changes, label)
 
     def derived(self, metrics: dict[str, float]) -> dict[str, float]:
         return {"skill": skill(metrics["rmse"], metrics["naive_rmse"])}
@@ -205,6 +197,6 @@ def _statistics(values: np.ndarray) -> tuple[float, float]:
 def _tensors(inputs: np.ndarray, changes: np.ndarray, last: np.ndarray) -> TensorSamples:
     return TensorSamples(
         inputs=torch.from_numpy(inputs.astype(np.float32)),
-        labels=torch.from_numpy(changes.astype(np.float32)),
+        labels=torch.from_numpy(changes.copy()),
         last=torch.from_numpy(last.copy()),
     )

@@ -13,7 +13,7 @@ from launcher.data import Batch, Datasets, TensorSamples
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.calibration import calibration_error
 
-from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows
+from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows, squared_loss
 from .data.kinds import Table
 from .estimators import Rows, is_estimator, log_loss, regression_scores, take
 
@@ -251,8 +251,9 @@ class TabularClassification(Tabular):
 class TabularRegression(Tabular):
     """A quantity from a row.
 
-    `rmse`, `mae` and `r2` are in the target's own unit. The loss is the mean squared error of the target in units of
-    the training rows' standard deviation, for torch modules, which are trained on that, and for estimators.
+    `rmse` and `mae` are in the target's own unit. The loss is the mean squared error of the target in units of the
+    training rows' standard deviation, for torch modules, which are trained on that, and for estimators. A batch's
+    `labels` are those (float64: a target's digits are more than float32 has), less the training rows' mean.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "r2")
@@ -269,25 +270,24 @@ class TabularRegression(Tabular):
             )
 
     def targets(self, y: np.ndarray) -> Tensor:
-        return torch.from_numpy(((y - self.mean) / self.std).astype(np.float32))
+        return torch.from_numpy((y - self.mean) / self.std)
 
     def num_outputs(self) -> int:
         return 1
 
     def loss(self, output: Tensor, batch: Batch) -> Loss:
-        from launcher.run import Loss
-
-        return Loss((output.squeeze(-1) - batch["labels"]).square().sum(), len(batch["labels"]))
+        return squared_loss(output.squeeze(-1), batch["labels"])
 
     def metrics(self) -> MetricCollection:
-        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+        from torchmetrics import MetricCollection
 
-        return MetricCollection(
-            {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()}, compute_groups=False
-        )
+        from .metrics import QuantityErrors
+
+        return MetricCollection({"errors": QuantityErrors(self.std)}, compute_groups=False)
 
     def update(self, metrics: MetricCollection, output: Any, batch: Batch) -> None:
-        metrics.update(output.squeeze(-1).float() * self.std + self.mean, batch["labels"] * self.std + self.mean)
+        labels = batch["labels"]
+        metrics.update(output.squeeze(-1) - labels, labels)
 
     def predictions(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         both = {"label": batch["labels"], "prediction": output.squeeze(-1)}

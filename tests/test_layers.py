@@ -108,6 +108,8 @@ HEAVY = {
 """Half a second to five seconds each: not before composition and its refusals are over."""
 SLOW = HEAVY - {"torch", "accelerate"}
 """Not before the first step of a fit that does not need them: only inside the functions that do."""
+EXTENDING = ("tasks.metrics",)
+"""Modules of classes that extend a slow library's: nobody imports them but inside a function."""
 DRIVER = (
     "__main__",
     "check",
@@ -244,7 +246,13 @@ def heavy_in_driver(source: Source, driver: tuple[str, ...] = DRIVER) -> list[st
 
 
 def slow_at_import(source: Source) -> list[str]:
-    return [str(each) for each in source.real() if not each.deferred and each.target.split(".")[0] in SLOW]
+    slow = [
+        each
+        for each in source.real()
+        if not each.deferred
+        and (each.target in EXTENDING or (each.target.split(".")[0] in SLOW and each.module not in EXTENDING))
+    ]
+    return [str(each) for each in slow]
 
 
 @pytest.fixture(scope="module")

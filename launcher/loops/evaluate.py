@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import launcher.metrics  # noqa: F401  # before any task imports torchmetrics
+from launcher.data import moved
 
 if TYPE_CHECKING:
     from launcher.data import EvalBatches
@@ -76,7 +77,7 @@ def predict(task: Task, model: nn.Module, batches: EvalBatches, parallel: Parall
     model.eval()
     try:
         for batch in batches:
-            batch = {name: column.to(device) for name, column in batch.items()}
+            batch = moved(batch, device)
             with parallel.precision.autocast(device):
                 output = task.forward(model, batch)
             for name, column in task.predictions(output, batch).items():

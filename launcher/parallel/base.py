@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from launcher.data import moved
 from launcher.precision import Precision
 from launcher.run import Loss
 from launcher.shards import whole
@@ -123,9 +124,7 @@ class Parallel(Ranks):
 
     def place(self, batch: Batch) -> Batch:
         """A batch on this rank's device."""
-        if self.device.type == "cpu":
-            return batch
-        return {name: column.to(self.device, non_blocking=True) for name, column in batch.items()}
+        return batch if self.device.type == "cpu" else moved(batch, self.device, non_blocking=True)
 
     def forward(self, task: Task, model: nn.Module, batch: Batch) -> Any:
         """The task's output for a batch; where ranks split the model, every one of them gets it."""

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from launcher.build import build_task, instantiate
+from launcher.data import moved
 from launcher.errors import ConfigError
 from launcher.monitors.inference import measured
 from launcher.parallel.devices import choose_device
@@ -38,7 +39,7 @@ def fresh(config: DictConfig, num_samples: int, device: torch.device) -> tuple[T
         raise ConfigError(f"hydra.sweeper.proxy scores networks, and {type(model).__name__} is none")
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(derive(0, "proxy")))
     rows = order[:num_samples].sort().values
-    return task, model.to(device), {name: column.to(device) for name, column in samples.fetch(rows).items()}
+    return task, model.to(device), moved(samples.fetch(rows), device)
 
 
 def score(config: DictConfig, folder: Path) -> dict[str, Any]:
