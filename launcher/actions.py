@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +88,11 @@ def _status(config: DictConfig, console: Console) -> int:
 def _compare(named: list[str]) -> int:
     """What differs between runs, on the terminal and as comparison.html in the current folder."""
     from .report import compare
+    from .report.compare_lines import told
 
     console = Console()
     runs = compare.look(compare.folders_of(named))
-    for line in compare.told(runs):
+    for line in told(runs, shutil.get_terminal_size((120, 24)).columns):
         console.message(line)
     console.message(f"page: {compare.write(runs, Path(compare.NAME))}")
     return DONE

@@ -61,10 +61,10 @@ class View:
     def words(self) -> list[str]:
         """What is said, the most important first."""
         said = [f"{count(self.step)}/{count(self.total)}" if self.total else f"step {count(self.step)}"]
-        if self.left is not None:
-            said.append(f"{span(self.left)} left")
         if self.loss is not None:
             said.append(f"loss {number(self.loss)}")
+        if self.left is not None:
+            said.append(f"{span(self.left)} left")
         if self.value is not None and self.objective != "train/loss":
             said.append(f"{self.objective} {number(self.value)}")
         if self.rate:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .console import Console
     from .data import Datasets
     from .parallel.base import Parallel
+    from .signals import Interrupt
     from .trackers.base import Recorder
 
 
@@ -74,9 +75,14 @@ def show(recorder: Recorder, found: dict[str, Any]) -> None:
 
 
 def close(
-    config: DictConfig, folder: Path, recorder: Recorder, result: dict[str, Any], console: Console
+    config: DictConfig,
+    folder: Path,
+    recorder: Recorder,
+    result: dict[str, Any],
+    console: Console,
+    interrupt: Interrupt,
 ) -> dict[str, Any]:
-    """Complete the result, write it and the page, and bring the trackers to their end."""
+    """Complete the result, write it and the page, and bring the trackers to their end, which a signal cuts short."""
     if baseline := evidence.baseline_of(folder, result):
         result["baseline"] = baseline
     result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance.provenance()
@@ -84,7 +90,9 @@ def close(
     write_page(folder, console)
     if result["status"] != "preempted":
         hand_over(recorder, folder)
-    recorder.close(result)
+    quiet, interrupt.quiet = interrupt.quiet, True  # there is nothing left that a signal would have saved
+    recorder.close(result, hurried=lambda: interrupt.signal is not None)
+    interrupt.quiet = quiet
     return result
 
 

@@ -25,7 +25,7 @@ from .pictures import data_uri, shaded
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
     from tasks.base import Task
 
@@ -145,7 +145,8 @@ def _texts(task: Task, samples: Samples, model: nn.Module) -> list[dict[str, str
 
 
 def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
-    """A picture a layer, each as dark as its largest weight."""
+    """A picture a layer, white where a token is not looked at. A weight's darkness is its logarithm below the largest of its
+    row, down to a hundredth: one token that all look at would leave the others blank, and so would the length of a row."""
     import torch
 
     from .data import moved
@@ -161,7 +162,13 @@ def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
     finally:
         model.train(training)
     layers = [layer[:TOKENS, :TOKENS].cpu() for layer in seen.layers[:LAYERS]]
-    return [data_uri(shaded((layer / layer.max()).numpy(), max(1, 96 // max(layer.shape)))) for layer in layers]
+    return [data_uri(shaded(darkness(layer), max(1, 96 // max(layer.shape)))) for layer in layers]
+
+
+def darkness(weights: Tensor) -> np.ndarray:
+    """Weights of attention ([queries, keys]) as shares: 1 the largest of a row, 0.1 a hundredth of it, 0 none at all."""
+    relative = weights / weights.amax(dim=1, keepdim=True)
+    return ((1 + relative.log10() * 0.45).clamp(min=0.1) * (relative > 0)).nan_to_num(0).numpy()
 
 
 def write(folder: Path, found: dict[str, Any]) -> None:

@@ -110,11 +110,17 @@ class Provenance:
 
     def __init__(self) -> None:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._training: dict[str, Any] = {}
         self._git: dict[str, Any] | None = None
         self._patch: bytes | None = None
         self._written: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._ask, name="provenance", daemon=True)
         self._thread.start()
+
+    def training(self, time_s: float) -> None:
+        """The training of this session begins now, after so many seconds of it in earlier ones: what tells the time of day
+        of each line of metrics.jsonl."""
+        self._training = {"began": datetime.now(UTC).isoformat(timespec="milliseconds"), "time_s": time_s}
 
     def write(self, folder: Path, data: Datasets) -> dict[str, Any]:
         """Write both files and return what stands in the first; a resumed run's earlier sessions stay in it.
@@ -144,6 +150,7 @@ class Provenance:
     def _session(self) -> dict[str, Any]:
         return {
             "started": self._started,
+            "training": self._training,
             "command": os.environ.get(COMMAND, shlex.join(sys.argv)),
             "git": self._git,
             "host": platform.node(),

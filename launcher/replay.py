@@ -39,7 +39,7 @@ def replay(config: DictConfig, folder: Path, console: Console) -> int:
         recorder.retell()
         show(recorder, evidence.read(folder))
         hand_over(recorder, folder)
-        recorder.close(result)
+        recorder.close(result, patient=True)
     for name in config.tracker:
         if name not in recorder.failures:
             console.message(f"{name}: has the whole run now, {things(recorder.step, 'step')}")

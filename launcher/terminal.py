@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Words = list[tuple[str, str]]
-"""A line as (text, role), the roles being those of `STYLES`; on a narrow terminal the last words are left out."""
+"""A line as (text, role), the roles being those of `STYLES`. On a narrow terminal the faint words are left out, then the
+last ones; of a line of words that are not, the first two stay, on two lines if need be: a value with what it is of."""
 STYLES = {
     "": "",
     "faint": "dim",
@@ -235,8 +236,11 @@ class Terminal:
         from rich.text import Text
 
         spelt = [(spelled(text, self._stream), role) for text, role in words]
-        while fit and len(spelt) > 1 and len(gap.join(text for text, _ in spelt)) > self._console.width:
-            spelt.pop()
+        while fit and len(spelt) > 1 and len(gap.join(text for text, _ in spelt).rstrip()) > self._console.width:
+            faint = [index for index, (_, role) in enumerate(spelt) if role == "faint" and index]
+            if not faint and len(spelt) == 2:
+                break
+            del spelt[faint[-1] if faint else -1]
         text = Text(style=style)
         for index, (word, role) in enumerate(spelt):
             text.append(gap if index else "").append(word, STYLES[role])

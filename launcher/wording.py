@@ -109,7 +109,7 @@ def commands(result: dict[str, Any], folder: Path) -> dict[str, str]:
     """The commands that a person may want next, by what they do."""
     status, reason = result["status"], str(result.get("reason"))
     following = {}
-    if status in ("preempted", "failed"):
+    if status == "preempted" or (status == "failed" and has_checkpoint(folder)):
         following["go on"] = f"{COMMAND} {override('resume', folder)}"
     if status != "failed":
         if (folder / "model").is_dir() and "fits" not in result:
@@ -122,6 +122,12 @@ def commands(result: dict[str, Any], folder: Path) -> dict[str, str]:
     if (folder / "tensorboard").is_dir():
         following["curves"] = f"tensorboard --logdir {shlex.quote(relative(folder))}"
     return following
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a resume of the run, or of one of its fits, has something to go on from: else it is the same run once more."""
+    patterns = ("checkpoints/step-*", "*/checkpoints/step-*", "*/result.json")
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def override(key: str, folder: Path) -> str:

@@ -137,6 +137,8 @@ def _fit_module(
         recorder.start(plain_dict(config), told_of)
     first, first_tokens, started = run.progress.step, run.progress.tokens, time.monotonic()
     run.progress.started = started
+    if provenance is not None:
+        provenance.training(run.progress.wall_s)
     live: LivePage | None = None
     try:
         console.start(run)
@@ -162,7 +164,7 @@ def _fit_module(
             with contextlib.suppress(OSError, TrainingError):  # the disk that failed the run may fail this too
                 told_of()
                 failed = _state_of(run) | counts | {"status": "failed", "reason": str(told)}
-                close(config, folder, recorder, failed, console)
+                close(config, folder, recorder, failed, console, interrupt)
         if told is error:
             raise
         raise told from error
@@ -176,7 +178,7 @@ def _fit_module(
         rates["tokens_per_s"] = (run.progress.tokens - first_tokens) / session
     result = _state_of(run) | counts | rates
     if parallel.is_main:
-        result = close(config, folder, recorder, result, console)
+        result = close(config, folder, recorder, result, console, interrupt)
     parallel.barrier()
     return result
 
@@ -219,6 +221,8 @@ def _fit_estimator(
     provenance: Provenance | None,
 ) -> dict[str, Any]:
     started = time.monotonic()
+    if provenance is not None:
+        provenance.training(0.0)
     name, model = config.objective.metric, str(config.model._target_).rpartition(".")[2]
     recorder = Recorder(folder, build_trackers(config), True, console.warning)
     header = _header(config, folder, task, data, model)
@@ -234,7 +238,7 @@ def _fit_estimator(
         raise TrainingError(f"{model} can not be fitted to this data: {said}") from error
     if metrics is None:
         ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}
-        return close(config, folder, recorder, unfinished(config) | ended, console)
+        return close(config, folder, recorder, unfinished(config) | ended, console, interrupt)
     if name not in metrics:
         raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
     wall = time.monotonic() - started
@@ -258,7 +262,7 @@ def _fit_estimator(
         "parameters": None,
         "trainable_parameters": None,
     }
-    return close(config, folder, recorder, result, console)
+    return close(config, folder, recorder, result, console, interrupt)
 
 
 def _header(config: DictConfig, folder: Path, task: Task, data: Datasets, model: str) -> dict[str, Any]:

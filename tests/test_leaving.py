@@ -20,7 +20,7 @@ class Hanging(Tracker):
     name = "hanging"
     close_timeout_s = 0.1
     def start(self, config, facts, name, folder, resume_step): pass
-    def log(self, values, step): pass
+    def log(self, values, step, at): pass
     def close(self, result, step):
         never = threading.Event()
         threading.Thread(target=never.wait).start()  # the interpreter's end waits for it

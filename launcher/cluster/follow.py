@@ -71,7 +71,7 @@ def _print_the_rest(log: Path, position: int) -> None:
 
 
 def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
-    """Of each run's folder: its name, the state of the run, the job and its state, and where the log is."""
+    """Of each run's folder: its name, the state of the run, the job and its state, and where the log is; "–" for none."""
     from launcher.result import read_result
 
     known = _told(folders)
@@ -81,8 +81,14 @@ def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
         alive = time.time() - _changed(folder) if result is None else 0.0
         said = f"last written {alive:.0f} s ago" if result is None else f"{result['status']}: {result['reason']}"
         job, state = known.get(folder, ("", ""))
+        log = folder / "log.txt"  # what a run on this machine printed, its terminal has
         rows.append(
-            (folder.name, said, f"{job} {state or 'unknown to the cluster'}" if job else "", str(folder / "log.txt"))
+            (
+                folder.name,
+                said,
+                f"{job} {state or 'unknown to the cluster'}" if job else "–",
+                str(log) if log.exists() else "–",
+            )
         )
     return rows
 

@@ -121,7 +121,7 @@ def differing(columns: Sequence[dict[str, str]]) -> Rows:
 
 
 def results(runs: Sequence[Seen]) -> Rows:
-    """How each run ended and what it reached: the objective first, its best value marked, then what they measured."""
+    """How each run ended and what it reached: the objective first, its best value marked where they were judged on the same samples, then what they measured."""
     rows = [["status", *(str(run.result.get("status", "no result")) for run in runs)]]
     objectives = [run.result.get("objective") or {} for run in runs]
     metrics = list(dict.fromkeys(str(each["name"]) for each in objectives if each.get("name")))
@@ -138,7 +138,8 @@ def results(runs: Sequence[Seen]) -> Rows:
         texts = ["–" if value is None else number(float(value)) for value in values]
         finite = [float(value) for value in values if value is not None and math.isfinite(float(value))]
         directions = {str(own.get("direction")) for own in objectives if own.get("name") == name}
-        if len(directions) == 1 and finite:
+        judged = [run for run, value in zip(runs, values, strict=True) if value is not None]
+        if len(directions) == 1 and finite and judged_alike(judged):
             best = (max if directions == {"maximize"} else min)(finite)
             texts = [f"{text} *" if value == best else text for text, value in zip(texts, values, strict=True)]
         rows.append([name, *texts])
@@ -162,6 +163,31 @@ def results(runs: Sequence[Seen]) -> Rows:
         if any(value is not None for value in own_values):
             rows.append([key, *("–" if value is None else told(float(value)) for value in own_values)])
     return rows
+
+
+def judged_alike(runs: Sequence[Seen]) -> bool:
+    """Whether values of the runs can be held against each other: whether they are of the same held-out samples.
+
+    Of a run whose folder does not know the hash of these, as one of several fits, it is where its data come from.
+    """
+    hashes = [run.origin.get("val data") for run in runs]
+    if all(hashes):
+        return len(set(hashes)) == 1
+    return len({tuple((key, run.config[key]) for key in sorted(run.config) if _of_data(key)) for run in runs}) == 1
+
+
+def _of_data(key: str) -> bool:
+    return key.split(".")[0] in ("data", "validation") or key == "task._target_"
+
+
+def starred(runs: Sequence[Seen]) -> str:
+    """What the star of the results means, or why there is none."""
+    alike = judged_alike(runs)
+    return (
+        "* the best of them"
+        if alike
+        else "none is marked as the best: they were not judged on the same held-out samples"
+    )
 
 
 def taken(runs: Sequence[Seen]) -> Rows:
@@ -195,7 +221,7 @@ def charts(runs: Sequence[Seen]) -> Iterator[str]:
             lines = [Series(run.name, run.curves.get(name, [])) for run in shown]
             legend = [(run.name, number(run.curves[name][-1][1]) if run.curves.get(name) else "–") for run in shown]
             title = title_of(name)
-            yield card(title, legend, chart(lines), name if title != name else "")
+            yield card(title, legend, chart(lines, title=title), name if title != name else "")
 
 
 def write(runs: Sequence[Seen], path: Path) -> Path:
@@ -210,7 +236,7 @@ def write(runs: Sequence[Seen], path: Path) -> Path:
     ]
     body = [f"<header><h1>{len(runs)} runs compared</h1></header>", heading("Results")]
     body.append(table(["", *links], [_spoken(row) for row in results(runs)], numeric=numeric))
-    body.append('<p class="faint">* the best of them</p>')
+    body.append(f'<p class="faint">{starred(runs)}</p>')
     config, origin = differing([run.config for run in runs]), differing([run.origin for run in runs])
     body.append(heading("What differs in their configs"))
     body.append(table(head, config) if config else '<p class="faint">nothing</p>')
@@ -245,18 +271,3 @@ def _spoken(row: list[str]) -> list[str]:
     """A row of results with its name in words."""
     name = row[0]
     return [SPOKEN.get(name, title_of(name) if "/" in name else name), *row[1:]]
-
-
-def told(runs: Sequence[Seen]) -> list[str]:
-    """The comparison as lines for a terminal: results, then what differs; * marks the best value of the objective."""
-    lines = _aligned([["", *(run.name for run in runs)], *results(runs)])
-    for title, columns in (("config", [run.config for run in runs]), ("origin", [run.origin for run in runs])):
-        rows = differing(columns)
-        lines += ["", f"{title}: {'what differs' if rows else 'nothing differs'}", *_aligned(rows)]
-    return lines
-
-
-def _aligned(rows: Rows, widest: int = 40) -> list[str]:
-    cut = [[cell if len(cell) <= widest else f"{cell[: widest - 1]}…" for cell in row] for row in rows]
-    widths = [max(len(row[column]) for row in cut) for column in range(len(cut[0]))] if cut else []
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cut]

@@ -46,9 +46,11 @@ def chart(
     log_across: bool = False,
     log_up: bool = True,
     width: int = WIDTH,
+    title: str = "",
 ) -> str:
     """One drawing of up to six lines over the same axes; `mark` puts a dot on a point worth seeing. `across` says what the
-    horizontal axis is of, `unit` what the vertical one is in; `width` is for one that takes a row of its own.
+    horizontal axis is of, `unit` what the vertical one is in; `width` is for one that takes a row of its own. `title` begins
+    the drawing's name for those who do not see it; what its lines do follows.
 
     The vertical axis is logarithmic where the values are positive and spread over a factor of more than 50, unless
     `log_up` is false; the horizontal one (steps, else) with `log_across`.
@@ -59,7 +61,8 @@ def chart(
     is_log = log_up and min(y for _, y in finite) > 0 and max(y for _, y in finite) > 50 * min(y for _, y in finite)
     along = _Axis([x for x, _ in finite], LEFT, width - RIGHT, is_log=log_across, whole=not log_across)
     up = _Axis([y for _, y in finite], HEIGHT - BOTTOM, TOP + (UNIT if unit else 0), is_log=is_log)
-    drawn = [f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{escape(_described(series), quote=True)}">']
+    name = escape(": ".join(filter(None, (title, _described(series)))), quote=True)
+    drawn = [f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{name}">']
     for value, label in up.ticks():
         y = up.place(value)
         drawn.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -75,35 +78,35 @@ def chart(
         drawn.append(f'<text x="{LEFT - 40}" y="{TOP + 2}">{escape(unit)}</text>')
     over: list[str] = []
     for index, line in enumerate(series):
-        title = f"<title>{escape(line.name)}</title>"
+        said = f"<title>{escape(line.name)}</title>"
         if line.style == "dots":
             sizes = line.sizes or [2.5] * len(line.points)
             for (x, y), size in zip(line.points, sizes, strict=True):
                 place = f'cx="{along.place(x):.1f}" cy="{up.place(y):.1f}" r="{size:.1f}"'
-                over.append(f'<circle class="dot s{index}" {place}>{title}</circle>')
+                over.append(f'<circle class="dot s{index}" {place}>{said}</circle>')
             continue
         if line.style == "dashed":
             placed = [f"{along.place(x):.1f},{up.place(y):.1f}" for x, y in line.points]
-            drawn.append(f'<polyline class="dashed" points="{" ".join(placed)}">{title}</polyline>')
+            drawn.append(f'<polyline class="dashed" points="{" ".join(placed)}">{said}</polyline>')
             continue
         is_dense = len(line.points) > DENSE
         if is_dense:
             placed = [f"{along.place(x):.1f},{up.place(y):.1f}" for x, y in means(line.points)]
-            over.append(f'<polyline class="line s{index}" points="{" ".join(placed)}">{title}</polyline>')
+            over.append(f'<polyline class="line s{index}" points="{" ".join(placed)}">{said}</polyline>')
         for stretch in _stretches(decimate(line.points)):
             placed = [f"{along.place(x):.1f},{up.place(y):.1f}" for x, y in stretch]
             if len(placed) == 1:
                 left, high = placed[0].split(",")
-                drawn.append(f'<circle class="dot s{index}" cx="{left}" cy="{high}" r="2.5">{title}</circle>')
+                drawn.append(f'<circle class="dot s{index}" cx="{left}" cy="{high}" r="2.5">{said}</circle>')
             else:
                 faint = " raw" if is_dense else ""
-                drawn.append(f'<polyline class="line s{index}{faint}" points="{" ".join(placed)}">{title}</polyline>')
+                drawn.append(f'<polyline class="line s{index}{faint}" points="{" ".join(placed)}">{said}</polyline>')
     drawn += over
     if mark is not None and math.isfinite(mark[1]):
-        said = mark_title or f"best: {number(mark[1])} at step {count(mark[0])}"
-        title = f"<title>{escape(said)}</title>"
+        best = mark_title or f"best: {number(mark[1])} at step {count(mark[0])}"
+        said = f"<title>{escape(best)}</title>"
         drawn.append(
-            f'<circle class="mark" cx="{along.place(mark[0]):.1f}" cy="{up.place(mark[1]):.1f}" r="4">{title}</circle>'
+            f'<circle class="mark" cx="{along.place(mark[0]):.1f}" cy="{up.place(mark[1]):.1f}" r="4">{said}</circle>'
         )
     drawn.append("</svg>")
     return "".join(drawn)

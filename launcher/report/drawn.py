@@ -73,7 +73,7 @@ def _card(
             series.append(Series(str(baseline["what"]), [(min(steps), level), (max(steps), level)], "dashed"))
             dashed = f"{baseline['what']} {number(level)}"
     key = names[0] if len(names) == 1 else ""
-    drawing = chart(series, mark, unit=quantity.unit)
+    drawing = chart(series, mark, unit=quantity.unit, title=quantity.title)
     return card(
         quantity.title if quantity.title != key else key, legend, drawing, key if quantity.title != key else "", dashed
     )

@@ -47,7 +47,7 @@ def section(
         if sum(len(each.get(metric, ())) > 1 for each in curves) > 1:
             lines = [Series(name, each.get(metric, [])) for name, each in zip(names, curves, strict=True)]
             legend = [(line.name, number(line.points[-1][1]) if line.points else "–") for line in lines]
-            cards.append(card(title_of(metric), legend, chart(lines), metric))
+            cards.append(card(title_of(metric), legend, chart(lines, title=title_of(metric)), metric))
     if cards:
         yield heading("How they learned") + f'<div class="charts">{"".join(cards)}</div>'
 

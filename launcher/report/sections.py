@@ -138,8 +138,11 @@ def _calibration(bins: list[list[float]]) -> str:
     error = sum(abs(confidence - accuracy) * num for confidence, accuracy, num in bins) / total
     sizes = [2 + 8 * (each[2] / total) ** 0.5 for each in bins]
     even = Series("as sure as it is right", [(0, 0), (100, 100)], "dashed")
-    drawn = chart([Series("right", points, "dots", sizes), even], across="how sure it is, %", unit="right, %")
-    return card("How sure it is, and how often right", [("calibration error", number(error))], drawn, dashed=even.name)
+    title = "How sure it is, and how often right"
+    drawn = chart(
+        [Series("right", points, "dots", sizes), even], across="how sure it is, %", unit="right, %", title=title
+    )
+    return card(title, [("calibration error", number(error))], drawn, dashed=even.name)
 
 
 def _worst(entry: Mapping[str, Any]) -> str:
@@ -170,19 +173,21 @@ def foretold(evidence: Mapping[str, Any]) -> Iterator[str]:
             Series(name, [(float(first + index), value) for index, value in enumerate(values)])
             for name, values in (("what came", label), ("foretold", prediction))
         ]
-        drawing = f'<div class="scroll">{chart(lines, across="held-out row", log_up=False, width=WIDE)}</div>'
-        drawn = card("Foretold and what came", [(line.name, "") for line in lines], drawing)
+        title = "Foretold and what came"
+        drawing = chart(lines, across="held-out row", log_up=False, width=WIDE, title=title)
+        drawing = f'<div class="scroll">{drawing}</div>'
+        drawn = card(title, [(line.name, "") for line in lines], drawing)
         yield heading("What it predicts") + f'<div class="wide">{drawn}</div>'
         return
     points = list(zip(label, prediction, strict=True))
     low, high = min(*label, *prediction), max(*label, *prediction)
     even = Series("all would lie here", [(low, low), (high, high)], "dashed")
-    drawn = chart(
-        [Series("prediction", points, "dots"), even], across="what it is", unit="what is predicted", log_up=False
-    )
+    title, said_up = "Predictions over truth", "what is predicted"
+    dots = Series("prediction", points, "dots")
+    drawn = chart([dots, even], across="what it is", unit=said_up, log_up=False, title=title)
     said = f"{count(len(points))} held-out samples, seen by {_weights(evidence)}"
     yield heading("What it predicts") + f'<p class="faint">{said}</p>'
-    yield f'<div class="charts">{card("Predictions over truth", [("a held-out sample", "")], drawn, dashed=even.name)}</div>'
+    yield f'<div class="charts">{card(title, [("a held-out sample", "")], drawn, dashed=even.name)}</div>'
 
 
 def continued(evidence: Mapping[str, Any]) -> Iterator[str]:
@@ -212,7 +217,10 @@ def attended(evidence: Mapping[str, Any]) -> Iterator[str]:
         f'<img class="heat" alt="attention of layer {index}" src="{escape(picture, quote=True)}"></div>'
         for index, picture in enumerate(layers, start=1)
     ]
-    yield heading("What it looks at") + '<p class="faint">The attention over the first held-out sample.</p>'
+    yield (
+        heading("What it looks at")
+        + '<p class="faint">The attention over the first held-out sample; the largest weight of a row is dark, a tenth of it half as dark, a hundredth and less pale, none white.</p>'
+    )
     yield f'<div class="charts">{"".join(cards)}</div>'
 
 

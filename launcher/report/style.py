@@ -6,6 +6,7 @@ STYLE = """
 @media(prefers-color-scheme:dark){:root{--back:#0f141b;--card:#171e28;--sunk:#121922;--text:#e7ecf3;--faint:#9ca9bb;--rule:#2b3544;--soft:#1d2c48;
 --good:#5ed19a;--bad:#ff8a80;--warn:#f0b849;--s0:#6fa8ff;--s1:#ffa552;--s2:#4fd1a0;--s3:#c79bff;--s4:#ff8a80;--s5:#a9b6c8}}
 *{box-sizing:border-box}
+html{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 body{margin:0 auto;max-width:76rem;padding:1.6rem 1.1rem 4rem;background:var(--back);color:var(--text);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
 h1{font-size:1.7rem;line-height:1.2;letter-spacing:-.015em;margin:.5rem 0 .35rem}
@@ -25,7 +26,7 @@ p{margin:.3rem 0}
 .tile.main{grid-column:1/-1;display:grid;grid-template-columns:minmax(0,auto) minmax(12rem,1fr);gap:.4rem 2.2rem;align-items:center}
 .tile.main b{font-size:2.6rem;line-height:1.1;letter-spacing:-.02em}.tile.main span{font-size:.95rem}
 .against{display:grid;grid-template-columns:auto minmax(3rem,1fr) auto;gap:.25rem .7rem;align-items:center;font-size:.85rem}
-.against i,.bar i{display:block;height:.6rem;border-radius:.3rem;background:var(--s0);min-width:2px;print-color-adjust:exact}
+.against i,.bar i{display:block;height:.6rem;border-radius:.3rem;background:var(--s0);min-width:2px}
 .against i.base{background:var(--s5)}.against p{grid-column:1/-1;color:var(--faint);margin:0}
 .sides{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:0 2rem}
 .sides>div{min-width:0}
@@ -58,16 +59,16 @@ pre{background:var(--sunk);border:1px solid var(--rule);border-radius:.5rem;padd
 font:.85rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
 .commands{display:grid;gap:.1rem;margin:0}.commands dt{color:var(--faint);font-size:.85rem}
 .commands dd{margin:0}.commands pre{margin:.1rem 0 .5rem;padding:.4rem .7rem}
-.made{color:var(--text);background:var(--soft);border-radius:.2rem;box-decoration-break:clone;-webkit-box-decoration-break:clone;print-color-adjust:exact}
+.made{color:var(--text);background:var(--soft);border-radius:.2rem;box-decoration-break:clone;-webkit-box-decoration-break:clone}
 .split{display:flex;height:1.5rem;border-radius:.35rem;overflow:hidden;margin:.2rem 0 .5rem}
-.split i{display:block;height:100%;print-color-adjust:exact}
-.key{display:inline-block;width:.75rem;height:.75rem;border-radius:.2rem;margin-right:.45rem;print-color-adjust:exact}
+.split i{display:block;height:100%}
+.key{display:inline-block;width:.75rem;height:.75rem;border-radius:.2rem;margin-right:.45rem}
 .confusion{font-size:.8rem;min-width:0;border-spacing:0;margin-top:.3rem}
 .confusion td,.confusion th{border:1px solid var(--rule);padding:.18rem .2rem;text-align:center;min-width:1.55rem;white-space:nowrap}
 .confusion tbody th{text-align:right;padding-right:.4rem}.confusion thead th:first-child{border-color:transparent;text-align:left}
 .confusion thead th{vertical-align:bottom}.confusion .tall span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:10rem;overflow:hidden}
 .confusion .axis{border:0;font-weight:400;text-align:left}
-.confusion td{background:color-mix(in srgb,var(--s0) calc(var(--share)*75%),transparent);print-color-adjust:exact}
+.confusion td{background:color-mix(in srgb,var(--s0) calc(var(--share)*75%),transparent)}
 .confusion td.off{background:color-mix(in srgb,var(--s1) calc(20% + var(--share)*75%),transparent)}
 .heat{width:100%;max-width:24rem;image-rendering:pixelated}
 .worst{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.7rem}

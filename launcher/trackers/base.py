@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from launcher.errors import ConfigError
 
+from .clock import Clock
 from .jsonl import FILE, Lines, read
 from .lane import Lane
+from .later import later
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,8 +71,9 @@ class Tracker(ABC):
         """
 
     @abstractmethod
-    def log(self, values: dict[str, float], step: int) -> None:
-        """Keep plain floats, by their names in metrics.jsonl."""
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
+        """Keep plain floats, by their names in metrics.jsonl, `epoch` and `time_s` once a step among them. `at` is when
+        they were logged, in seconds since 1970: what is sent late, or once more, stands at its own time."""
 
     def flush(self) -> None:  # noqa: B027  # not every tracker holds something back
         """Make what was logged readable by others, and safe from the end of this process."""
@@ -118,6 +123,8 @@ class Recorder:
         self._taken: dict[str, int | None] | None = None
         """The last step that each tracker held at the checkpoint; empty without one; None for a fresh run."""
         self._step = 0
+        self._handed: int | None = None
+        """The last step whose `epoch` and `time_s` the trackers have: a step of two lines has them once."""
         self._begun = False
 
     @property
@@ -151,11 +158,15 @@ class Recorder:
         if not self.is_main:
             return
         floats = {name: float(value) for name, value in values.items()}
+        at = time.time()
         lines = self._begin()
-        lines.append({"step": step, "epoch": round(epoch, 6), "time_s": round(time_s, 6), **floats})
+        record = {"step": step, "epoch": round(epoch, 6), "time_s": round(time_s, 6), **floats}
+        lines.append(record)
         self._step = step
-        for lane in self._lanes:
-            lane.put("log", floats, step)
+        if self._lanes:
+            told = self._told(record)
+            for lane in self._lanes:
+                lane.put("log", told, step, at)
 
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:
         """Hand a picture to the trackers: uint8, shape [height, width, 3]."""
@@ -200,8 +211,11 @@ class Recorder:
         if self._lines is not None:
             self._lines.sync()
 
-    def close(self, result: dict[str, Any]) -> None:
-        """Close the file and the trackers, wait for each at most as long as it says, and report those that failed."""
+    def close(self, result: dict[str, Any], hurried: Callable[[], bool] = lambda: False, patient: bool = False) -> None:
+        """Close the file and the trackers, wait for each at most as long as it says, and report those that failed.
+
+        Once it is `hurried`, as by a signal, it waits no longer; `patient` means for as long as it takes.
+        """
         if self._lines is None:
             return
         lines = self._begin()
@@ -209,12 +223,16 @@ class Recorder:
             lane.put("close", result, self._step)
             lane.close()
         for lane in self._lanes:
-            lane.join()
+            lane.join(hurried, patient)
         lines.sync()
         lines.close()
         self._lines = None
-        for name, reason in self.failures.items():
-            self.warn(f"tracker {name} does not hold the whole run ({reason}); {self.path} does")
+        for lane in self._lanes:
+            if lane.failure is not None:
+                how = later(lane.tracker, self._folder, self._config, result)
+                self.warn(
+                    f"tracker {lane.tracker.name} does not hold the whole run ({lane.failure}); {self.path} does. {how}"
+                )
         for lane in self._lanes:
             if lane.tracker.left is not None:
                 self.warn(f"tracker {lane.tracker.name}: {lane.tracker.left}")
@@ -232,19 +250,35 @@ class Recorder:
             self._begun = True
             records = [] if self._taken is None else read(self.path)
             self._step = records[-1]["step"] if records else 0
-            logged = [(_values(record), record["step"]) for record in records]
             name, facts = str(self._config.get("name") or self._folder.name), self._facts()
+            clock = Clock(self._folder, records)
+            logged = [(self._told(record), record["step"], clock.at(record)) for record in records]
             for lane in self._lanes:
                 # Of the last step one line may have been kept and another cut off: it is forgotten and taken again.
                 resume_step = None if self._taken is None else min(self._taken.get(lane.tracker.name) or 0, self._step)
                 lane.put("start", self._config, facts, name, self._folder, resume_step)
-                for values, step in logged:
+                for values, step, at in logged:
                     if step >= (resume_step or 0):
-                        lane.put("log", values, step)
+                        lane.put("log", values, step, at)
                 lane.begin()
         return lines
 
+    def _told(self, record: dict[str, Any]) -> dict[str, float]:
+        """What the trackers get of a line, the lines being asked about in their order."""
+        again, self._handed = record["step"] == self._handed, record["step"]
+        return _values(record, again)
 
-def _values(record: dict[str, Any]) -> dict[str, float]:
-    """What a tracker gets of a line of metrics.jsonl."""
-    return {name: value for name, value in record.items() if name not in ("step", "epoch", "time_s")}
+
+def _values(record: dict[str, Any], again: bool) -> dict[str, float]:
+    """What a tracker gets of a line of metrics.jsonl, `again` of a step that it has had a line of."""
+    left_out = ("step", "epoch", "time_s") if again else ("step",)
+    return {name: value for name, value in record.items() if name not in left_out}
+
+
+def best_of(result: dict[str, Any]) -> dict[str, float]:
+    """What runs are sorted by: the objective at its best, and the step of that. Nothing where it has no value."""
+    objective = result.get("objective") or {}
+    value, step = objective.get("value"), result.get("best_step")
+    if value is None or not math.isfinite(float(value)):
+        return {}
+    return {f"best/{objective['name']}": float(value)} | ({} if step is None else {"best/step": float(step)})

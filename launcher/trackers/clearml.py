@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from launcher.flat import flat
 
-from .base import Tracker
+from .base import Tracker, best_of
 from .identity import read_id, write_id
 from .reach import reach
 
@@ -108,9 +109,14 @@ class ClearML(Tracker):
     def transient(self, error: Exception) -> bool:
         return isinstance(error, ConnectionError)
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
+        from clearml.backend_interface.metrics.events import ScalarEvent
+
+        # What `report_scalar` does, which takes no time of its own: every value would be as late as it is sent.
         for name, value in values.items():
-            self._logger.report_scalar(*_plot(name), value, step)
+            metric, variant = _plot(name)
+            event = ScalarEvent(metric=metric, variant=variant, value=value, iter=step, timestamp=int(at * 1000))
+            self._task._reporter._report(event)
 
     def flush(self) -> None:
         self._logger.flush()
@@ -128,6 +134,8 @@ class ClearML(Tracker):
     def close(self, result: dict[str, Any], step: int) -> None:
         status = str(result.get("status"))
         self._task.add_tags([status])
+        for name, value in best_of(result).items():
+            self._logger.report_single_value(name, value)
         self._task.connect_configuration(json.loads(json.dumps(result, default=float)), name="result")
         if self.mode == "online" and status == "failed":
             self._task.mark_failed(status_message=str(result.get("reason")), force=True)
@@ -135,8 +143,19 @@ class ClearML(Tracker):
             self._task.mark_stopped(force=True, status_message=status)
         self._task.close()
         if self.mode == "offline":
-            archive = f"{self._task.get_offline_mode_folder()}.zip"
-            self.left = f"the run lies on the disk: clearml-task --import-offline-session {archive}"
+            self.left = f"the run lies on the disk: {_import_of(Path(f'{self._task.get_offline_mode_folder()}.zip'))}"
+
+
+def _import_of(archive: Path) -> str:
+    """The command that sends what lies on the disk: of a run that was resumed, all sessions, one after the other into one task."""
+    archives = sorted(archive.parent.glob("*.zip"), key=lambda path: path.stat().st_mtime_ns)
+    if len(archives) == 1:
+        return shlex.join(["clearml-task", "--import-offline-session", str(archive)])
+    script = (
+        "import functools, sys, clearml; functools.reduce(lambda task, archive: "
+        "clearml.Task.import_offline_session(archive, previous_task_id=task), sys.argv[1:], None)"
+    )
+    return shlex.join(["python", "-c", script, *map(str, archives)])
 
 
 def _plot(name: str) -> tuple[str, str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER = "trackers"
@@ -25,6 +28,24 @@ def write_id(folder: Path, tracker: str, value: str) -> None:
     beside = path.with_name(f".{path.name}")
     beside.write_text(json.dumps({"id": value}) + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+@contextmanager
+def held(folder: Path, tracker: str) -> Iterator[None]:
+    """While it is open no other run gives `folder` an id with `tracker`: of the trials that begin together, the first does.
+
+    Where the file system has no locks, two may, and the later one's stands.
+    """
+    try:
+        import fcntl
+    except ImportError:  # nor has Windows
+        yield
+        return
+    (folder / FOLDER).mkdir(exist_ok=True)
+    with (folder / FOLDER / f".{tracker}.lock").open("a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
 
 
 def new_id() -> str:

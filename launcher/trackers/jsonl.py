@@ -65,7 +65,8 @@ class Lines:
             raise TrainingError(f"{path}: {error.strerror}") from error
         size = os.fstat(self._file).st_size
         self.offset = offset if size >= offset else os.pread(self._file, size, 0).rfind(b"\n") + 1
-        os.ftruncate(self._file, self.offset)
+        if size != self.offset:  # else it keeps the time of its last line, which a later reader may ask for
+            os.ftruncate(self._file, self.offset)
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line. Raises TrainingError where the disk does not take it; the file then ends with the line before."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from launcher.figures import things
 from launcher.leaving import leave_all_behind
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ RETRY_S, LONGEST_S = 1.0, 30.0
 """How long the thread waits before it tries again what nobody answered: the first time, and at most."""
 GRACE_S = 5.0
 """How long the end of a run waits for a tracker that could not be reached when it came."""
+SILENT_S = 5.0
+"""How long it waits without a word for one that still sends."""
+HURRIED_S = 20.0
+"""How long a run that a signal has ended waits at most: whoever sent it may not wait long, and a resume tells all again."""
 LOOK_S = 0.5
 """How often the end of a run looks whether a tracker that it waits for can be reached at all."""
 LONGEST_REASON = 160
@@ -48,6 +54,7 @@ class Lane:
         self._calls: deque[Call] = deque()
         self._capacity: int | None = None
         self._closing = threading.Event()
+        self._closed = 0.0  # when that was
         self._thread = threading.Thread(target=self._work, name=f"tracker {tracker.name}", daemon=True)
 
     def put(self, method: str, *arguments: Any) -> None:
@@ -64,20 +71,37 @@ class Lane:
 
     def close(self) -> None:
         """Have what waits worked off now, to the end."""
+        self._closed = time.monotonic()
         self._closing.set()
 
-    def join(self) -> None:
-        """Return when the tracker is closed, or has failed, or has had its time."""
-        limit, began = self.tracker.close_timeout_s, time.monotonic()
-        while self._thread.is_alive() and (waited := time.monotonic() - began) < limit:
+    def join(self, hurried: Callable[[], bool], patient: bool) -> None:
+        """Return when the tracker is closed, or has failed, or has had its time since `close`: all there is where one
+        is `patient`. One that is `hurried` while it waits leaves at once; one that came so, after a while."""
+        came_hurried = hurried()
+        limit = math.inf if patient else self.tracker.close_timeout_s
+        limit = min(limit, HURRIED_S) if came_hurried else limit
+        why, told = f"not done {limit:g} s after the end of the run", False
+        while self._thread.is_alive() and (waited := time.monotonic() - self._closed) < limit:
             # It may find out only now that nobody answers, when its package is imported at last.
             if self._unreached is not None and waited >= GRACE_S:
                 break
+            if not came_hurried and hurried():
+                why = "left by a signal before it was done"
+                break
+            if not told and waited >= SILENT_S:
+                told = True
+                self._warn(self._slow(limit))
             self._thread.join(min(LOOK_S, limit - waited))
         if self._thread.is_alive() and self.failure is None:
-            self._fail(self._unreached or f"not done {limit:g} s after the end of the run")
+            self._fail(self._unreached or why)
         if self._thread.is_alive():
             leave_all_behind()
+
+    def _slow(self, limit: float) -> str:
+        """What is said of a tracker that the end of a run waits for."""
+        left = things(len(self._calls), "call")
+        most = "as long as it takes" if limit == math.inf else f"{limit:g} s at most"
+        return f"tracker {self.tracker.name} still sends, {left} to go: waiting {most}; Ctrl-C leaves it"
 
     def _work(self) -> None:
         method = "start"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from launcher.flat import flat
+from launcher.folder import group_of
 
-from .base import Tracker
-from .identity import read_id, write_id
+from .base import Tracker, best_of
+from .clock import Clock
+from .identity import held, read_id, write_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 METRICS, PARAMS, LONGEST = 1000, 100, 500
 """What one request may hold, and the characters of a parameter that older servers take."""
+USER, PARENT = "mlflow.user", "mlflow.parentRunId"
+SOURCE = {"mlflow.source.name": "launcher", "mlflow.source.type": "LOCAL"}
+"""MLflow's own tags, which fill the columns of its table; with `mlflow.source.git.commit` these are all that it has."""
 STATUS = {"failed": "FAILED", "pruned": "KILLED", "preempted": "KILLED"}
 """MLflow's own words for how a run ended; every other end is FINISHED. The tag `status` has ours."""
 
@@ -53,6 +59,8 @@ class MLflow(Tracker):
         self._waiting: list[Metric] = []
         self._held: dict[str, set[int]] | None = None  # of a resumed run: the steps that it has, by metric
         self._id: str | None = None
+        self._parent: str | None = None
+        self._at: float | None = None  # when the last line was logged
 
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
@@ -67,10 +75,14 @@ class MLflow(Tracker):
         uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
         mlflow.set_tracking_uri(uri)  # what fetches and stores artifacts asks for it
         self._client = MlflowClient(uri)
+        began = int(Clock(folder).began * 1000)
         tags = self._tags(config, facts)
         self._id = read_id(folder, self.name)
+        if facts.get("group"):
+            self._parent = tags[PARENT] = self._parent_of(folder.absolute(), began)
         if self._id is None:
-            self._id = self._client.create_run(self._experiment(), run_name=name, tags=tags).info.run_id
+            created = self._client.create_run(self._experiment(), start_time=began, run_name=name, tags=tags)
+            self._id = created.info.run_id
             write_id(folder, self.name, self._id)
         else:
             self._held = {}
@@ -97,24 +109,51 @@ class MLflow(Tracker):
                     raise
         return str(found.experiment_id)
 
+    def _parent_of(self, folder: Path, began: int) -> str:
+        """The id of the run that stands for the sweep, or for the run of several fits, that a folder is part of. The first
+        of its parts makes it, each sets its end."""
+        from mlflow.exceptions import MlflowException
+
+        whole = folder.parent
+        with held(whole, self.name):
+            known = read_id(whole, self.name)
+            if known is not None:
+                try:
+                    self._client.update_run(known, status="RUNNING")
+                    return known
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # as it does not on another server
+                        raise
+            tags = SOURCE | {USER: _user()}
+            if group_of(whole) is not None:
+                tags[PARENT] = self._parent_of(whole, began)
+            made = self._client.create_run(self._experiment(), start_time=began, run_name=whole.name, tags=tags)
+            write_id(whole, self.name, made.info.run_id)
+            return str(made.info.run_id)
+
     @staticmethod
     def _tags(config: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
         tags = {f"tag.{tag}": "true" for tag in config.get("tags") or []}
-        tags["status"] = "running"
+        tags |= SOURCE | {"status": "running", USER: _user()}
+        origin = facts.get("provenance") or {}
+        if origin.get("command"):
+            tags["command"] = str(origin["command"])
+        if (origin.get("git") or {}).get("commit"):
+            tags["mlflow.source.git.commit"] = origin["git"]["commit"]
         if config.get("notes"):
             tags["mlflow.note.content"] = str(config["notes"])
         if facts.get("group"):
             tags["group"] = str(facts["group"])
         return tags
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        self._at = at
         for name, value in values.items():
             if self._held is not None and step in self._steps(name):
                 continue
-            self._waiting.append(Metric(name, value, now, step))
+            self._waiting.append(Metric(name, value, int(at * 1000), step))
 
     def _steps(self, name: str) -> set[int]:
         """The steps of a metric that the run had when it was resumed."""
@@ -159,10 +198,22 @@ class MLflow(Tracker):
 
     def close(self, result: dict[str, Any], step: int) -> None:
         assert self._id is not None
-        status = str(result.get("status"))
+        status, at = str(result.get("status")), self._at or time.time()
+        self.log(best_of(result), step, at)
+        self.flush()
         self._client.set_tag(self._id, "status", status)
         self._client.set_tag(self._id, "reason", _text(result.get("reason")))
-        self._client.set_terminated(self._id, STATUS.get(status, "FINISHED"))
+        self._client.set_terminated(self._id, STATUS.get(status, "FINISHED"), end_time=int(at * 1000))
+        if self._parent is not None:
+            self._client.set_terminated(self._parent, end_time=int(at * 1000))
+
+
+def _user() -> str:
+    """Who runs it; where the system has no name for them, their number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _text(value: Any) -> str:

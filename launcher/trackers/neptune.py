@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .base import Tracker
+from .base import Tracker, best_of
 from .identity import new_id, read_id, write_id
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class Neptune(Tracker):
         self._run["run"] = stringify_unsupported(facts)
         self.left = f"the run lies in {folder / 'neptune'}; there is no service to send it to"
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
         for name, value in values.items():
-            self._run[name].append(value, step=step)
+            self._run[name].append(value, step=step, timestamp=at)
 
     def flush(self) -> None:
         self._run.wait()
@@ -102,6 +102,8 @@ class Neptune(Tracker):
         from neptune.utils import stringify_unsupported
 
         self._run["result"] = stringify_unsupported(result)
+        for name, value in best_of(result).items():
+            self._run[name] = value
         self._run["sys/failed"] = result.get("status") == "failed"
         self._run["sys/tags"].add([str(result.get("status"))])
         self._run.stop()

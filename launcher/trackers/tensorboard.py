@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from launcher.flat import flat
 
-from .base import Tracker
+from .base import Tracker, best_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ class TensorBoard(Tracker):
     """Scalars by their names in metrics.jsonl; the config flat in the table of hyperparameters and whole as text, facts and
     result as text. It has no place for files: they lie in the run's folder, beside its own.
 
+    The objective at its best is the scalar `best/<objective>` of the last step, and the first of the table's columns of results.
     The table is written beside the scalars: Accelerate's way makes a second run of it. A resume opens another event file
     whose first event purges what is repeated.
     """
@@ -27,6 +29,8 @@ class TensorBoard(Tracker):
     packages: ClassVar[dict[str, str]] = {"tensorboard": "tensorboard"}
 
     _tracker: TensorBoardTracker
+    _at: float | None = None
+    """When the last line was logged: what follows it, a picture say, stands at that time too."""
 
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
@@ -43,18 +47,19 @@ class TensorBoard(Tracker):
             self._text("run", {"name": name, **facts}, step=0)
             self._hyperparameters(config)
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
         # One event for the whole line. Accelerate's `log` writes one a value and flushes each: four times the work.
         from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]  # ships no types
 
         line = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._tracker.tracker.file_writer.add_summary(Summary(value=line), step)
+        self._tracker.tracker.file_writer.add_summary(Summary(value=line), step, walltime=at)
+        self._at = at
 
     def flush(self) -> None:
         self._tracker.tracker.flush()
 
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:
-        self._tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC")
+        self._tracker.log_images({name: pixels[None]}, step=step, dataformats="NHWC", walltime=self._at)
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
         lines = [columns, ["---"] * len(columns), *rows]
@@ -62,12 +67,14 @@ class TensorBoard(Tracker):
         self._tracker.log({name: text}, step=step)  # TensorBoard shows Markdown
 
     def close(self, result: dict[str, Any], step: int) -> None:
+        if best := best_of(result):
+            self.log(best, step, self._at or time.time())
         self._text("result", result, step)
         self._tracker.tracker.file_writer.add_summary(_ended(result.get("status") == "failed"))
         self._tracker.finish()
 
     def _hyperparameters(self, config: dict[str, Any]) -> None:
-        """The flat config as the run's row of the table, the objective as its column of results."""
+        """The flat config as the run's row of the table, the objective at its best and at last as its columns of results."""
         from torch.utils.tensorboard.summary import hparams
 
         plain = {
@@ -75,7 +82,7 @@ class TensorBoard(Tracker):
             for key, value in flat(config)
         }
         metric = str((config.get("objective") or {}).get("metric") or "val/loss")
-        experiment, session, _ = hparams(plain, {metric: 0})
+        experiment, session, _ = hparams(plain, {f"best/{metric}": 0, metric: 0})
         for summary in (experiment, session):
             self._tracker.tracker.file_writer.add_summary(summary)
 

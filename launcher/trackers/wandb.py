@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from .base import Tracker
+from .base import Tracker, best_of
 from .identity import new_id, read_id, write_id
 from .reach import reach
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Wandb(Tracker):
-    """Values by their names in metrics.jsonl over the optimizer's steps; config, facts and result beside them.
+    """Values by their names in metrics.jsonl over the optimizer's steps; the config is the config and nothing else, the
+    summary holds the objective at its best (`best/<objective>`), the result, and under `run` what the run is: commands,
+    commit, sizes. Packages and variables of the environment stand in the artifact `provenance`.
 
     W&B writes everything to <run>/wandb first and sends it from there. Where it can not be reached at the start, or
     knows no key, the run is kept there alone and the last words say which command sends it. A resume goes on under the
@@ -31,6 +34,7 @@ class Wandb(Tracker):
     extra = "wandb"
 
     _tracker: WandBTracker
+    _commit: str | None = None
 
     def __init__(
         self,
@@ -41,6 +45,8 @@ class Wandb(Tracker):
     ) -> None:
         super().__init__()
         self.project, self.entity, self.mode, self.artifacts = project, entity, mode, tuple(artifacts)
+        self._at: dict[str, float] = {}
+        """When the last line was logged, which is the time of its whole step."""
 
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
@@ -59,6 +65,7 @@ class Wandb(Tracker):
             "dir": folder,
             "resume": "allow",
         }
+        self._commit = ((facts.get("provenance") or {}).get("git") or {}).get("commit")
         try:
             if self.mode == "online":
                 reach(wandb.setup().settings.base_url)
@@ -70,9 +77,15 @@ class Wandb(Tracker):
             wandb.teardown()  # else the id is still in use
             self._init("offline", settings)
             self.left = f"could not be reached ({str(error).strip().splitlines()[0]}). "
-        if self._tracker.run.offline:
-            self.left = f"{self.left or ''}The run lies on the disk: wandb sync {Path(self._tracker.run.dir).parent}"
-        self._tracker.run.config.update({**config, "launcher": _plain(facts)}, allow_val_change=True)
+        sessions = [each.parent for each in sorted((folder / "wandb").glob(f"offline-run-*/run-{self._id}.wandb"))]
+        sessions = [each for each in sessions if not any(each.glob("*.wandb.synced"))]
+        if sessions:
+            what = "The run" if self._tracker.run.offline else "What earlier sessions logged"
+            self.left = (
+                f"{self.left or ''}{what} lies on the disk: {shlex.join(['wandb', 'sync', *map(str, sessions)])}"
+            )
+        self._tracker.run.config.update(config, allow_val_change=True)
+        self._tracker.run.summary.update({"run": _plain(_short(facts))})
 
     def _init(self, mode: str, settings: dict[str, Any]) -> None:
         import wandb
@@ -81,18 +94,25 @@ class Wandb(Tracker):
 
         if not PartialState._shared_state:
             PartialState(cpu=True)  # Accelerate's logger asks for one
-        quiet = wandb.Settings(console="off", silent=True, x_disable_stats=True, save_code=False, init_timeout=30)
+        quiet = wandb.Settings(
+            console="off", silent=True, x_disable_stats=True, save_code=False, init_timeout=30, git_commit=self._commit
+        )
         self._tracker = WandBTracker(self.project, mode=mode, settings=quiet, **settings)
         self._tracker.start()
 
-    def log(self, values: dict[str, float], step: int) -> None:
-        self._tracker.log(values, step=step)
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
+        self._at = {"_timestamp": at}
+        self._tracker.log(values | self._at, step=step)
 
     def image(self, name: str, pixels: np.ndarray, step: int) -> None:
-        self._tracker.log_images({name: [pixels]}, step=step)
+        import wandb
+
+        self._tracker.log({name: [wandb.Image(pixels)]} | self._at, step=step)
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
-        self._tracker.log_table(name, columns=columns, data=rows, step=step)
+        import wandb
+
+        self._tracker.log({name: wandb.Table(columns=columns, data=rows)} | self._at, step=step)
 
     def artifact(self, name: str, path: Path) -> None:
         if name not in self.artifacts:
@@ -108,10 +128,17 @@ class Wandb(Tracker):
 
     def close(self, result: dict[str, Any], step: int) -> None:
         run, status = self._tracker.run, str(result.get("status"))
-        run.summary.update({"status": status, "result": _plain(result)})
+        run.summary.update(best_of(result) | {"status": status, "result": _plain(result)})
         if status != "completed":
             run.tags = (*(run.tags or ()), status)
         run.finish(exit_code=int(status == "failed"))
+
+
+def _short(facts: dict[str, Any]) -> dict[str, Any]:
+    """What the run is, in a few lines: of where it comes from the command, the commit and the data."""
+    origin = facts.get("provenance") or {}
+    short = {key: value for key, value in facts.items() if key != "provenance"}
+    return short | {key: origin[key] for key in ("command", "git", "host", "data") if origin.get(key)}
 
 
 def _plain(value: Any) -> Any:

@@ -136,6 +136,13 @@ class Page:
         """What a reader reads, the folded parts included."""
         return str(self.tell("document.body.textContent"))
 
+    def drawings(self) -> list[str]:
+        """The names of the pictures in the tree that the browser hands to a screen reader, "" for none."""
+        nodes = self._browser.send("Accessibility.getFullAXTree", self._session)["nodes"]
+        kinds = ("image", "img", "svg", "graphics-document", "SvgRoot")
+        shown = [each for each in nodes if not each["ignored"] and each["role"]["value"] in kinds]
+        return [str((each.get("name") or {}).get("value", "")) for each in shown]
+
     @property
     def complaints(self) -> list[dict[str, Any]]:
         """What the page said to its console, and what it asked of the network."""

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from launcher.trackers.jsonl import FILE, read
 from tests.harness import Outcome, Warm, environment
-from tests.trackers.test_services import by_hand
+from tests.trackers.test_services import by_hand, lines
 from tests.trackers.test_sweep import ENDS, SWEEP
 
 pytestmark = pytest.mark.slow
@@ -29,6 +28,9 @@ client = MlflowClient(sys.argv[1])
 found = {}
 for run in client.search_runs([client.get_experiment_by_name("launcher").experiment_id]):
     identity = run.info.run_id
+    if "status" not in run.data.tags:  # it stands for a sweep
+        found.setdefault("wholes", {})[identity] = run.info.run_name, run.info.status
+        continue
     here = Path(sys.argv[2]) / identity
     here.mkdir()
     table = [each.path for each in client.list_artifacts(identity, "tables") if "worst" in each.path]
@@ -106,12 +108,9 @@ def test_a_run_that_found_nobody_is_told_later_and_whole(told: Told) -> None:
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
     run = told.held["early"]
     folder = told.cwd / "early"
-    lines: dict[str, list[list[float]]] = {}
-    for record in read(folder / FILE):
-        for name in record.keys() - {"step", "epoch", "time_s"}:
-            lines.setdefault(name, []).append([record["step"], record[name]])
-    assert {name: sorted(values) for name, values in run["metrics"].items()} == lines
-    assert "lr" in lines
+    logged = {name: [[step, value] for step, value in steps.items()] for name, steps in lines(folder).items()}
+    assert {name: sorted(values) for name, values in run["metrics"].items() if "best" not in name} == logged
+    assert "lr" in logged
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert yaml.safe_load(run["config"]) == config
     assert float(run["params"]["optimizer.lr"]) == config["optimizer"]["lr"]
@@ -138,4 +137,5 @@ def test_trials_stand_in_their_sweep_and_are_marked_by_how_they_ended(told: Told
     for number, (status, rate) in enumerate(zip(ENDS, (1e-3, 1e-7, 1e30), strict=True)):
         run = trials[number]
         assert (run["status"], run["tags"]["status"]) == (words[status], status)
+        assert told.held["wholes"] == {run["tags"]["mlflow.parentRunId"]: ["study", "FINISHED"]}, "one for all of them"
         assert float(run["params"]["optimizer.lr"]) == rate

@@ -8,14 +8,18 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from launcher.errors import ConfigError, TrainingError
-from launcher.trackers.base import Recorder, Tracker
+from launcher.trackers.base import Recorder, Tracker, best_of
 from launcher.trackers.jsonl import FILE, Lines, encode, read
+from launcher.trackers.later import later
+from launcher.trackers.mlflow import MLflow
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = {"status": "completed"}
@@ -32,6 +36,7 @@ class Memory(Tracker):
         self.resume_step: int | None = -1
         self.closed: dict[str, Any] | None = None
         self.times_logged: list[int] = []
+        self.stamps: dict[int, list[tuple[float | None, float | None, float]]] = {}
 
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
@@ -41,9 +46,12 @@ class Memory(Tracker):
         for step in [step for step in self.held if resume_step is not None and step >= resume_step]:
             del self.held[step]
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
         self.times_logged.append(step)
-        self.held.setdefault(step, {}).update(values)
+        self.stamps.setdefault(step, []).append((values.get("epoch"), values.get("time_s"), at))
+        self.held.setdefault(step, {}).update(
+            {name: value for name, value in values.items() if name not in ("epoch", "time_s")}
+        )
 
     def close(self, result: dict[str, Any], step: int) -> None:
         self.closed = result
@@ -287,8 +295,8 @@ class Broken(Memory):
         super().start(*arguments)
         self._fail("start")
 
-    def log(self, values: dict[str, float], step: int) -> None:
-        super().log(values, step)
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
+        super().log(values, step, at)
         if step == 2:
             self._fail("log")
 
@@ -332,7 +340,7 @@ class Hanging(Memory):
         super().__init__()
         self.released = threading.Event()
 
-    def log(self, values: dict[str, float], step: int) -> None:
+    def log(self, values: dict[str, float], step: int, at: float) -> None:
         self.released.wait()
 
 
@@ -374,6 +382,124 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it() -> None:
     assert str(caught.value) == (
         "tracker=absent needs no-such-package, which this Python does not have: pip install no-such-package, or leave it out with tracker=[]"
     )
+
+
+# -- when, and what is said at the end
+
+
+def test_a_tracker_is_told_when_a_line_was_logged_and_its_epoch_and_time_once_a_step(tmp_path: Path) -> None:
+    memory = Memory()
+    recorder = Recorder(tmp_path, [memory])
+    bounds = []
+    for step in (1, 2):
+        before = time.time()
+        recorder.log(step, {"loss": 0.5}, epoch=step / 2, time_s=step / 4)
+        bounds.append((before, time.time()))
+    recorder.log(2, {"val/loss": 0.5}, epoch=1.0, time_s=0.75)
+    time.sleep(0.2)  # what is sent now stands at its own time all the same
+    recorder.close(RESULT)
+    assert [[stamp[:2] for stamp in stamps] for stamps in memory.stamps.values()] == [
+        [(0.5, 0.25)],
+        [(1.0, 0.5), (None, None)],
+    ]
+    for (before, after), stamps in zip(bounds, memory.stamps.values(), strict=True):
+        assert before <= stamps[0][2] <= after
+
+
+def test_lines_that_are_told_again_stand_at_the_times_of_their_own_sessions(tmp_path: Path) -> None:
+    """The second session began anew from a checkpoint at 2 s, two hours later, and repeated the line of 3 s."""
+    training = [("2026-01-01T10:00:00+00:00", 0.0), ("2026-01-01T12:00:00+00:00", 2.0)]
+    first, second = ({"training": {"began": began, "time_s": time_s}} for began, time_s in training)
+    (tmp_path / "provenance.json").write_text(json.dumps(second | {"before": [first]}))
+    recorder = Recorder(tmp_path, [])
+    for step in (1, 2, 3, 4):
+        recorder.log(step, {"loss": 0.5}, epoch=0.0, time_s=step - 0.5)
+    recorder.close(RESULT)
+    memory = Memory()
+    again = Recorder(tmp_path, [memory])
+    again.retell()
+    again.close(RESULT)
+    ten, twelve = (datetime.fromisoformat(began).timestamp() for began, _ in training)
+    assert {step: stamps[0][2] for step, stamps in memory.stamps.items()} == {
+        1: ten + 0.5,
+        2: ten + 1.5,
+        3: twelve + 0.5,
+        4: twelve + 1.5,
+    }
+
+
+def test_lines_of_a_folder_that_knows_no_times_end_when_the_file_does(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, [])
+    for step in (1, 2):
+        recorder.log(step, {"loss": 0.5}, epoch=0.0, time_s=10.0 * step)
+    recorder.close(RESULT)
+    os.utime(tmp_path / FILE, (1e9, 1e9))
+    memory = Memory()
+    again = Recorder(tmp_path, [memory])
+    again.retell()
+    again.close(RESULT)
+    assert {step: stamps[0][2] for step, stamps in memory.stamps.items()} == {1: 1e9 - 10, 2: 1e9}
+
+
+def test_a_slow_tracker_is_waited_for_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.trackers.lane.SILENT_S", 0.05)
+    slow = Hanging()
+    slow.close_timeout_s = 60  # type: ignore[misc]  # of this one
+    said: list[str] = []
+
+    def warn(text: str) -> None:
+        said.append(text)
+        slow.released.set()  # and now it is done
+
+    recorder = Recorder(tmp_path, [slow], warn=warn)
+    for step in (1, 2, 3):
+        recorder.log(step, {"loss": 0.5}, epoch=0.0, time_s=0.0)
+    recorder.close(RESULT)
+    assert said == ["tracker hanging still sends, 4 calls to go: waiting 60 s at most; Ctrl-C leaves it"]
+    assert recorder.failures == {}
+    assert slow.closed == RESULT
+
+
+def test_a_signal_ends_the_wait_and_what_is_missing_is_said_with_the_command_that_tells_it(tmp_path: Path) -> None:
+    slow = Hanging()
+    slow.close_timeout_s = 60  # type: ignore[misc]  # of this one
+    said: list[str] = []
+    recorder = Recorder(tmp_path, [slow], warn=said.append)
+    recorder.start({"tracker": {"hanging": {"_target_": "x", "unknown": 1}}}, dict)
+    recorder.log(1, {"loss": 0.5}, epoch=0.0, time_s=0.0)
+    looks = iter([False, False, True])
+    recorder.close(RESULT, hurried=lambda: next(looks))
+    slow.released.set()
+    assert recorder.failures == {"hanging": "left by a signal before it was done"}
+    assert said[-1].endswith(
+        f"{FILE} does. python -m launcher action=replay run={tmp_path} 'tracker=[hanging]' tells it all"
+    )
+
+
+def test_the_command_that_tells_a_tracker_later_has_its_settings_and_no_password() -> None:
+    tracker = MLflow(tracking_uri="http://me:secret@server:5000")
+    node = {"_target_": "x", "tracking_uri": tracker.tracking_uri, "experiment": "launcher", "artifacts": ["config"]}
+    said = later(tracker, Path("a b"), {"tracker": {"mlflow": node}}, RESULT)
+    assert said == (
+        """python -m launcher action=replay 'run='"'"'a b'"'"'' 'tracker=[mlflow]' """
+        "'tracker.mlflow.tracking_uri=http://me:***@server:5000' tells it all"
+    )
+    gone_on = later(tracker, Path("run"), {}, {"status": "preempted"})
+    assert gone_on == "python -m launcher resume=run tells it all"
+
+
+@pytest.mark.parametrize(
+    ("result", "best"),
+    [
+        ({"objective": {"name": "val/loss", "value": 0.25}, "best_step": 7}, {"best/val/loss": 0.25, "best/step": 7}),
+        ({"objective": {"name": "val/loss", "value": 0.25}}, {"best/val/loss": 0.25}),
+        ({"objective": {"name": "val/loss", "value": None}}, {}),
+        ({"objective": {"name": "val/loss", "value": math.nan}, "best_step": 7}, {}),
+        ({}, {}),
+    ],
+)
+def test_what_runs_are_sorted_by(result: dict[str, Any], best: dict[str, float]) -> None:
+    assert best_of(result) == best
 
 
 def test_recorder_imports_neither_torch_nor_a_tracker() -> None:

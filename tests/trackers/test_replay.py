@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
-from launcher.trackers.jsonl import FILE, read
+from launcher.trackers.jsonl import FILE
 from tests.conftest import Launch
-from tests.trackers.test_services import MLFLOW, by_hand
+from tests.trackers.test_services import MLFLOW, by_hand, lines
 from tests.trackers.test_tensorboard import events, scalars
 
 NOWHERE = "tracker.mlflow.tracking_uri=http://127.0.0.1:9"
@@ -33,20 +34,26 @@ def test_what_a_tracker_did_not_have_it_gets(launch: Launch, tmp_path: Path) -> 
         assert told.returncode == 0, told.stdout + told.stderr
         assert "mlflow: has the whole run now, 88 steps" in told.stdout
     assert (folder / FILE).read_bytes() == before
-    lines: dict[str, dict[int, float]] = {}
-    for record in read(folder / FILE):
-        for name, value in record.items():
-            if name not in ("step", "epoch", "time_s"):
-                lines.setdefault(name, {})[record["step"]] = value
+    logged = lines(folder)
     found = by_hand(MLFLOW, tmp_path / "runs.db")
-    assert {name: sorted(map(tuple, values)) for name, values in found["metrics"].items()} == {
-        name: sorted(steps.items()) for name, steps in lines.items()
+    assert {name: sorted(map(tuple, values)) for name, values in found["metrics"].items() if "best" not in name} == {
+        name: sorted(steps.items()) for name, steps in logged.items()
     }
+    result = json.loads((folder / "result.json").read_text())
+    assert found["metrics"]["best/val/accuracy"] == [[88, result["objective"]["value"]]]
+    training = json.loads((folder / "provenance.json").read_text())["training"]
+    times = {
+        step: datetime.fromisoformat(training["began"]).timestamp() + time_s
+        for step, time_s in logged["time_s"].items()
+    }
+    assert {int(step): at for step, at in found["times"].items()} == pytest.approx(times, abs=0.01), "and not now"
+    assert {each.step: each.wall_time for each in events(folder).Scalars("lr")} == pytest.approx(times, abs=0.01)
+    assert (found["began"], found["ended"]) == pytest.approx((min(times.values()), max(times.values())), abs=1)
     assert (found["status"], found["tags"]["status"], found["tags"]["tag.mine"]) == ("FINISHED", "completed", "true")
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert float(found["params"]["optimizer.lr"]) == config["optimizer"]["lr"]
     assert {"config.yaml", "result.json", "provenance.json", "report.html", "model", "images"} <= set(found["files"])
-    for name, steps in lines.items():
+    for name, steps in logged.items():
         assert scalars(folder, name) == [(step, pytest.approx(value, rel=1e-6)) for step, value in steps.items()]
     assert [image.step for image in events(folder).Images("confusion")] == [88]
 

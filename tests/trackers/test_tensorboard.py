@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def hyperparameters(folder: Path) -> tuple[dict[str, Any], list[str], str]:
 
 
 def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
+    before = time.time()
     recorder = Recorder(tmp_path, [TensorBoard()])
     recorder.start(CONFIG, lambda: {"device": "cpu", "parameters": 1234})
     for step in (50, 100):
@@ -58,7 +60,9 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
     recorder.image("attention", pixels, 100)
     recorder.table("worst", ["sample", "label"], [[3, "a"], [9, "b"]], 100)
-    recorder.close({"status": "completed", "objective": {"value": 0.975}})
+    after = time.time()
+    time.sleep(0.1)
+    recorder.close({"status": "completed", "objective": {"name": "val/accuracy", "value": 0.975}, "best_step": 50})
 
     assert recorder.failures == {}
     assert scalars(tmp_path, "train/loss") == [(50, float(np.float32(1 / 50))), (100, float(np.float32(1 / 100)))]
@@ -68,8 +72,15 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
     assert json.loads(config) == CONFIG  # indented by four spaces: a block of code in Markdown
     assert all(line.startswith("    ") for line in config.splitlines())
     assert json.loads(text(tmp_path, "run")[0]) == {"name": "digits", "device": "cpu", "parameters": 1234}
-    assert json.loads(text(tmp_path, "result")[0])["objective"] == {"value": 0.975}
+    assert json.loads(text(tmp_path, "result")[0])["objective"] == {"name": "val/accuracy", "value": 0.975}
+    assert scalars(tmp_path, "epoch") == [(step, float(np.float32(round(step / 45, 6)))) for step in (50, 100)]
+    assert [step for step, _ in scalars(tmp_path, "time_s")] == [50, 100]
+    assert scalars(tmp_path, "best/val/accuracy") == [(100, float(np.float32(0.975)))]
+    assert scalars(tmp_path, "best/step") == [(100, 50.0)]
+    for name in ("train/loss", "epoch", "val/accuracy", "best/val/accuracy"):
+        assert all(before <= event.wall_time <= after for event in events(tmp_path).Scalars(name)), name
     (image,) = events(tmp_path).Images("attention")
+    assert before <= image.wall_time <= after
     assert (image.step, image.height, image.width) == (100, 4, 5)
     assert text(tmp_path, "worst") == ["| sample | label |\n| --- | --- |\n| 3 | a |\n| 9 | b |"]
     row, columns, over = hyperparameters(tmp_path)
@@ -80,7 +91,7 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
         "tags": "[]",
         "model": "null",
     }
-    assert (columns, over) == (["val/loss"], "STATUS_SUCCESS")
+    assert (columns, over) == (["best/val/loss", "val/loss"], "STATUS_SUCCESS")
 
 
 def test_a_killed_and_resumed_run_shows_each_step_once_with_its_last_value(tmp_path: Path) -> None:
