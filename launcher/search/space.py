@@ -132,6 +132,9 @@ def grid_size(dimensions: Sequence[Dimension]) -> int:
             raise ConfigError(
                 f"{each.line}: an interval has no grid; search=random draws from it, range(…) or choice(…) has one"
             )
+        twice = [value for at, value in enumerate(each.values) if value in each.values[:at]]
+        if twice:
+            raise ConfigError(f"{each.line}: {twice[0]} stands twice, and a grid has each point once")
     return math.prod(len(each.values or ()) for each in dimensions)
 
 

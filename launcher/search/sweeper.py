@@ -36,6 +36,7 @@ from . import devices, early, identity, page, plan, space
 from . import points as first
 from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
 from .ensemble import MODULES, build, refuse
+from .grid import GridSampler
 from .keep import Keeper
 from .pool import Pool, Together, cores
 from .progress import Progress
@@ -124,9 +125,10 @@ class LauncherSweeper(Sweeper):
         if points and is_grid(self.sampler):
             raise ConfigError("hydra.sweeper.points: a grid has its own order; search=random begins with points")
         self._early = early.read(self.config, self.metrics, self.directions, self._dimensions)
+        asked = self.n_trials
         if is_grid(self.sampler):
             size = space.grid_size(self._dimensions)
-            self.n_trials = min(size, self.n_trials or size)
+            self.n_trials = min(size, asked or size)
         elif self.n_trials is None and self.timeout is None:
             raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
         if not (self._dimensions or self.custom_search_space or is_grid(self.sampler) or self.n_trials == 1):
@@ -175,6 +177,8 @@ class LauncherSweeper(Sweeper):
                     points=points,
                 )
                 identity.accept(folder, now, self.accept_changes, self.config.worker)
+                if isinstance(grid := sampler(0), GridSampler):
+                    self.n_trials = study.n_trials = grid.total(study.trials(), asked)
                 if self.config.worker and study.is_new:
                     console.message(f"{folder}: nobody has begun this study; it is a new one")
                 return self._run(study, pool, console)
