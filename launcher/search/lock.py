@@ -111,7 +111,8 @@ class HostLock(BaseJournalFileLock):
                 time.sleep(0.002)
 
     def release(self) -> None:
-        self._link.unlink()
+        if self._held() == myself():  # else somebody has taken it for left behind, and it may be theirs by now
+            self._link.unlink(missing_ok=True)
         assert self._file is not None
         os.close(self._file)
         self._file = None

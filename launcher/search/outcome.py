@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ ENDED = ("completed", "stopped", "pruned")
 LOG = "log.txt"
 _LED = ("direct cause of the following exception:", "another exception occurred:")
 _BEGINS = re.compile(r"^(Traceback \(most recent call last\):|Fatal Python error: .*|Timeout \(.*\)!)$", re.MULTILINE)
+
+
+def values_of(result: dict[str, Any], metrics: Sequence[str]) -> list[float | None]:
+    """A trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s; None of one that it has
+    not, or that is no number. The run's own objective is its best, of whichever evaluation; a pruned trial's is so too."""
+    found: list[float | None] = []
+    for metric in metrics:
+        objective = result.get("objective") or {}
+        own = objective.get("value") if metric == objective.get("name") else None
+        value = own if own is not None else result.get("metrics", {}).get(metric, result.get(metric))
+        number = float("nan") if value is None else float(value)
+        found.append(None if number != number else number)
+    return found
 
 
 def settle(folder: Path, status: int, config: DictConfig, why: str = "") -> dict[str, Any] | None:

@@ -13,8 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -39,6 +40,12 @@ PRELOAD = [
     "launcher.loops.supervised",
 ]
 """What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
+
+
+FENCE = "LAUNCHER_FENCE"
+"""What tells a trial's process with which fencing number of its lease it was started (`lease`)."""
+LOOK_S = 1.0
+"""How often it looks whether that still holds."""
 
 
 class Pool(Protocol):
@@ -165,18 +172,32 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     os.dup2(log, 1)
     os.dup2(log, 2)
     faulthandler.enable()  # where a crash of compiled code was, for the log
-    leave_with_the_driver()
+    lost = _fenced(Path(folder))
+    if lost is not None and lost():
+        leave(FAILED)
+    leave_with_the_driver(lost=lost)
     status = run_in_pool(Path(folder), resume)
     sys.stdout.flush()
     sys.stderr.flush()
     leave(status)
 
 
-def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt | None = None) -> None:
+def _fenced(folder: Path) -> Callable[[], bool] | None:
+    """Asks whether the trial has changed hands since this process was started; None where it is no trial."""
+    from . import lease
+
+    fence = os.environ.get(FENCE)
+    return None if fence is None else partial(lease.lost, folder, int(fence))
+
+
+def leave_with_the_driver(
+    asked: Connection | None = None, interrupt: Interrupt | None = None, lost: Callable[[], bool] | None = None
+) -> None:
     """From now on this process ends when the process that asked for it does: the driver's next start must find the
     folder free. It ends at once, as if killed, which any run survives.
 
-    What comes through `asked` is a signal that the driver got, and is written into `interrupt`.
+    What comes through `asked` is a signal that the driver got, and is written into `interrupt`. It ends too when `lost`
+    says that the trial is another driver's by now: its own may have been stopped, and can not end it.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -188,7 +209,8 @@ def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt 
             told = parent.sentinel not in wait([parent.sentinel, asked])
             if told and interrupt.signal is None:
                 interrupt.signal = signal.SIGTERM
-        parent.join()
+        while not wait([parent.sentinel], None if lost is None else LOOK_S) and not (lost is not None and lost()):
+            pass
         os._exit(FAILED)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -105,9 +105,8 @@ class Progress:
             return f"{FILTERED}, {scores}"
         if not ended.good:
             return f"failed: {str(ended.result['reason']).partition(chr(10))[0]}"
-        values = ended.values or [ended.result["objective"]["value"]]
         named = ", ".join(
             f"{name} {'none' if value is None else f'{value:.4g}'}"
-            for name, value in zip(self._metrics, values, strict=False)
+            for name, value in zip(self._metrics, ended.values, strict=True)
         )
         return f"{ended.result['status']}, {named}"

@@ -11,7 +11,8 @@ storage knows numbers, parameters, states and values; the folders `<number>/` kn
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,10 @@ class Claim:
     id: int
     params: dict[str, Any]
     lease: lease.Lease
+
+
+class Lost(Exception):
+    """The trial is another driver's by now: what this one wanted to write of it is void."""
 
 
 class Study:
@@ -151,11 +156,20 @@ class Study:
         with self._turn.held():
             return [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
 
+    @contextmanager
+    def holding(self, claim: Claim) -> Iterator[None]:
+        """What is written of a trial meanwhile, is written by its holder: nobody takes it over before the end. Raises Lost."""
+        with self._turn.held():
+            if lease.read(self._own(claim.number)) != claim.lease:
+                raise Lost
+            yield
+
     def begins(self, claim: Claim, slot: int) -> None:
-        """Take down that a trial now runs on this driver's slot."""
-        known = self.storage.get_trial(claim.id).user_attrs.get(STINTS, [])
-        self._stints[claim.number] = [*known, [claim.lease.holder.host, slot, time.time(), None]]
-        self.storage.set_trial_user_attr(claim.id, STINTS, self._stints[claim.number])
+        """Take down that a trial now runs on this driver's slot, if it is still its own."""
+        with suppress(Lost), self.holding(claim):
+            known = self.storage.get_trial(claim.id).user_attrs.get(STINTS, [])
+            self._stints[claim.number] = [*known, [claim.lease.holder.host, slot, time.time(), None]]
+            self.storage.set_trial_user_attr(claim.id, STINTS, self._stints[claim.number])
 
     def _ends(self, claim: Claim) -> None:
         """Take down that it runs no more, if it did. The study's lock and the trial's lease are held."""
@@ -166,20 +180,20 @@ class Study:
 
     def tell(self, claim: Claim, state: TrialState, values: list[float] | None = None) -> bool:
         """How a trial ended; False where it is no longer this driver's to say."""
-        with self._turn.held():
-            if lease.read(self._own(claim.number)) != claim.lease:
-                return False
-            self._ends(claim)
-            self.optuna.tell(claim.number, values, state, skip_if_finished=True)
-            lease.let_go(self._own(claim.number), claim.lease)
-            return True
+        try:
+            with self.holding(claim):
+                self._ends(claim)
+                self.optuna.tell(claim.number, values, state, skip_if_finished=True)
+                lease.let_go(self._own(claim.number), claim.lease)
+        except Lost:
+            return False
+        return True
 
     def let_go(self, claim: Claim) -> None:
         """Leave a trial unfinished, for whoever comes next."""
-        with self._turn.held():
-            if lease.read(self._own(claim.number)) == claim.lease:
-                self._ends(claim)
-                lease.let_go(self._own(claim.number), claim.lease)
+        with suppress(Lost), self.holding(claim):
+            self._ends(claim)
+            lease.let_go(self._own(claim.number), claim.lease)
 
     def withdraw(self) -> None:
         """Take back a study that this driver began, if nothing of it has run and no other driver has a trial of it."""

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ from .arguments import directions_of, extension, families, objectives_of, second
 from .ensemble import MODULES, build, refuse
 from .grid import GridSampler
 from .keep import Keeper
+from .outcome import values_of
 from .pool import Pool, Together, cores
 from .progress import Progress
 from .samplers import is_grid, is_independent, sampler_of
@@ -211,7 +213,7 @@ class LauncherSweeper(Sweeper):
                 study,
                 pool,
                 self._compose,
-                self._values,
+                partial(values_of, metrics=self.metrics),
                 progress,
                 interrupt,
                 lambda claim, slot: devices.environment(self._slots[slot]) | facts(claim),
@@ -268,17 +270,6 @@ class LauncherSweeper(Sweeper):
         from .pace import measure
 
         return measure(self._compose(next(space.corners(self._dimensions))), max(1, cores() // len(self._slots)))
-
-    def _values(self, result: dict[str, Any]) -> list[float]:
-        """A finished trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s."""
-        found = []
-        for metric in self.metrics:
-            objective = result["objective"]
-            value = (
-                objective["value"] if metric == objective["name"] else result["metrics"].get(metric, result.get(metric))
-            )
-            found.append(float("nan") if value is None else float(value))
-        return found
 
     def _check_corners(self) -> None:
         """Compose so many trials that each choice and each end of an interval was seen once: what is wrong is wrong now."""
