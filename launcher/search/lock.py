@@ -91,16 +91,24 @@ class HostLock(BaseJournalFileLock):
 
     def acquire(self) -> bool:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._acquire(self._file)
+        except BaseException:  # a full disk has no room for a link either
+            os.close(self._file)
+            raise
+        return True
+
+    def _acquire(self, file: int) -> None:
         with contextlib.suppress(ImportError, OSError):  # no such lock here: the link alone has to do
             import fcntl
 
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            fcntl.lockf(file, fcntl.LOCK_EX)
         me = myself()
         seen, since = None, time.monotonic()
         while True:
             try:
                 self._link.symlink_to(f"{me.host}|{me.boot}|{me.pid}|{me.started}")
-                return True
+                return
             except FileExistsError:
                 held = self._held()
             if held != seen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from optuna.trial import TrialState
 
@@ -52,7 +53,7 @@ class Progress:
         point = " ".join(space.overrides(ended.claim.params))
         self._console.message(f"{self.finished}{total}  trial {ended.claim.number}: {self._words(ended)}  ({point})")
         self._keeper.ended(ended.claim.number, str(ended.result["status"]))
-        self._tables.write()
+        self._study.patiently(self._tables.write)
 
     def left(self, claim: Claim, why: str) -> None:
         self._rows.pop(claim.number, None)
@@ -82,7 +83,7 @@ class Progress:
         self._console.stop()
         if self._study.withdrawn:
             return
-        self._tables.write(now=True)
+        self._study.patiently(partial(self._tables.write, now=True))
         self.finished, self.failed = self._counted()
         best = best_of(self._study, self._study.trials())
         if best is not None:
@@ -91,7 +92,8 @@ class Progress:
                 f"best: trial {best.number}, {said}  ({' '.join(space.overrides(space.point(best.params)))})"
             )
         self._console.message(f"table: {self._study.folder / 'trials.csv'}")
-        self._console.message(f"page: {page.write(self._study.folder, self._study.optuna)}")
+        written = self._study.patiently(partial(page.write, self._study.folder, self._study.optuna))
+        self._console.message(f"page: {written}")
 
     def _counted(self) -> tuple[int, int]:
         trials = [trial for trial in self._study.trials() if trial.state.is_finished()]

@@ -141,7 +141,9 @@ class Scheduler:
                     return
 
     def _submit(self, claim: Claim, began: bool, slot: int) -> list[Any]:
-        fence = {} if self.pool.outlives else {FENCE: str(claim.lease.fence)}  # a job goes on when its trial changes hands
+        fence = (
+            {} if self.pool.outlives else {FENCE: str(claim.lease.fence)}
+        )  # a job goes on when its trial changes hands
         return [self.pool.submit(self._own(claim), began, self._environment(claim, slot) | fence)]
 
     def _fill_together(self, pool: Together) -> None:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
@@ -30,6 +31,7 @@ from launcher.report.slots import STINTS
 from launcher.result import read_result
 
 from . import lease, space
+from .away import Waiting
 from .candidates import PASSED, SCORE
 from .draws import Draws
 from .lock import HostLock, myself
@@ -40,6 +42,7 @@ LOCK, CLOCK = ".turn", ".clock"
 PAUSED = "paused"
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
+Found = TypeVar("Found")
 Directions = list[Literal["minimize", "maximize"]]
 
 
@@ -74,12 +77,15 @@ class Study:
         patience_s: float = 60.0,
         metrics: Sequence[str] = (),
         points: Sequence[dict[str, Any]] = (),
+        waiting: Waiting | None = None,
     ) -> None:
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
         self._sampler_of, self._extend, self._points = sampler_of, extend, points
-        self._turn = HostLock(folder / LOCK)
+        self._turn, self._waiting = HostLock(folder / LOCK), waiting or Waiting.never()
+        self._waiting.meanwhile = self._keep
+        self._mine: dict[int, lease.Lease] = {}
         self.withdrawn = False
-        with self._turn.held():
+        with self._turns():
             self.is_new = name not in optuna.get_all_study_names(storage)
             self.optuna = optuna.create_study(
                 storage=storage,
@@ -115,14 +121,14 @@ class Study:
 
     def ask(self) -> Claim | None:
         """The next trial; None where all have been given out."""
-        with self._turn.held():
+        with self._turns():
             if self._all_given():
                 return None
             return self._taken(self.storage.create_new_trial(self._id))
 
     def claim_dead(self, mine: set[int]) -> list[Claim]:
         """Every trial that nobody runs any more, taken over by this driver; the numbers in `mine` are its own already."""
-        with self._turn.held():
+        with self._turns():
             left = [
                 each._trial_id
                 for each in self.trials(*OPEN)
@@ -135,7 +141,7 @@ class Study:
     ) -> Claim | None:
         """The paused trial that `pick` chooses of (all trials, the numbers of those that are paused), taken over. A candidate
         that goes on is taken down as one that is trained."""
-        with self._turn.held():
+        with self._turns():
             still = {
                 each.number: each
                 for each in self.trials(*OPEN)
@@ -153,13 +159,36 @@ class Study:
         if not claims or time.monotonic() - self._renewed_at < self.patience_s / 3:
             return []
         self._renewed_at = time.monotonic()
-        with self._turn.held():
-            return [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
+        with self._turns():
+            lost = [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
+            for claim in lost:
+                self._mine.pop(claim.number, None)
+            return lost
+
+    @contextmanager
+    def _turns(self) -> Iterator[None]:
+        """The study's lock is held meanwhile."""
+        self.patiently(self._turn.acquire)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def patiently(self, write: Callable[[], Found]) -> Found:
+        """What is written into the sweep's folder, as soon as there is room for it. Raises TrainingError after a while."""
+        return self._waiting(str(self.folder), write)
+
+    def _keep(self) -> None:
+        """Keep the leases of this driver's trials while it waits; the lock, which it may hold just then, is not asked for."""
+        if time.monotonic() - self._renewed_at > self.patience_s / 3:
+            self._renewed_at = time.monotonic()
+            for number, own in self._mine.items():
+                lease.renew(self._own(number), own)
 
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
         """What is written of a trial meanwhile, is written by its holder: nobody takes it over before the end. Raises Lost."""
-        with self._turn.held():
+        with self._turns():
             if lease.read(self._own(claim.number)) != claim.lease:
                 raise Lost
             yield
@@ -184,7 +213,7 @@ class Study:
             with self.holding(claim):
                 self._ends(claim)
                 self.optuna.tell(claim.number, values, state, skip_if_finished=True)
-                lease.let_go(self._own(claim.number), claim.lease)
+                self._give_back(claim)
         except Lost:
             return False
         return True
@@ -193,11 +222,15 @@ class Study:
         """Leave a trial unfinished, for whoever comes next."""
         with suppress(Lost), self.holding(claim):
             self._ends(claim)
-            lease.let_go(self._own(claim.number), claim.lease)
+            self._give_back(claim)
+
+    def _give_back(self, claim: Claim) -> None:
+        self._mine.pop(claim.number, None)
+        self.patiently(partial(lease.let_go, self._own(claim.number), claim.lease))
 
     def withdraw(self) -> None:
         """Take back a study that this driver began, if nothing of it has run and no other driver has a trial of it."""
-        with self._turn.held():
+        with self._turns():
             if self.is_new and all(self._is_unused(trial) for trial in self.trials()):
                 optuna.delete_study(study_name=self.optuna.study_name, storage=self.storage)
                 self.withdrawn = True
@@ -238,7 +271,7 @@ class Study:
     def _taken(self, trial_id: int) -> Claim:
         """The trial, leased, with every parameter it has or is now given. The study's lock is held."""
         number = self.storage.get_trial_number_from_id(trial_id)
-        taken = lease.take(self._own(number))
+        taken = self._mine[number] = self.patiently(partial(lease.take, self._own(number)))
         if (
             self.storage.get_trial(trial_id).state == TrialState.WAITING
         ):  # put there by hand, with parameters or without

@@ -36,6 +36,7 @@ from launcher.start.wait import wait
 from . import devices, early, identity, page, plan, space
 from . import points as first
 from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
+from .away import Waiting
 from .ensemble import MODULES, build, refuse
 from .grid import GridSampler
 from .keep import Keeper
@@ -159,13 +160,15 @@ class LauncherSweeper(Sweeper):
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
+        waiting = Waiting(console.message)
+        waiting.leaving = lambda: True  # what is away before the first trial is told at once
         if not self.config.worker and in_use(folder):
             raise ConfigError(f"{folder}: another driver runs this sweep; worker=true joins it")
         with nullcontext() if self.config.worker else locked(folder):
             study: Study | None = None
             try:
                 study = Study(
-                    open_storage(self.storage, folder),
+                    open_storage(self.storage, folder, waiting),
                     folder.name,
                     self.directions,
                     folder,
@@ -177,13 +180,14 @@ class LauncherSweeper(Sweeper):
                     patience_s=self.lease,
                     metrics=self.metrics,
                     points=points,
+                    waiting=waiting,
                 )
                 identity.accept(folder, now, self.accept_changes, self.config.worker)
                 if isinstance(grid := sampler(0), GridSampler):
                     self.n_trials = study.n_trials = grid.total(study.trials(), asked)
                 if self.config.worker and study.is_new:
                     console.message(f"{folder}: nobody has begun this study; it is a new one")
-                return self._run(study, pool, console)
+                return self._run(study, pool, console, waiting)
             except ConfigError:
                 if study is None or study.withdrawn:
                     remove_folder(folder, made)
@@ -201,8 +205,9 @@ class LauncherSweeper(Sweeper):
             *([] if self.config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.scoring"]),
         )
 
-    def _run(self, study: Study, pool: Pool, console: Console) -> int:
+    def _run(self, study: Study, pool: Pool, console: Console, waiting: Waiting) -> int:
         interrupt = Interrupt()
+        waiting.leaving = lambda: interrupt.signal is not None
         progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
         if len(self.metrics) > 1:
             console.message(f"objectives: {words_of(self.metrics, self.directions)}")

@@ -73,7 +73,7 @@ class Trials:
     def promoted(self, claim: Claim) -> bool:
         """A paused trial goes on; whether it has taken steps before."""
         steps = (read_result(self.own(claim)) or {}).get("steps")
-        self._write(claim, (self.own(claim) / RESULT).unlink)
+        self._write(claim, partial((self.own(claim) / RESULT).unlink, missing_ok=True))
         return bool(steps)
 
     def over(self, claim: Claim, status: int, config: DictConfig, why: str, leaving: bool) -> bool:
@@ -103,24 +103,23 @@ class Trials:
             if self._write(claim, partial(write_result, self.own(claim), result)):
                 self._tell(claim, result)
 
-    def _settled(
-        self, claim: Claim, status: int, config: DictConfig, why: str, leaving: bool
-    ) -> dict[str, Any] | None:
+    def _settled(self, claim: Claim, status: int, config: DictConfig, why: str, leaving: bool) -> dict[str, Any] | None:
         """The result of a trial that is over; None of one that left, to be resumed. Raises Lost."""
         own = self.own(claim)
         with self._study.holding(claim):
             left = status == PREEMPTED and not why
-            result = None if left else settle(own, status, config, why)
+            end = partial(settle, own, status, config)
+            result = None if left else self._study.patiently(partial(end, why))
             if not left and result is not None and result["status"] != "preempted":
                 return result
             still = not leaving and self._standstill.met(claim.number, read_result(own))
-            return settle(own, status, config, NO_STEP) if still else None
+            return self._study.patiently(partial(end, NO_STEP)) if still else None
 
     def _write(self, claim: Claim, write: Callable[[], object]) -> bool:
         """Write into a trial's folder; whether it was this driver's to do."""
         try:
             with self._study.holding(claim):
-                write()
+                self._study.patiently(write)
         except Lost:
             self._listener.left(claim, TAKEN)
             return False

@@ -51,7 +51,10 @@ def test_in_another_order_what_is_missing_follows(tmp_path: Path, before: int) -
 
 def test_a_range_that_grew_and_one_that_moved(tmp_path: Path) -> None:
     """What was run of points that are no longer in the product stands beside it."""
-    assert run(opened(tmp_path, "optimizer.lr=0.1,0.2", "training.batch_size=range(64,96,32)")) == [(0.1, 64), (0.2, 64)]
+    assert run(opened(tmp_path, "optimizer.lr=0.1,0.2", "training.batch_size=range(64,96,32)")) == [
+        (0.1, 64),
+        (0.2, 64),
+    ]
     grown = run(opened(tmp_path, "optimizer.lr=0.1,0.2", "training.batch_size=range(32,128,32)"))
     assert sorted(grown) == [(0.1, 32), (0.1, 96), (0.2, 32), (0.2, 96)]
     moved = opened(tmp_path, "training.batch_size=range(64,192,32)", "optimizer.lr=0.1,0.2")
@@ -87,7 +90,9 @@ def test_a_point_that_was_put_there_by_hand_is_not_run_again(tmp_path: Path) -> 
 
 
 def test_a_value_that_stands_twice_is_refused() -> None:
-    parsed = [space.dimension(each) for each in OverridesParser.create().parse_overrides(["optimizer.lr=1e-3,1e-2,0.001"])]
+    parsed = [
+        space.dimension(each) for each in OverridesParser.create().parse_overrides(["optimizer.lr=1e-3,1e-2,0.001"])
+    ]
     with pytest.raises(ConfigError, match=r"^optimizer\.lr=1e-3,1e-2,0\.001: 0\.001 stands twice, and a grid has each"):
         space.grid_size(parsed)
 
@@ -104,9 +109,7 @@ def test_two_commands_with_their_words_swapped_make_one_product(launch: Launch, 
 
     def points() -> Counter[tuple[float, int, int]]:
         rows = table(tmp_path / "multirun" / "g")
-        return Counter(
-            (float(row["optimizer.lr"]), int(row["training.batch_size"]), int(row["seed"])) for row in rows
-        )
+        return Counter((float(row["optimizer.lr"]), int(row["training.batch_size"]), int(row["seed"])) for row in rows)
 
     assert points() == Counter(itertools.product((0.1, 0.2, 0.3), (32, 64), (0,)))
     grown = launch(*shared, sizes, "seed=range(2)", rates, "hydra.sweeper.accept_changes=true")
