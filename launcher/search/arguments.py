@@ -40,6 +40,8 @@ _TYPES = {
     "trials_per_device": ["int[1,inf)"],
     "keep_trials": ["int[1,inf)", "none"],
     "accept_changes": ["bool"],
+    "retry_failed": ["bool"],
+    "max_consecutive_failures": ["int[1,inf)", "none"],
     "metrics": ["list[str]", "str", "none"],
     "ensemble": ["int[1,inf)", "none"],
 }
@@ -197,6 +199,25 @@ def _refuse_metric(metric: str, metrics: Sequence[str], config: DictConfig) -> N
     if metric not in known and metric.partition("/")[0] in ("val", "train", metric):
         whose = task.rpartition(".")[2]
         raise ConfigError(f"hydra.sweeper.metrics: {whose} has no metric {metric!r}.{did_you_mean(metric, known)}")
+
+
+def refuse_other(config: DictConfig, words: str, metrics: Sequence[str], directions: Directions, named: bool) -> None:
+    """Raises ConfigError for a trial, of those words, that is for something else than its sweep is: no order would be between
+    it and the others. `named`: hydra.sweeper.metrics says what all are for, which each has to have."""
+    own = config.objective
+    goes = dict(zip(metrics, directions, strict=True))
+    if (len(metrics) == 1 and not named and own.metric not in goes) or goes.get(
+        own.metric, own.direction
+    ) != own.direction:
+        raise ConfigError(
+            f"{words}: the trial is for {own.metric} to {own.direction}, the sweep for {words_of(metrics, directions)}; "
+            "hydra.sweeper.metrics names what all of them have, or each gets a sweep of its own"
+        )
+    for metric in metrics:
+        try:
+            _refuse_metric(metric, metrics, config)
+        except ConfigError as error:
+            raise ConfigError(f"{words}: {error}") from error
 
 
 def words_of(metrics: Sequence[str], directions: Directions) -> str:

@@ -69,11 +69,16 @@ def _started(pid: int) -> str | None:
 
 def myself() -> Holder:
     """This process."""
-    return _holder(os.getpid())
+    return _own(os.getpid())
 
 
 @cache
-def _holder(pid: int) -> Holder:
+def _own(pid: int) -> Holder:
+    return holder_of(pid)
+
+
+def holder_of(pid: int) -> Holder:
+    """A process of this machine that runs now."""
     host, boot = _machine()
     return Holder(host, boot, pid, _started(pid) or "")
 

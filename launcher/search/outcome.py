@@ -35,11 +35,14 @@ def values_of(result: dict[str, Any], metrics: Sequence[str]) -> list[float | No
 
 
 def settle(folder: Path, status: int, config: DictConfig, why: str = "") -> dict[str, Any] | None:
-    """The result of a process that is gone. One that failed without writing it is given one, with its last traceback.
+    """The result of a process that is gone. One that failed without writing it is given one, with its last traceback; one
+    that came to its end stands, whatever ended the process after that, while it drew its page.
 
     `status` is the exit status (negative: the signal that killed it); `why` says so where the driver knows better.
     """
     result = read_result(folder)
+    if result is not None and result["status"] in ENDED:
+        return result
     if status == DONE and result is None and not why:
         os.utime(folder)  # a client of NFS that asked too early believes for a minute that nothing is there
         result = read_result(folder)

@@ -25,6 +25,8 @@ from typing import Any, Protocol, runtime_checkable
 from launcher.errors import FAILED
 from launcher.signals import Interrupt, held_back
 
+from .forked import Forked, wait_for
+
 PRELOAD = [
     "torch",
     "torch._dynamo",
@@ -91,7 +93,7 @@ class LocalPool:
     preload: tuple[str, ...] = ()
     """Modules that its processes will need beside those that every fit does."""
     outlives: bool = False
-    _processes: dict[int, BaseProcess] = field(default_factory=dict)
+    _processes: dict[int, Forked] = field(default_factory=dict)
     _context: BaseContext | None = None
 
     def warm_up(self) -> None:
@@ -105,14 +107,27 @@ class LocalPool:
         asked = os.environ.get("OMP_NUM_THREADS", "")  # a person's word counts for trials too
         threads = max(1, min(cores() // self.slots, int(asked) if asked.isdigit() else cores()))
         arguments = (str(folder), resume, threads, dict(environment or {}))
-        process = self._context.Process(target=_run, args=arguments, name=folder.name)  # type: ignore[union-attr]
-        process.start()
-        handle: int = process.pid
-        self._processes[handle] = process
-        return handle
+        process = Forked(self._started(arguments, folder.name), folder)
+        self._processes[process.pid] = process
+        return process.pid
+
+    def _started(self, arguments: tuple[Any, ...], name: str) -> BaseProcess:
+        """A process of the server's; of another server, where that one has been killed meanwhile."""
+        assert self._context is not None
+        ensure_server()
+        for left in (1, 0):
+            process: BaseProcess = self._context.Process(target=_run, args=arguments, name=name)  # type: ignore[attr-defined]
+            try:
+                process.start()
+                break
+            except (EOFError, OSError):
+                if not left:
+                    raise
+                ensure_server()
+        return process
 
     def poll(self, handle: int) -> int | None:
-        status = self._processes[handle].exitcode
+        status = self._processes[handle].status()
         if status is not None:
             self._processes.pop(handle).close()
         return status
@@ -120,36 +135,39 @@ class LocalPool:
     def cancel(self, handles: Sequence[int]) -> None:
         """Ask the runs to save and leave."""
         for handle in handles:
-            self._processes[handle].terminate()
+            self._processes[handle].send(signal.SIGTERM)
 
     def abort(self, handle: int) -> None:
         """End the run, and have it write into its log where it was."""
-        os.kill(handle, signal.SIGABRT)
+        self._processes[handle].send(signal.SIGABRT)
 
     def kill(self, handle: int) -> None:
         """End the run as it is."""
-        self._processes[handle].kill()
+        self._processes[handle].send(signal.SIGKILL)
 
     def wait(self, timeout: float) -> None:
         """Return when one of the running processes has ended, or after `timeout` seconds."""
-        from multiprocessing.connection import wait
-
         if self._processes:
-            wait([process.sentinel for process in self._processes.values()], timeout)
+            wait_for(list(self._processes.values()), timeout)
         else:
             time.sleep(timeout)
 
 
 def start_server(preload: list[str]) -> BaseContext:
     """The server that processes are forked from, with those modules imported; signals to the whole group are not its."""
+    multiprocessing.set_forkserver_preload(["launcher.preloaded", *preload])
+    ensure_server()
+    return multiprocessing.get_context("forkserver")
+
+
+def ensure_server() -> None:
+    """See that the server runs; one that was killed is started again, with what it imports."""
     from multiprocessing import forkserver, resource_tracker
 
-    multiprocessing.set_forkserver_preload(["launcher.preloaded", *preload])
     with held_back():
         resource_tracker.ensure_running()
     with held_back():  # once more: starting the other one has let some of them through again
         forkserver.ensure_running()
-    return multiprocessing.get_context("forkserver")
 
 
 def cores() -> int:

@@ -103,6 +103,7 @@ def dimension(override: Override, when: tuple[Condition, ...] = ()) -> Dimension
         what = "a logarithmic interval starts above zero" if low_log else str(error).partition("\n")[0]
         raise ConfigError(f"{line}: {what}") from error
     if isinstance(distribution, CategoricalDistribution):
+        distribution = _told_apart(distribution)
         return Dimension(override.get_key_element(), distribution, distribution.choices, line, when)
     discrete = not override.is_interval_sweep()
     values = tuple(override.sweep_iterator()) if discrete else None
@@ -119,6 +120,15 @@ def _distribution(override: Override) -> BaseDistribution:
     if isinstance(found, IntDistribution) and "log" in tags and found.step == 1:
         return IntDistribution(found.low, found.high, log=True)
     return found
+
+
+def _told_apart(choices: CategoricalDistribution) -> CategoricalDistribution:
+    """Choices that Python takes for equal and a config does not, as 1, 1.0 and true, by the words that they are written with:
+    Optuna gives a trial the first of equals."""
+    own = choices.choices
+    if not any(one == other and type(one) is not type(other) for one in own for other in own):
+        return choices
+    return CategoricalDistribution(["null" if value is None else str(value) for value in own])
 
 
 def grid_size(dimensions: Sequence[Dimension]) -> int:

@@ -32,14 +32,14 @@ def open_storage(url: str | None, folder: Path, waiting: Waiting | None = None) 
         if not path.absolute().parent.is_dir():
             raise ConfigError(f"hydra.sweeper.storage={url}: there is no folder {path.parent}")
         return JournalStorage(Journal(path, waiting))
-    from optuna.storages import RDBStorage
+    from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     shown = without_login(url)
     try:
         with HostLock(folder / OPENING).held():  # the first to come makes the tables; a second one then would fail
             found = _first_or_second(lambda: RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
-        return waiting.storage(found, f"hydra.sweeper.storage={shown}")
+        return waiting.storage(get_storage(found), f"hydra.sweeper.storage={shown}")
     except (ImportError, ArgumentError, NoSuchModuleError) as error:
         package = DRIVERS.get(url.partition(":")[0].partition("+")[0])
         if isinstance(error, ImportError) and package is not None:

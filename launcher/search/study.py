@@ -85,7 +85,7 @@ class Study:
         self._waiting.meanwhile = self._keep
         self._mine: dict[int, lease.Lease] = {}
         self.withdrawn = False
-        with self._turns():
+        with self.turn():
             self.is_new = name not in optuna.get_all_study_names(storage)
             self.optuna = optuna.create_study(
                 storage=storage,
@@ -121,14 +121,14 @@ class Study:
 
     def ask(self) -> Claim | None:
         """The next trial; None where all have been given out."""
-        with self._turns():
+        with self.turn():
             if self._all_given():
                 return None
             return self._taken(self.storage.create_new_trial(self._id))
 
     def claim_dead(self, mine: set[int]) -> list[Claim]:
         """Every trial that nobody runs any more, taken over by this driver; the numbers in `mine` are its own already."""
-        with self._turns():
+        with self.turn():
             left = [
                 each._trial_id
                 for each in self.trials(*OPEN)
@@ -141,7 +141,7 @@ class Study:
     ) -> Claim | None:
         """The paused trial that `pick` chooses of (all trials, the numbers of those that are paused), taken over. A candidate
         that goes on is taken down as one that is trained."""
-        with self._turns():
+        with self.turn():
             still = {
                 each.number: each
                 for each in self.trials(*OPEN)
@@ -159,14 +159,14 @@ class Study:
         if not claims or time.monotonic() - self._renewed_at < self.patience_s / 3:
             return []
         self._renewed_at = time.monotonic()
-        with self._turns():
+        with self.turn():
             lost = [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
             for claim in lost:
                 self._mine.pop(claim.number, None)
             return lost
 
     @contextmanager
-    def _turns(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         """The study's lock is held meanwhile."""
         self.patiently(self._turn.acquire)
         try:
@@ -188,7 +188,7 @@ class Study:
     @contextmanager
     def holding(self, claim: Claim) -> Iterator[None]:
         """What is written of a trial meanwhile, is written by its holder: nobody takes it over before the end. Raises Lost."""
-        with self._turns():
+        with self.turn():
             if lease.read(self._own(claim.number)) != claim.lease:
                 raise Lost
             yield
@@ -230,7 +230,7 @@ class Study:
 
     def withdraw(self) -> None:
         """Take back a study that this driver began, if nothing of it has run and no other driver has a trial of it."""
-        with self._turns():
+        with self.turn():
             if self.is_new and all(self._is_unused(trial) for trial in self.trials()):
                 optuna.delete_study(study_name=self.optuna.study_name, storage=self.storage)
                 self.withdrawn = True
