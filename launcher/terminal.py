@@ -89,6 +89,10 @@ def spelled(text: str, stream: TextIO) -> str:
     return clean
 
 
+LEAST = 12
+"""A word is not cut shorter than this."""
+
+
 class Plain:
     """Lines without control codes, for files, pipes, SLURM's logs and CI."""
 
@@ -205,7 +209,7 @@ class Terminal:
 
         widths = [max(len(text) for text, _ in column) for column in zip(*rows, strict=True)]
         aligned = [
-            self._text([(f"{text:<{width}}", role) for (text, role), width in zip(row, widths, strict=True)])
+            self._text([(f"{text:<{width}}", role) for (text, role), width in zip(row, widths, strict=True)], cut=True)
             for row in rows
         ]
         for line in aligned:
@@ -230,13 +234,17 @@ class Terminal:
             .append(self._text([(f"{share(view.share):>4}", ""), *said]))
         )
 
-    def _text(self, words: Words, style: str = "", gap: str = GAP, fit: bool = True) -> Text:
-        """The words in their styles; those that the width has no room for are left out from the end."""
+    def _text(self, words: Words, style: str = "", gap: str = GAP, fit: bool = True, cut: bool = False) -> Text:
+        """The words in their styles; those that the width has no room for are left out from the end, or with `cut` the first of
+        them is shortened to what there is."""
         from rich.text import Text
 
         spelt = [(spelled(text, self._stream), role) for text, role in words]
         while fit and len(spelt) > 1 and len(gap.join(text for text, _ in spelt)) > self._console.width:
-            spelt.pop()
+            last, role = spelt.pop()
+            room = self._console.width - sum(len(text) + len(gap) for text, _ in spelt)
+            if cut and LEAST <= room < len(last):
+                spelt.append((last[: room - 3].rstrip() + "...", role))
         text = Text(style=style)
         for index, (word, role) in enumerate(spelt):
             text.append(gap if index else "").append(word, STYLES[role])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -126,8 +125,11 @@ def families(config: DictConfig, dimensions: Sequence[Dimension]) -> tuple[str, 
     return tuple(sorted({*modules(config), *(target.rpartition(".")[0] for target in targets)}))
 
 
-def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.Trial], None] | None:
-    """The caller of `custom_search_space`, which takes the config and Optuna's trial. Raises ConfigError."""
+def extension(
+    target: str | None, config: DictConfig, fixed: Sequence[str]
+) -> Callable[[optuna.trial.Trial], None] | None:
+    """The caller of `custom_search_space`, which takes the config and Optuna's trial. Raises ConfigError, also as it is called, for
+    a key that it asks for and that all trials have from the command."""
     if target is None:
         return None
     from hydra.utils import instantiate
@@ -139,7 +141,17 @@ def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.
             f"hydra.sweeper.custom_search_space={target}: {str(error).partition(chr(10))[0]}. "
             f"You allow it with LAUNCHER_TRUST={target}"
         ) from error
-    return functools.partial(found, config)
+    words = {word.partition("=")[0].lstrip("+~"): word for word in fixed}
+
+    def extend(trial: optuna.trial.Trial) -> None:
+        found(config, trial)
+        both = [words[key] for key in trial.params if key in words]
+        if both:
+            raise ConfigError(
+                f"{both[0]}: hydra.sweeper.custom_search_space={target} asks for it too; leave one of the two out"
+            )
+
+    return extend
 
 
 def directions_of(direction: Any) -> Directions:

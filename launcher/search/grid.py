@@ -117,4 +117,5 @@ class GridSampler(Independent):
 
 def _known(trial: FrozenTrial) -> dict[str, Any]:
     """The parameters that a trial has, or will have because somebody has put it there with them."""
-    return trial.system_attrs.get(FIXED, {}) | trial.params
+    given: dict[str, Any] = trial.system_attrs.get(FIXED, {})
+    return given | trial.params

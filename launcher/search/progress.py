@@ -90,6 +90,7 @@ class Progress:
             return
         self._study.patiently(partial(self._tables.write, now=True))
         self.finished, self.failed = self._counted()
+        self._keeper.tidy()
         best = best_of(self._study, self._study.trials())
         if best is not None:
             said = ", ".join(f"{name} {value:.6g}" for name, value in zip(self._metrics, best.values, strict=True))

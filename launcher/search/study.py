@@ -294,6 +294,8 @@ class Study:
         if self._extend is not None:
             try:
                 self._extend(trial)
+            except ConfigError:
+                raise
             except Exception as error:  # it is the caller's own code
                 said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
                 raise ConfigError(f"hydra.sweeper.custom_search_space: {said}") from error

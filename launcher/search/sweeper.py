@@ -35,7 +35,7 @@ from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
 
-from . import again, devices, early, identity, page, plan, preload, presets, space
+from . import again, cost, devices, early, identity, page, plan, preload, presets, space
 from . import points as first
 from .alike import Alike
 from .arguments import directions_of, extension, objectives_of, refuse_other, seconds, space_of, types, words_of
@@ -187,7 +187,7 @@ class LauncherSweeper(Sweeper):
                     self._dimensions,
                     sampler,
                     None if self._early.pruning is None else self._early.pruning.pruner(),
-                    extend=extension(self.custom_search_space, self.config),
+                    extend=extension(self.custom_search_space, self.config, self._fixed),
                     n_trials=self.n_trials,
                     patience_s=self.lease,
                     metrics=self.metrics,
@@ -273,10 +273,12 @@ class LauncherSweeper(Sweeper):
 
     def _show_plan(self, folder: Path, pool: Pool) -> None:
         own, target, slots = self.config, str(self.sampler._target_), len(self._slots)
-        several = own.num_seeds > 1 or "fold" in own.procedure or own.parallel.num_processes > 1
-        here = not (own.cluster or several or plan.by_estimator(own))
-        pace = self._pace if here else None
-        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, own, pace)
+        unit = None if self._early.pruning is None else self._early.pruning.unit
+        grid = is_grid(self.sampler)
+        kinds = cost.kinds(self._dimensions, self.n_trials, grid, self._compose, own, unit)
+        plain = all(each.fits == 1 and not each.estimator for each in kinds)
+        pace = self._pace if plain and not own.cluster and own.parallel.num_processes == 1 else None
+        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, kinds, pace)
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
             said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, slots)
