@@ -90,6 +90,10 @@ def spelled(text: str, stream: TextIO) -> str:
     return clean
 
 
+LEAST = 12
+"""A word is not cut shorter than this."""
+
+
 class Plain:
     """Lines without control codes, for files, pipes, SLURM's logs and CI."""
 
@@ -206,7 +210,7 @@ class Terminal:
 
         widths = [max(len(text) for text, _ in column) for column in zip(*rows, strict=True)]
         aligned = [
-            self._text([(f"{text:<{width}}", role) for (text, role), width in zip(row, widths, strict=True)])
+            self._text([(f"{text:<{width}}", role) for (text, role), width in zip(row, widths, strict=True)], cut=True)
             for row in rows
         ]
         for line in aligned:
@@ -231,16 +235,20 @@ class Terminal:
             .append(self._text([(f"{share(view.share):>4}", ""), *said]))
         )
 
-    def _text(self, words: Words, style: str = "", gap: str = GAP, fit: bool = True) -> Text:
-        """The words in their styles; those that the width has no room for are left out from the end."""
+    def _text(self, words: Words, style: str = "", gap: str = GAP, fit: bool = True, cut: bool = False) -> Text:
+        """The words in their styles; those that the width has no room for are left out from the end, or with `cut` the first of
+        them is shortened to what there is."""
         from rich.text import Text
 
         spelt = [(spelled(text, self._stream), role) for text, role in words]
         while fit and len(spelt) > 1 and len(gap.join(text for text, _ in spelt).rstrip()) > self._console.width:
             faint = [index for index, (_, role) in enumerate(spelt) if role == "faint" and index]
-            if not faint and len(spelt) == 2:
+            if not faint and not cut and len(spelt) == 2:
                 break
-            del spelt[faint[-1] if faint else -1]
+            last, role = spelt.pop(faint[-1] if faint else -1)
+            room = self._console.width - sum(len(text) + len(gap) for text, _ in spelt)
+            if cut and not faint and LEAST <= room < len(last):
+                spelt.append((last[: room - 3].rstrip() + "...", role))
         text = Text(style=style)
         for index, (word, role) in enumerate(spelt):
             text.append(gap if index else "").append(word, STYLES[role])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.figures import count, number, share, span, things
-from launcher.result import read_result
+from launcher.result import RESULT, read_result
 from launcher.wording import COMMAND, override, relative
 
 from . import plots, slots
@@ -29,6 +29,8 @@ FACTS = "sweep.json"
 """What makes the sweep the one that it is."""
 ENSEMBLE = "ensemble.json"
 """What the model is made of that a search has put together of its best trials."""
+LOG = "log.txt"
+"""What a trial printed, which is where its number leads to when it has no page."""
 SHOWN = 100
 """So many trials are listed, the best first."""
 
@@ -58,7 +60,7 @@ def compose(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequenc
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna's drawings call themselves experimental
         drawn = list(plots.section(list(plots.drawings(study, rungs, found))))
-    best = [trial.number for trial in study.best_trials] if "completed" in states.values() else []
+    best = _best(study) if "completed" in states.values() else []
     body = [
         *_head(folder, names, ordered, columns, best, found),
         *_ensemble(folder),
@@ -67,6 +69,12 @@ def compose(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequenc
         *_details(facts),
     ]
     return page(f"Sweep {folder.name}", body)
+
+
+def _best(study: Study) -> list[int]:
+    """The best trials, or those on the front: first the one that the command calls the best, by the first objective."""
+    sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
+    return [each.number for each in sorted(study.best_trials, key=lambda each: (sign * each.values[0], each.number))]
 
 
 def _rows(folder: Path) -> list[Row]:
@@ -201,11 +209,13 @@ def _trials(
     away = any(each.node != each.host.partition("/")[0] for each in found)
     nodes = {each.number: each.node for each in found}
     params = [key for key in ordered[0] if key not in ("number", "state", *columns, "steps", "wall_s")]
+    failed = [row["number"] for row in ordered[:SHOWN] if row["state"] == "failed"]
+    reasons = {number: _reason(folder / number) for number in failed}
     rows = []
     for row in ordered[:SHOWN]:
-        page_of = f"{row['number']}/{NAME}"
         name = row["number"] + (" *" if int(row["number"]) in best else "")
-        first: str | Html = link(name, page_of) if (folder / page_of).is_file() else name
+        found_at = next((each for each in (NAME, LOG, RESULT) if (folder / row["number"] / each).is_file()), None)
+        first: str | Html = name if found_at is None else link(name, f"{row['number']}/{found_at}")
         values = [_short(row.get(column)) for column in columns]
         rows.append(
             [
@@ -216,14 +226,21 @@ def _trials(
                 _short(row.get("steps")),
                 _short(row.get("wall_s")),
                 *([nodes.get(int(row["number"]), "–")] if away else []),
+                *([reasons.get(row["number"], "")] if reasons else []),
             ]
         )
     last = 4 + len(columns) + len(params)
     numeric = frozenset(range(2, 2 + len(columns))) | {last - 2, last - 1}
     said = f'<p class="faint">the first {SHOWN} of {count(len(ordered))}</p>' if len(ordered) > SHOWN else ""
     yield heading("Trials") + said
-    headings = ("trial", "state", *names, *params, "steps", "seconds", *(["node"] if away else []))
+    more = [*(["node"] if away else []), *(["why"] if reasons else [])]
+    headings = ("trial", "state", *names, *params, "steps", "seconds", *more)
     yield table(headings, rows, numeric=numeric)
+
+
+def _reason(own: Path) -> str:
+    """Why a trial failed, in a line."""
+    return str((read_result(own) or {}).get("reason") or "").partition("\n")[0]
 
 
 def _short(text: str | None) -> str:

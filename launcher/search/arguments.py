@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -40,6 +39,8 @@ _TYPES = {
     "trials_per_device": ["int[1,inf)"],
     "keep_trials": ["int[1,inf)", "none"],
     "accept_changes": ["bool"],
+    "retry_failed": ["bool"],
+    "max_consecutive_failures": ["int[1,inf)", "none"],
     "metrics": ["list[str]", "str", "none"],
     "ensemble": ["int[1,inf)", "none"],
 }
@@ -124,8 +125,11 @@ def families(config: DictConfig, dimensions: Sequence[Dimension]) -> tuple[str, 
     return tuple(sorted({*modules(config), *(target.rpartition(".")[0] for target in targets)}))
 
 
-def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.Trial], None] | None:
-    """The caller of `custom_search_space`, which takes the config and Optuna's trial. Raises ConfigError."""
+def extension(
+    target: str | None, config: DictConfig, fixed: Sequence[str]
+) -> Callable[[optuna.trial.Trial], None] | None:
+    """The caller of `custom_search_space`, which takes the config and Optuna's trial. Raises ConfigError, also as it is called, for
+    a key that it asks for and that all trials have from the command."""
     if target is None:
         return None
     from hydra.utils import instantiate
@@ -137,7 +141,17 @@ def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.
             f"hydra.sweeper.custom_search_space={target}: {str(error).partition(chr(10))[0]}. "
             f"You allow it with LAUNCHER_TRUST={target}"
         ) from error
-    return functools.partial(found, config)
+    words = {word.partition("=")[0].lstrip("+~"): word for word in fixed}
+
+    def extend(trial: optuna.trial.Trial) -> None:
+        found(config, trial)
+        both = [words[key] for key in trial.params if key in words]
+        if both:
+            raise ConfigError(
+                f"{both[0]}: hydra.sweeper.custom_search_space={target} asks for it too; leave one of the two out"
+            )
+
+    return extend
 
 
 def directions_of(direction: Any) -> Directions:
@@ -197,6 +211,25 @@ def _refuse_metric(metric: str, metrics: Sequence[str], config: DictConfig) -> N
     if metric not in known and metric.partition("/")[0] in ("val", "train", metric):
         whose = task.rpartition(".")[2]
         raise ConfigError(f"hydra.sweeper.metrics: {whose} has no metric {metric!r}.{did_you_mean(metric, known)}")
+
+
+def refuse_other(config: DictConfig, words: str, metrics: Sequence[str], directions: Directions, named: bool) -> None:
+    """Raises ConfigError for a trial, of those words, that is for something else than its sweep is: no order would be between
+    it and the others. `named`: hydra.sweeper.metrics says what all are for, which each has to have."""
+    own = config.objective
+    goes = dict(zip(metrics, directions, strict=True))
+    if (len(metrics) == 1 and not named and own.metric not in goes) or goes.get(
+        own.metric, own.direction
+    ) != own.direction:
+        raise ConfigError(
+            f"{words}: the trial is for {own.metric} to {own.direction}, the sweep for {words_of(metrics, directions)}; "
+            "hydra.sweeper.metrics names what all of them have, or each gets a sweep of its own"
+        )
+    for metric in metrics:
+        try:
+            _refuse_metric(metric, metrics, config)
+        except ConfigError as error:
+            raise ConfigError(f"{words}: {error}") from error
 
 
 def words_of(metrics: Sequence[str], directions: Directions) -> str:

@@ -76,8 +76,17 @@ class SweepView:
                 (f"slot {row.slot}", "faint"),
                 (span(now - row.since), ""),
             ]
-            said.append([*words, (far, ""), (" ".join(space.overrides(dict(row.params))), "faint")])
+            said.append([*words, (far, ""), (_short(row.params), "faint")])
         return said
+
+
+def _short(params: Mapping[str, Any]) -> str:
+    """A trial's parameters in so few signs that there is room for them: a key by its last part where no other one has the same,
+    a number by four digits. In full they stand in the line that stays, and in the table."""
+    ends = Counter(key.rpartition(".")[2] for key in params)
+    names = {key: key.rpartition(".")[2] if ends[key.rpartition(".")[2]] == 1 else key for key in params}
+    short = {names[key]: f"{value:.4g}" if isinstance(value, float) else value for key, value in params.items()}
+    return " ".join(space.overrides(short))
 
 
 def _last(folder: Path) -> dict[str, Any]:

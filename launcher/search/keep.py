@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import heapq
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from optuna.trial import TrialState
 
 from .domination import best_first
 from .study import Study
+
+CHECKPOINTS, MODEL = "checkpoints", "model"
 
 
 class Keeper:
@@ -21,7 +25,21 @@ class Keeper:
     def __init__(self, study: Study, num: int | None) -> None:
         self._study, self._num = study, num
         self._maximize = [each.name == "MAXIMIZE" for each in study.optuna.directions]
-        self._kept: set[int] = set() if num is None else self._best()
+        self._kept: set[int] = set()
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Take away what stayed of trials that have ended: a driver may have been killed before it came to that, and others
+        have their own best in mind."""
+        if self._num is None:
+            return
+        self._kept = self._best()
+        for trial in self._study.trials(TrialState.COMPLETE, TrialState.PRUNED):
+            own = self._study.folder / str(trial.number)
+            if trial.state == TrialState.COMPLETE and trial.number not in self._kept:
+                _strip(own)
+            else:
+                _thin(own, ("last",) if trial.state == TrialState.PRUNED else ("last", "best"))
 
     def ended(self, number: int, status: str) -> None:
         """A trial has ended: take away what nobody will ask for."""
@@ -47,9 +65,23 @@ class Keeper:
         return {trial.number for trial in best}
 
 
+def _found(own: Path, name: str) -> Iterator[Path]:
+    """The folders of that name of a trial, or of its fits; what is in those that are kept is not looked at."""
+    try:
+        with os.scandir(own) as entries:
+            folders = [each.name for each in entries if each.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return
+    for each in folders:
+        if each == name:
+            yield own / each
+        elif each not in (CHECKPOINTS, MODEL):
+            yield from _found(own / each, name)
+
+
 def _thin(own: Path, names: tuple[str, ...]) -> None:
     """Of each folder of checkpoints only those that are linked under these names."""
-    for checkpoints in own.rglob("checkpoints"):
+    for checkpoints in _found(own, CHECKPOINTS):
         wanted = {(checkpoints / name).resolve() for name in names}
         for each in checkpoints.iterdir():
             if each.is_symlink():
@@ -61,6 +93,6 @@ def _thin(own: Path, names: tuple[str, ...]) -> None:
 
 def _strip(own: Path) -> None:
     """No checkpoint and no model."""
-    for name in ("checkpoints", "model"):
-        for each in list(own.rglob(name)):
+    for name in (CHECKPOINTS, MODEL):
+        for each in list(_found(own, name)):
             shutil.rmtree(each, ignore_errors=True)

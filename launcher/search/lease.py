@@ -43,6 +43,12 @@ def take(folder: Path) -> Lease:
     return lease
 
 
+def lost(folder: Path, fence: int) -> bool:
+    """Whether the trial has changed hands since it had that fencing number."""
+    lease = read(folder)
+    return lease is not None and lease.fence > fence
+
+
 def renew(folder: Path, lease: Lease) -> bool:
     """Say that it is still held; False where somebody else has taken the trial over. The study's lock is held."""
     if read(folder) != lease:

@@ -11,11 +11,11 @@ from .study import Claim
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial of this driver's that is over: what its result.json says, and the values that the study was told."""
+    """A trial of this driver's that is over: what its result.json says, and its objectives, None where it has none."""
 
     claim: Claim
     result: dict[str, Any]
-    values: list[float] | None
+    values: list[float | None]
 
     @property
     def good(self) -> bool:

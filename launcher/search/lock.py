@@ -69,11 +69,16 @@ def _started(pid: int) -> str | None:
 
 def myself() -> Holder:
     """This process."""
-    return _holder(os.getpid())
+    return _own(os.getpid())
 
 
 @cache
-def _holder(pid: int) -> Holder:
+def _own(pid: int) -> Holder:
+    return holder_of(pid)
+
+
+def holder_of(pid: int) -> Holder:
+    """A process of this machine that runs now."""
     host, boot = _machine()
     return Holder(host, boot, pid, _started(pid) or "")
 
@@ -91,16 +96,24 @@ class HostLock(BaseJournalFileLock):
 
     def acquire(self) -> bool:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            self._acquire(self._file)
+        except BaseException:  # a full disk has no room for a link either
+            os.close(self._file)
+            raise
+        return True
+
+    def _acquire(self, file: int) -> None:
         with contextlib.suppress(ImportError, OSError):  # no such lock here: the link alone has to do
             import fcntl
 
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            fcntl.lockf(file, fcntl.LOCK_EX)
         me = myself()
         seen, since = None, time.monotonic()
         while True:
             try:
                 self._link.symlink_to(f"{me.host}|{me.boot}|{me.pid}|{me.started}")
-                return True
+                return
             except FileExistsError:
                 held = self._held()
             if held != seen:
@@ -111,7 +124,8 @@ class HostLock(BaseJournalFileLock):
                 time.sleep(0.002)
 
     def release(self) -> None:
-        self._link.unlink()
+        if self._held() == myself():  # else somebody has taken it for left behind, and it may be theirs by now
+            self._link.unlink(missing_ok=True)
         assert self._file is not None
         os.close(self._file)
         self._file = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,28 @@ _LED = ("direct cause of the following exception:", "another exception occurred:
 _BEGINS = re.compile(r"^(Traceback \(most recent call last\):|Fatal Python error: .*|Timeout \(.*\)!)$", re.MULTILINE)
 
 
+def values_of(result: dict[str, Any], metrics: Sequence[str]) -> list[float | None]:
+    """A trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s; None of one that it has
+    not, or that is no number. The run's own objective is its best, of whichever evaluation; a pruned trial's is so too."""
+    found: list[float | None] = []
+    for metric in metrics:
+        objective = result.get("objective") or {}
+        own = objective.get("value") if metric == objective.get("name") else None
+        value = own if own is not None else result.get("metrics", {}).get(metric, result.get(metric))
+        number = float("nan") if value is None else float(value)
+        found.append(None if number != number else number)
+    return found
+
+
 def settle(folder: Path, status: int, config: DictConfig, why: str = "") -> dict[str, Any] | None:
-    """The result of a process that is gone. One that failed without writing it is given one, with its last traceback.
+    """The result of a process that is gone. One that failed without writing it is given one, with its last traceback; one
+    that came to its end stands, whatever ended the process after that, while it drew its page.
 
     `status` is the exit status (negative: the signal that killed it); `why` says so where the driver knows better.
     """
     result = read_result(folder)
+    if result is not None and result["status"] in ENDED:
+        return result
     if status == DONE and result is None and not why:
         os.utime(folder)  # a client of NFS that asked too early believes for a minute that nothing is there
         result = read_result(folder)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from launcher.console import Console
 from launcher.figures import count, number, span, things
-from launcher.place import num_fits
-from launcher.signatures import signature
 
 from . import space
 from .arguments import words_of
+from .cost import Kind, in_words
 from .early import Early
 from .pruning import Pruning, races
 from .space import Dimension
@@ -37,15 +35,11 @@ def show(
     n_trials: int | None,
     slots: int,
     early: Early,
-    config: DictConfig,
+    kinds: Sequence[Kind],
     pace: Callable[[], Pace] | None = None,
 ) -> None:
-    """Print the plan of trials of `config`; `pace` times some steps, where nothing else tells how long they take."""
-    pruning, proxy, training = early.pruning, early.filter, config.training
-    unit = "epochs" if pruning is None else pruning.unit
-    length = training.max_epochs if unit == "epochs" else training.max_steps
-    if pruning is None and training.max_steps is not None:
-        unit, length = "steps", training.max_steps
+    """Print the plan of trials of those kinds; `pace` times some steps, where nothing else tells how long they take."""
+    pruning, proxy = early.pruning, early.filter
     facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
     if len(early.metrics) > 1:
         facts["objectives"] = words_of(early.metrics, early.directions)
@@ -62,13 +56,14 @@ def show(
             trained = proxy.trained(n_trials)
             facts["candidates"] += f"; the best {count(trained)} of {count(n_trials)} are trained"
             facts["candidates"] += f", the first after {count(min(proxy.first, n_trials))} scores"
-    spent, fits = None, num_fits(config)
-    if trained is not None and by_estimator(config):
-        facts["cost"] = things(trained * fits, "fit") + (f", {fits} a trial" if fits > 1 else "")
-    elif trained is not None and length is not None:
-        spent, told = _cost(folder, pruning, trained, length * fits, unit)
-        facts |= told
-        facts["cost"] += f", in {fits} fits a trial" if fits > 1 else ""
+    spent = None
+    units = {each.unit for each in kinds if not each.estimator}
+    if n_trials is not None and trained is not None and any(each.estimator or each.length for each in kinds):
+        shares = [replace(each, num=each.num * trained / n_trials) for each in kinds]
+        facts |= _cost(folder, pruning, trained, shares)
+        spent = None if len(units) > 1 else sum(each.spent for each in shares)
+        if pruning is not None and "rungs" in facts:
+            spent = _raced(folder, pruning, trained, shares)[0]
     left = None if n_trials is None else _left(folder, n_trials, slots)
     if left is not None:
         facts["time"] = left
@@ -76,7 +71,7 @@ def show(
         facts["time"] = "not known before a trial has ended"
     else:
         found = pace()
-        seconds = spent * found.step_s * (found.steps_per_epoch if unit == "epochs" else 1) / slots
+        seconds = spent * found.step_s * (found.steps_per_epoch if units == {"epochs"} else 1) / slots
         facts["time"] = (
             f"about {span(seconds)} of training, at {1000 * found.step_s:.3g} ms a step of the first combination"
         )
@@ -93,11 +88,6 @@ def show(
             console.message(f"and {count(n_trials - SHOWN)} more")
 
 
-def by_estimator(config: DictConfig) -> bool:
-    """Whether trials are fits of scikit-learn, which have neither steps nor epochs."""
-    return bool(signature(str(config.model._target_)).facts.get("estimator"))
-
-
 def _span(each: Dimension) -> str:
     if each.values is not None and len(each.values) <= 8:
         return ", ".join(map(str, each.values))
@@ -107,27 +97,41 @@ def _span(each: Dimension) -> str:
     return f"{shown}{by}" + (f", {len(each.values)} values" if each.values is not None else "")
 
 
-def _cost(
-    folder: Path, pruning: Pruning | None, trained: int, length: float, unit: str
-) -> tuple[float, dict[str, str]]:
-    """What is spent at the most, in that unit, and in words; with rungs, how many trials come to each, race by race."""
-    whole = trained * length
-    found = [] if pruning is None else races(pruning.node, folder.name, trained, length)
-    if pruning is None or not found:
-        ends = {} if pruning is None else {"pruner": pruning.node["_target_"].rpartition(".")[2]}
-        return whole, ends | {"cost": f"{count(round(whole))} {unit}{' at the most' if ends else ''}"}
+def _cost(folder: Path, pruning: Pruning | None, trained: int, kinds: Sequence[Kind]) -> dict[str, str]:
+    """What is spent at the most, in words; with rungs, how many trials come to each, race by race."""
+    if pruning is not None and not any(each.estimator for each in kinds):
+        spent, told = _raced(folder, pruning, trained, kinds)
+        if told:
+            whole = sum(each.spent for each in kinds)
+            said = f"about {count(round(spent))} of {count(round(whole))} {pruning.unit} ({spent / whole:.0%})"
+            fits = max(each.fits for each in kinds)
+            return {
+                "rungs": f"{'; '.join(told)} {pruning.unit}",
+                "cost": said + (f", in {fits} fits a trial" if fits > 1 else ""),
+            }
+    ends = {} if pruning is None else {"pruner": pruning.node["_target_"].rpartition(".")[2]}
+    drawn = len({(each.length, each.unit, each.fits, each.estimator) for each in kinds}) > 1
+    drawn = drawn and any(each.num != round(each.num) for each in kinds)
+
+    def said_of(num: float, what: str) -> str:
+        spoken = things(round(num), "fit") if what == "fits" else f"{count(round(num))} {what}"
+        return f"{'about ' if drawn else ''}{spoken}{' at the most' if ends and what != 'fits' else ''}"
+
+    return ends | {"cost": in_words(kinds, said_of)}
+
+
+def _raced(folder: Path, pruning: Pruning, trained: int, kinds: Sequence[Kind]) -> tuple[float, list[str]]:
+    """What is spent with rungs, of trials of a middle length, and how many come to each, race by race; nothing without rungs."""
+    length = sum(each.spent for each in kinds) / max(1, trained)
     spent, told = 0.0, []
-    for come, rungs in found:
+    for come, rungs in races(pruning.node, folder.name, trained, length):
         before, shown = 0.0, []
         for end in [*rungs, length]:
             shown.append(f"{count(come)} to {end:g}")
             spent += come * (end - before)
             before, come = end, max(1, come // pruning.node["reduction_factor"])
         told.append(", ".join(shown))
-    return spent, {
-        "rungs": f"{'; '.join(told)} {unit}",
-        "cost": f"about {count(round(spent))} of {count(round(whole))} {unit} ({spent / whole:.0%})",
-    }
+    return spent, told
 
 
 def _left(folder: Path, n_trials: int, slots: int) -> str | None:

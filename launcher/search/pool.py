@@ -13,8 +13,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -23,6 +24,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from launcher.errors import FAILED
 from launcher.signals import Interrupt, held_back
+
+from .forked import Forked, wait_for
 
 PRELOAD = [
     "torch",
@@ -39,6 +42,12 @@ PRELOAD = [
     "launcher.loops.supervised",
 ]
 """What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
+
+
+FENCE = "LAUNCHER_FENCE"
+"""What tells a trial's process with which fencing number of its lease it was started (`lease`)."""
+LOOK_S = 1.0
+"""How often it looks whether that still holds."""
 
 
 class Pool(Protocol):
@@ -84,7 +93,7 @@ class LocalPool:
     preload: tuple[str, ...] = ()
     """Modules that its processes will need beside those that every fit does."""
     outlives: bool = False
-    _processes: dict[int, BaseProcess] = field(default_factory=dict)
+    _processes: dict[int, Forked] = field(default_factory=dict)
     _context: BaseContext | None = None
 
     def warm_up(self) -> None:
@@ -98,14 +107,27 @@ class LocalPool:
         asked = os.environ.get("OMP_NUM_THREADS", "")  # a person's word counts for trials too
         threads = max(1, min(cores() // self.slots, int(asked) if asked.isdigit() else cores()))
         arguments = (str(folder), resume, threads, dict(environment or {}))
-        process = self._context.Process(target=_run, args=arguments, name=folder.name)  # type: ignore[union-attr]
-        process.start()
-        handle: int = process.pid
-        self._processes[handle] = process
-        return handle
+        process = Forked(self._started(arguments, folder.name), folder)
+        self._processes[process.pid] = process
+        return process.pid
+
+    def _started(self, arguments: tuple[Any, ...], name: str) -> BaseProcess:
+        """A process of the server's; of another server, where that one has been killed meanwhile."""
+        assert self._context is not None
+        ensure_server()
+        for left in (1, 0):
+            process: BaseProcess = self._context.Process(target=_run, args=arguments, name=name)  # type: ignore[attr-defined]
+            try:
+                process.start()
+                break
+            except (EOFError, OSError):
+                if not left:
+                    raise
+                ensure_server()
+        return process
 
     def poll(self, handle: int) -> int | None:
-        status = self._processes[handle].exitcode
+        status = self._processes[handle].status()
         if status is not None:
             self._processes.pop(handle).close()
         return status
@@ -113,36 +135,39 @@ class LocalPool:
     def cancel(self, handles: Sequence[int]) -> None:
         """Ask the runs to save and leave."""
         for handle in handles:
-            self._processes[handle].terminate()
+            self._processes[handle].send(signal.SIGTERM)
 
     def abort(self, handle: int) -> None:
         """End the run, and have it write into its log where it was."""
-        os.kill(handle, signal.SIGABRT)
+        self._processes[handle].send(signal.SIGABRT)
 
     def kill(self, handle: int) -> None:
         """End the run as it is."""
-        self._processes[handle].kill()
+        self._processes[handle].send(signal.SIGKILL)
 
     def wait(self, timeout: float) -> None:
         """Return when one of the running processes has ended, or after `timeout` seconds."""
-        from multiprocessing.connection import wait
-
         if self._processes:
-            wait([process.sentinel for process in self._processes.values()], timeout)
+            wait_for(list(self._processes.values()), timeout)
         else:
             time.sleep(timeout)
 
 
 def start_server(preload: list[str]) -> BaseContext:
     """The server that processes are forked from, with those modules imported; signals to the whole group are not its."""
+    multiprocessing.set_forkserver_preload(["launcher.preloaded", *preload])
+    ensure_server()
+    return multiprocessing.get_context("forkserver")
+
+
+def ensure_server() -> None:
+    """See that the server runs; one that was killed is started again, with what it imports."""
     from multiprocessing import forkserver, resource_tracker
 
-    multiprocessing.set_forkserver_preload(["launcher.preloaded", *preload])
     with held_back():
         resource_tracker.ensure_running()
     with held_back():  # once more: starting the other one has let some of them through again
         forkserver.ensure_running()
-    return multiprocessing.get_context("forkserver")
 
 
 def cores() -> int:
@@ -165,18 +190,32 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     os.dup2(log, 1)
     os.dup2(log, 2)
     faulthandler.enable()  # where a crash of compiled code was, for the log
-    leave_with_the_driver()
+    lost = _fenced(Path(folder))
+    if lost is not None and lost():
+        leave(FAILED)
+    leave_with_the_driver(lost=lost)
     status = run_in_pool(Path(folder), resume)
     sys.stdout.flush()
     sys.stderr.flush()
     leave(status)
 
 
-def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt | None = None) -> None:
+def _fenced(folder: Path) -> Callable[[], bool] | None:
+    """Asks whether the trial has changed hands since this process was started; None where it is no trial."""
+    from . import lease
+
+    fence = os.environ.get(FENCE)
+    return None if fence is None else partial(lease.lost, folder, int(fence))
+
+
+def leave_with_the_driver(
+    asked: Connection | None = None, interrupt: Interrupt | None = None, lost: Callable[[], bool] | None = None
+) -> None:
     """From now on this process ends when the process that asked for it does: the driver's next start must find the
     folder free. It ends at once, as if killed, which any run survives.
 
-    What comes through `asked` is a signal that the driver got, and is written into `interrupt`.
+    What comes through `asked` is a signal that the driver got, and is written into `interrupt`. It ends too when `lost`
+    says that the trial is another driver's by now: its own may have been stopped, and can not end it.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -188,7 +227,8 @@ def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt 
             told = parent.sentinel not in wait([parent.sentinel, asked])
             if told and interrupt.signal is None:
                 interrupt.signal = signal.SIGTERM
-        parent.join()
+        while not wait([parent.sentinel], None if lost is None else LOOK_S) and not (lost is not None and lost()):
+            pass
         os._exit(FAILED)
 
     threading.Thread(target=watch, daemon=True).start()

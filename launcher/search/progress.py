@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from optuna.trial import TrialState
 
 from launcher.console import Console
 
-from . import page, space
+from . import again, page, space
 from .candidates import FILTERED
 from .display import Row, SweepView
 from .keep import Keeper
@@ -29,14 +30,19 @@ class Progress:
     def __init__(self, study: Study, console: Console, metrics: Sequence[str], slots: int, keeper: Keeper) -> None:
         self._study, self._console, self._metrics = study, console, metrics
         self._tables, self._keeper = Tables(study, metrics), keeper
+        self._gone = len(again.superseded(study.trials()))
         self.finished, self.failed = self._counted()
         self._began, self._ended_here, self._next = time.monotonic(), 0, 0.0
         self._rows: dict[int, Row] = {}
-        total = f"{study.n_trials} trials" if study.n_trials is not None else "trials"
+        total = f"{self._total()} trials" if study.n_trials is not None else "trials"
         already = f", {self.finished} of them done already" if self.finished else ""
         console.message(f"{total} in {study.folder}, {slots} at a time{already}")
         self.looked()
         console.follow(self._look)
+
+    def _total(self) -> int | None:
+        """How many trials there are in the end; a failed one and the one in its place count once."""
+        return None if self._study.n_trials is None else self._study.n_trials - self._gone
 
     def started(self, claim: Claim, slot: int, resumed: bool) -> None:
         self._rows[claim.number] = Row(claim.number, slot, claim.params, self._study.folder / str(claim.number))
@@ -48,11 +54,11 @@ class Progress:
         self.finished += 1
         self._ended_here += 1
         self.failed += not ended.good
-        total = "" if self._study.n_trials is None else f"/{self._study.n_trials}"
+        total = "" if self._study.n_trials is None else f"/{self._total()}"
         point = " ".join(space.overrides(ended.claim.params))
         self._console.message(f"{self.finished}{total}  trial {ended.claim.number}: {self._words(ended)}  ({point})")
         self._keeper.ended(ended.claim.number, str(ended.result["status"]))
-        self._tables.write()
+        self._study.patiently(self._tables.write)
 
     def left(self, claim: Claim, why: str) -> None:
         self._rows.pop(claim.number, None)
@@ -69,12 +75,12 @@ class Progress:
         trials = self._study.trials()
         best = best_of(self._study, trials)
         self._best = None if best is None else (best.number, best.values[0])
-        self._states = Counter(STATES[trial.state] for trial in trials if trial.state.is_finished())
+        self._states = Counter(STATES[trial.state] for trial in again.counted(trials))
         self._next = time.monotonic() + (time.monotonic() - started) / SHARE
 
     def _look(self) -> SweepView:
         elapsed = time.monotonic() - self._began
-        rows, total = list(self._rows.values()), self._study.n_trials
+        rows, total = list(self._rows.values()), self._total()
         return SweepView(rows, self._states, total, self._best, self._ended_here, elapsed, self._metrics[0])
 
     def close(self) -> None:
@@ -82,8 +88,9 @@ class Progress:
         self._console.stop()
         if self._study.withdrawn:
             return
-        self._tables.write(now=True)
+        self._study.patiently(partial(self._tables.write, now=True))
         self.finished, self.failed = self._counted()
+        self._keeper.tidy()
         best = best_of(self._study, self._study.trials())
         if best is not None:
             said = ", ".join(f"{name} {value:.6g}" for name, value in zip(self._metrics, best.values, strict=True))
@@ -91,10 +98,11 @@ class Progress:
                 f"best: trial {best.number}, {said}  ({' '.join(space.overrides(space.point(best.params)))})"
             )
         self._console.message(f"table: {self._study.folder / 'trials.csv'}")
-        self._console.message(f"page: {page.write(self._study.folder, self._study.optuna)}")
+        written = self._study.patiently(partial(page.write, self._study.folder, self._study.optuna))
+        self._console.message(f"page: {written}")
 
     def _counted(self) -> tuple[int, int]:
-        trials = [trial for trial in self._study.trials() if trial.state.is_finished()]
+        trials = again.counted(self._study.trials())
         return len(trials), sum(trial.state == TrialState.FAIL for trial in trials)
 
     def _words(self, ended: Ended) -> str:
@@ -105,9 +113,8 @@ class Progress:
             return f"{FILTERED}, {scores}"
         if not ended.good:
             return f"failed: {str(ended.result['reason']).partition(chr(10))[0]}"
-        values = ended.values or [ended.result["objective"]["value"]]
         named = ", ".join(
             f"{name} {'none' if value is None else f'{value:.4g}'}"
-            for name, value in zip(self._metrics, values, strict=False)
+            for name, value in zip(self._metrics, ended.values, strict=True)
         )
         return f"{ended.result['status']}, {named}"

@@ -19,6 +19,8 @@ from optuna.samplers import BaseSampler
 from launcher.errors import ConfigError, did_you_mean
 from launcher.seeds import derive
 
+from .grid import GridSampler
+from .independent import Independent
 from .space import Dimension
 
 if TYPE_CHECKING:
@@ -31,38 +33,7 @@ PACKAGES = {"CmaEsSampler": "cmaes"}
 """What a sampler imports at its first draw, which is too late to say that it is missing."""
 
 
-class _Independent(BaseSampler):
-    """A sampler that looks at no other trial."""
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-
-class GridSampler(_Independent):
-    """Trial n is the n-th point of the product, the last dimension varying fastest."""
-
-    def __init__(self, dimensions: Sequence[Dimension]) -> None:
-        self._values = {each.key: each.values or () for each in dimensions}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        if param_name not in self._values:
-            raise ConfigError(f"hydra.sweeper.custom_search_space: {param_name} has no place in a grid; search=random")
-        index = trial.number
-        for key in reversed(self._values):
-            index, at = divmod(index, len(self._values[key]))
-            if key == param_name:
-                return self._values[key][at]
-        raise AssertionError
-
-
-class RandomSampler(_Independent):
+class RandomSampler(Independent):
     """Each draw is a function of (seed, the trial's number, the key): of nothing that was drawn before."""
 
     def __init__(self, seed: int) -> None:
@@ -115,7 +86,8 @@ def sampler_of(node: DictConfig, seed: int, dimensions: Sequence[Dimension]) -> 
     own: Any = OmegaConf.to_container(node, resolve=True)
     base = own["seed"] if own.get("seed") is not None else seed
     if target == GRID:
-        return lambda number: GridSampler(dimensions)
+        grid = GridSampler(dimensions)
+        return lambda number: grid
     if target == RANDOM:
         return lambda number: RandomSampler(base)
 

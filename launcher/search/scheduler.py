@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from launcher.errors import PREEMPTED, ConfigError
-from launcher.folder import CONFIG, in_use, read_config, write_config
-from launcher.result import RESULT, read_result, unfinished, write_result
+from launcher.folder import CONFIG, in_use
 from launcher.signals import Interrupt
 
 from .ahead import Ahead
-from .candidates import FILTERED, scored
-from .listener import Ended, Listener
-from .outcome import ENDED, settle
-from .patience import NO_STEP, Patience, Standstill
-from .pool import Pool, Together
-from .study import PAUSED, Claim, Study
+from .alike import Alike
+from .listener import Listener
+from .patience import Patience
+from .pool import FENCE, Pool, Together
+from .study import Claim, Study
+from .trials import TAKEN, Trials
 
 LOOK_S = 0.25
 """How often running trials are looked at when none of them ends."""
@@ -53,7 +51,7 @@ class Scheduler:
         study: Study,
         pool: Pool,
         compose: Callable[[dict[str, Any]], DictConfig],
-        values: Callable[[dict[str, Any]], list[float]],
+        values: Callable[[dict[str, Any]], list[float | None]],
         listener: Listener,
         interrupt: Interrupt,
         environment: Callable[[Claim, int], dict[str, str]] = lambda claim, slot: {},
@@ -62,9 +60,11 @@ class Scheduler:
         trial_timeout: float | None = None,
         together: Together | None = None,
         ahead: bool = False,
+        alike: Alike | None = None,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
-        self._compose, self._values, self._environment = compose, values, environment
+        self._environment, self._alike = environment, alike or Alike(None)
+        self._trials = Trials(study, compose, values, listener, self._alike)
         self._promote, self._trial_timeout = promote, trial_timeout
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._together = together
@@ -73,10 +73,9 @@ class Scheduler:
         self._untouched: set[int] = set()  # candidates that are trained next, and have taken no step
         self._ahead = Ahead(ahead, 0 if promote or pool.outlives else pool.slots)
         self._composed: dict[int, DictConfig] = {}
-        self._news: list[Callable[[], None]] = []
         self._looked_for_dead = -math.inf
         self._all_given = False
-        self._patience, self._standstill = Patience(listener.told), Standstill()
+        self._patience = Patience(listener.told)
 
     def run(self) -> None:
         """Until every trial of the study has ended, a signal or the time limit: then what runs is asked to save and leave."""
@@ -85,9 +84,9 @@ class Scheduler:
                 if not self._leaving():
                     self._fill()
                     if self._all_given and not self._running and not self._waiting and not self.study.unfinished():
-                        self._conclude()
+                        self._trials.conclude()
                         return
-                self._tell_news()
+                self._trials.tell_news()
                 self._prepare()
                 self.pool.wait(LOOK_S)
                 for handle in list(self._running):
@@ -97,16 +96,11 @@ class Scheduler:
                 self._watch()
                 self.listener.looked()
         finally:
-            self._tell_news()
+            self._trials.tell_news()
             if self._running:
                 self.pool.cancel(list(self._running))
             for claim in self._waiting:
                 self.study.let_go(claim)
-
-    def _tell_news(self) -> None:
-        """What is to be said of trials that ended is said when their slots have been given to others."""
-        while self._news:
-            self._news.pop(0)()
 
     def _prepare(self) -> None:
         """Have the next trial ready. The last ones are left to whoever has a slot for them first."""
@@ -118,12 +112,12 @@ class Scheduler:
         if total is not None and furthest + 1 + self.pool.slots >= total:
             return
         claim = self.study.ask()
-        if claim is not None and (config := self._new(claim)) is not None:
+        if claim is not None and (config := self._trials.new(claim)) is not None:
             self._composed[claim.number] = config
             self._waiting.append(claim)
 
     def _leaving(self) -> bool:
-        return self.interrupt.signal is not None or time.monotonic() > self._end
+        return self.interrupt.signal is not None or time.monotonic() > self._end or self._alike.said is not None
 
     def _fill(self) -> None:
         """Give every free slot a trial: first those that were left unfinished, then new ones."""
@@ -147,7 +141,10 @@ class Scheduler:
                     return
 
     def _submit(self, claim: Claim, began: bool, slot: int) -> list[Any]:
-        return [self.pool.submit(self._own(claim), began, self._environment(claim, slot))]
+        fence = (
+            {} if self.pool.outlives else {FENCE: str(claim.lease.fence)}
+        )  # a job goes on when its trial changes hands
+        return [self.pool.submit(self._own(claim), began, self._environment(claim, slot) | fence)]
 
     def _fill_together(self, pool: Together) -> None:
         """Give the pool every trial that is left."""
@@ -184,7 +181,7 @@ class Scheduler:
         if (config := self._composed.pop(claim.number, None)) is not None:
             return claim, config, False
         known = (self._own(claim) / CONFIG).exists()
-        config = self._begun(claim) if known else self._new(claim)
+        config = self._trials.begun(claim) if known else self._trials.new(claim)
         self._ahead.prepared(started)
         began = known and claim.number not in self._untouched
         self._untouched.discard(claim.number)
@@ -199,78 +196,18 @@ class Scheduler:
         if self._promote is not None:
             promoted = self.study.claim_paused(self._promote)
             if promoted is not None:
-                own = self._own(promoted)
-                if not (read_result(own) or {}).get("steps"):
+                if not self._trials.promoted(promoted):
                     self._untouched.add(promoted.number)
-                (own / RESULT).unlink()
                 return promoted
         new = None if self._all_given else self.study.ask()
         self._all_given = new is None
         return new
 
-    def _begun(self, claim: Claim) -> DictConfig | None:
-        """The config of a trial that has begun; None where it has ended too, and nobody was told."""
-        result = read_result(self._own(claim))
-        if result is not None and result["status"] in (*ENDED, "failed"):
-            self._tell(claim, result)
-            return None
-        return read_config(self._own(claim))
-
-    def _new(self, claim: Claim) -> DictConfig | None:
-        """The config of a trial that begins now; None where its parameters do not go together."""
-        try:
-            config = self._compose(claim.params)
-        except ConfigError as error:
-            failed = unfinished(self._compose({})) | {"status": "failed", "reason": str(error).partition("\n")[0]}
-            write_result(self._own(claim), failed)
-            self._tell(claim, failed)
-            return None
-        write_config(config, self._own(claim))
-        return config
-
     def _over(self, run: _Running, status: int) -> None:
         """A trial's process has ended."""
         self._ahead.ended(run.since)
-        own = self._own(run.claim)
-        left = status == PREEMPTED and not run.why
-        result = None if left else settle(own, status, run.config, run.why)
-        if left or result is None or result["status"] == "preempted":
-            still = not self._leaving() and self._standstill.met(run.claim.number, read_result(own))
-            result = settle(own, status, run.config, NO_STEP) if still else None
-        if result is None:
-            if self._leaving():
-                self.study.let_go(run.claim)
-            else:  # it was sent a signal of its own
-                self._waiting.append(run.claim)
-            self.listener.left(run.claim, "saved, to be resumed")
-        elif result["reason"] == PAUSED and self._promote is not None:
-            self.study.let_go(run.claim)
-            self.listener.left(run.claim, f"paused at step {result['steps']}" if result["steps"] else scored(result))
-        else:
-            self._tell(run.claim, result)
-
-    def _tell(self, claim: Claim, result: dict[str, Any]) -> None:
-        state, values = TrialState.FAIL, None
-        if result["status"] == "pruned":
-            state = TrialState.PRUNED
-        elif result["status"] in ENDED:
-            values = self._values(result)
-            if any(value != value for value in values):
-                values = None
-            else:
-                state = TrialState.COMPLETE
-        if self.study.tell(claim, state, values):
-            self._news.append(partial(self.listener.ended, Ended(claim, result, values)))
-        else:
-            self.listener.left(claim, "taken over by another driver")
-
-    def _conclude(self) -> None:
-        """No trial runs and none is promoted any more: those that are paused have ended where they are."""
-        while (claim := self.study.claim_paused(lambda trials, paused: min(paused), goes_on=False)) is not None:
-            result = read_result(self._own(claim)) or {}
-            result |= {"reason": "pruned" if result.get("steps") else FILTERED}
-            write_result(self._own(claim), result)
-            self._tell(claim, result)
+        if self._trials.over(run.claim, status, run.config, run.why, self._leaving()):
+            self._waiting.append(run.claim)
 
     def _watch(self) -> None:
         """Leases, limits of time, and those that do not leave when asked to."""
@@ -280,10 +217,14 @@ class Scheduler:
             for claim in self.study.renew([*(each.claim for each in self._running.values()), *self._waiting])
         }
         self._waiting = [claim for claim in self._waiting if claim.number not in lost]
-        for handle, run in self._running.items():
+        for handle, run in list(self._running.items()):
             late = self._trial_timeout is not None and now - run.since > self._trial_timeout
             if run.claim.number in lost:
-                self.pool.kill(handle)
+                if self.pool.outlives:  # the job is the other driver's now, too
+                    del self._running[handle]
+                    self.listener.left(run.claim, TAKEN)
+                else:
+                    self.pool.kill(handle)
             elif run.asked is not None:
                 if time.monotonic() - run.asked > GRACE_S:
                     self.pool.kill(handle)
@@ -297,4 +238,4 @@ class Scheduler:
                 run.asked = time.monotonic()  # to be asked may take a cluster a while
 
     def _own(self, claim: Claim) -> Path:
-        return self.study.folder / str(claim.number)
+        return self._trials.own(claim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from launcher.parallel.devices import choose_device
 from launcher.result import unfinished, write_result
 from launcher.seeds import derive
 
+from .away import Waiting
 from .candidates import MEASURED, PROXY, SCORE
 from .storage import open_storage
 from .trial import VARIABLE
@@ -66,7 +68,9 @@ def score(config: DictConfig, folder: Path) -> dict[str, Any]:
     found[PROXY] = float(proxy(task, model, batch))
     if found[PROXY] != found[PROXY]:
         raise ConfigError(f"hydra.sweeper.proxy: {wanted['target']} is not a number for this candidate")
-    open_storage(facts["storage"], Path(facts["folder"])).set_trial_user_attr(facts["trial"], SCORE, found)
+    waiting = Waiting(partial(print, flush=True))
+    opened = partial(open_storage, facts["storage"], Path(facts["folder"]), waiting)
+    waiting(f"the study of {facts['folder']}", opened).set_trial_user_attr(facts["trial"], SCORE, found)
     result = unfinished(config) | {
         "status": "pruned",
         "reason": PAUSED,

@@ -103,6 +103,7 @@ def dimension(override: Override, when: tuple[Condition, ...] = ()) -> Dimension
         what = "a logarithmic interval starts above zero" if low_log else str(error).partition("\n")[0]
         raise ConfigError(f"{line}: {what}") from error
     if isinstance(distribution, CategoricalDistribution):
+        distribution = _told_apart(distribution)
         return Dimension(override.get_key_element(), distribution, distribution.choices, line, when)
     discrete = not override.is_interval_sweep()
     values = tuple(override.sweep_iterator()) if discrete else None
@@ -121,6 +122,15 @@ def _distribution(override: Override) -> BaseDistribution:
     return found
 
 
+def _told_apart(choices: CategoricalDistribution) -> CategoricalDistribution:
+    """Choices that Python takes for equal and a config does not, as 1, 1.0 and true, by the words that they are written with:
+    Optuna gives a trial the first of equals."""
+    own = choices.choices
+    if not any(one == other and type(one) is not type(other) for one in own for other in own):
+        return choices
+    return CategoricalDistribution(["null" if value is None else str(value) for value in own])
+
+
 def grid_size(dimensions: Sequence[Dimension]) -> int:
     """The number of points of the product. Raises ConfigError where a dimension has no end of them."""
     for each in dimensions:
@@ -132,6 +142,9 @@ def grid_size(dimensions: Sequence[Dimension]) -> int:
             raise ConfigError(
                 f"{each.line}: an interval has no grid; search=random draws from it, range(…) or choice(…) has one"
             )
+        twice = [value for at, value in enumerate(each.values) if value in each.values[:at]]
+        if twice:
+            raise ConfigError(f"{each.line}: {twice[0]} stands twice, and a grid has each point once")
     return math.prod(len(each.values or ()) for each in dimensions)
 
 

@@ -10,10 +10,11 @@ from uuid import uuid4
 
 from optuna import Study
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from launcher.errors import ConfigError
 
+from .away import Waiting
+from .journal import Journal
 from .lock import HostLock
 
 JOURNAL, OPENING = "study.journal", ".opening"
@@ -22,24 +23,23 @@ TIE, HOME = ".study", "launcher:home"
 DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
 
 
-def open_storage(url: str | None, folder: Path) -> BaseStorage:
-    """The storage of that URL (a journal's is its path); the folder's journal where there is none. Raises ConfigError."""
+def open_storage(url: str | None, folder: Path, waiting: Waiting | None = None) -> BaseStorage:
+    """The storage of that URL (a journal's is its path); the folder's journal where there is none. `waiting` is how it is
+    waited for when it is away later; without it, it is not. Raises ConfigError."""
+    waiting = waiting or Waiting.never()
     if url is None or url.endswith(".journal"):
         path = folder / JOURNAL if url is None else Path(url)
         if not path.absolute().parent.is_dir():
             raise ConfigError(f"hydra.sweeper.storage={url}: there is no folder {path.parent}")
-        lock = HostLock(path.with_name(path.name + ".lock"))
-        backend = JournalFileBackend(str(path), lock_obj=lock)
-        with lock.held():
-            _cut_torn_line(path)
-        return JournalStorage(backend)
-    from optuna.storages import RDBStorage
+        return JournalStorage(Journal(path, waiting))
+    from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     shown = without_login(url)
     try:
         with HostLock(folder / OPENING).held():  # the first to come makes the tables; a second one then would fail
-            return _first_or_second(lambda: RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
+            found = _first_or_second(lambda: RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
+        return waiting.storage(get_storage(found), f"hydra.sweeper.storage={shown}")
     except (ImportError, ArgumentError, NoSuchModuleError) as error:
         package = DRIVERS.get(url.partition(":")[0].partition("+")[0])
         if isinstance(error, ImportError) and package is not None:
@@ -88,17 +88,6 @@ def without_login(url: str) -> str:
     """A storage's URL as it may be shown."""
     scheme, sign, rest = url.partition("://")
     return f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Take away a last line that was never written to its end: the next one would be appended to it."""
-    with path.open("rb+") as file:
-        size = file.seek(0, 2)
-        start = max(0, size - 1_000_000)
-        file.seek(start)
-        tail = file.read()
-        if tail and not tail.endswith(b"\n"):
-            file.truncate(start + tail.rfind(b"\n") + 1)
 
 
 def trials_of(storage: BaseStorage, study_id: int, *states: Any) -> list[Any]:

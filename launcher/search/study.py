@@ -11,10 +11,12 @@ storage knows numbers, parameters, states and values; the folders `<number>/` kn
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
@@ -29,6 +31,7 @@ from launcher.report.slots import STINTS
 from launcher.result import read_result
 
 from . import lease, space
+from .away import Waiting
 from .candidates import PASSED, SCORE
 from .draws import Draws
 from .lock import HostLock, myself
@@ -39,6 +42,7 @@ LOCK, CLOCK = ".turn", ".clock"
 PAUSED = "paused"
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
+Found = TypeVar("Found")
 Directions = list[Literal["minimize", "maximize"]]
 
 
@@ -50,6 +54,10 @@ class Claim:
     id: int
     params: dict[str, Any]
     lease: lease.Lease
+
+
+class Lost(Exception):
+    """The trial is another driver's by now: what this one wanted to write of it is void."""
 
 
 class Study:
@@ -69,12 +77,15 @@ class Study:
         patience_s: float = 60.0,
         metrics: Sequence[str] = (),
         points: Sequence[dict[str, Any]] = (),
+        waiting: Waiting | None = None,
     ) -> None:
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
         self._sampler_of, self._extend, self._points = sampler_of, extend, points
-        self._turn = HostLock(folder / LOCK)
+        self._turn, self._waiting = HostLock(folder / LOCK), waiting or Waiting.never()
+        self._waiting.meanwhile = self._keep
+        self._mine: dict[int, lease.Lease] = {}
         self.withdrawn = False
-        with self._turn.held():
+        with self.turn():
             self.is_new = name not in optuna.get_all_study_names(storage)
             self.optuna = optuna.create_study(
                 storage=storage,
@@ -110,14 +121,14 @@ class Study:
 
     def ask(self) -> Claim | None:
         """The next trial; None where all have been given out."""
-        with self._turn.held():
+        with self.turn():
             if self._all_given():
                 return None
             return self._taken(self.storage.create_new_trial(self._id))
 
     def claim_dead(self, mine: set[int]) -> list[Claim]:
         """Every trial that nobody runs any more, taken over by this driver; the numbers in `mine` are its own already."""
-        with self._turn.held():
+        with self.turn():
             left = [
                 each._trial_id
                 for each in self.trials(*OPEN)
@@ -130,7 +141,7 @@ class Study:
     ) -> Claim | None:
         """The paused trial that `pick` chooses of (all trials, the numbers of those that are paused), taken over. A candidate
         that goes on is taken down as one that is trained."""
-        with self._turn.held():
+        with self.turn():
             still = {
                 each.number: each
                 for each in self.trials(*OPEN)
@@ -148,14 +159,46 @@ class Study:
         if not claims or time.monotonic() - self._renewed_at < self.patience_s / 3:
             return []
         self._renewed_at = time.monotonic()
-        with self._turn.held():
-            return [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
+        with self.turn():
+            lost = [claim for claim in claims if not lease.renew(self._own(claim.number), claim.lease)]
+            for claim in lost:
+                self._mine.pop(claim.number, None)
+            return lost
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The study's lock is held meanwhile."""
+        self.patiently(self._turn.acquire)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def patiently(self, write: Callable[[], Found]) -> Found:
+        """What is written into the sweep's folder, as soon as there is room for it. Raises TrainingError after a while."""
+        return self._waiting(str(self.folder), write)
+
+    def _keep(self) -> None:
+        """Keep the leases of this driver's trials while it waits; the lock, which it may hold just then, is not asked for."""
+        if time.monotonic() - self._renewed_at > self.patience_s / 3:
+            self._renewed_at = time.monotonic()
+            for number, own in self._mine.items():
+                lease.renew(self._own(number), own)
+
+    @contextmanager
+    def holding(self, claim: Claim) -> Iterator[None]:
+        """What is written of a trial meanwhile, is written by its holder: nobody takes it over before the end. Raises Lost."""
+        with self.turn():
+            if lease.read(self._own(claim.number)) != claim.lease:
+                raise Lost
+            yield
 
     def begins(self, claim: Claim, slot: int) -> None:
-        """Take down that a trial now runs on this driver's slot."""
-        known = self.storage.get_trial(claim.id).user_attrs.get(STINTS, [])
-        self._stints[claim.number] = [*known, [claim.lease.holder.host, slot, time.time(), None]]
-        self.storage.set_trial_user_attr(claim.id, STINTS, self._stints[claim.number])
+        """Take down that a trial now runs on this driver's slot, if it is still its own."""
+        with suppress(Lost), self.holding(claim):
+            known = self.storage.get_trial(claim.id).user_attrs.get(STINTS, [])
+            self._stints[claim.number] = [*known, [claim.lease.holder.host, slot, time.time(), None]]
+            self.storage.set_trial_user_attr(claim.id, STINTS, self._stints[claim.number])
 
     def _ends(self, claim: Claim) -> None:
         """Take down that it runs no more, if it did. The study's lock and the trial's lease are held."""
@@ -166,24 +209,28 @@ class Study:
 
     def tell(self, claim: Claim, state: TrialState, values: list[float] | None = None) -> bool:
         """How a trial ended; False where it is no longer this driver's to say."""
-        with self._turn.held():
-            if lease.read(self._own(claim.number)) != claim.lease:
-                return False
-            self._ends(claim)
-            self.optuna.tell(claim.number, values, state, skip_if_finished=True)
-            lease.let_go(self._own(claim.number), claim.lease)
-            return True
+        try:
+            with self.holding(claim):
+                self._ends(claim)
+                self.optuna.tell(claim.number, values, state, skip_if_finished=True)
+                self._give_back(claim)
+        except Lost:
+            return False
+        return True
 
     def let_go(self, claim: Claim) -> None:
         """Leave a trial unfinished, for whoever comes next."""
-        with self._turn.held():
-            if lease.read(self._own(claim.number)) == claim.lease:
-                self._ends(claim)
-                lease.let_go(self._own(claim.number), claim.lease)
+        with suppress(Lost), self.holding(claim):
+            self._ends(claim)
+            self._give_back(claim)
+
+    def _give_back(self, claim: Claim) -> None:
+        self._mine.pop(claim.number, None)
+        self.patiently(partial(lease.let_go, self._own(claim.number), claim.lease))
 
     def withdraw(self) -> None:
         """Take back a study that this driver began, if nothing of it has run and no other driver has a trial of it."""
-        with self._turn.held():
+        with self.turn():
             if self.is_new and all(self._is_unused(trial) for trial in self.trials()):
                 optuna.delete_study(study_name=self.optuna.study_name, storage=self.storage)
                 self.withdrawn = True
@@ -224,7 +271,7 @@ class Study:
     def _taken(self, trial_id: int) -> Claim:
         """The trial, leased, with every parameter it has or is now given. The study's lock is held."""
         number = self.storage.get_trial_number_from_id(trial_id)
-        taken = lease.take(self._own(number))
+        taken = self._mine[number] = self.patiently(partial(lease.take, self._own(number)))
         if (
             self.storage.get_trial(trial_id).state == TrialState.WAITING
         ):  # put there by hand, with parameters or without
@@ -247,6 +294,8 @@ class Study:
         if self._extend is not None:
             try:
                 self._extend(trial)
+            except ConfigError:
+                raise
             except Exception as error:  # it is the caller's own code
                 said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
                 raise ConfigError(f"hydra.sweeper.custom_search_space: {said}") from error

@@ -12,6 +12,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +22,28 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from launcher import compose
 from launcher.check import check
 from launcher.console import Console
-from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
+from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
 from launcher.figures import things
 from launcher.folder import in_use, locked, make_parents, remove_folder
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
 
-from . import devices, early, identity, page, plan, space
+from . import again, cost, devices, early, identity, page, plan, preload, presets, space
 from . import points as first
-from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
+from .alike import Alike
+from .arguments import directions_of, extension, objectives_of, refuse_other, seconds, space_of, types, words_of
+from .away import Waiting
 from .ensemble import MODULES, build, refuse
+from .grid import GridSampler
 from .keep import Keeper
+from .outcome import values_of
 from .pool import Pool, Together, cores
 from .progress import Progress
 from .samplers import is_grid, is_independent, sampler_of
@@ -78,13 +85,16 @@ class LauncherSweeper(Sweeper):
         trials_per_device: int = 1,
         keep_trials: int | None = 5,
         accept_changes: bool = False,
+        retry_failed: bool = False,
+        max_consecutive_failures: int | None = 5,
         ensemble: int | None = None,
         lease: Any = 60,
     ) -> None:
         types(
             n_trials=n_trials, n_jobs=n_jobs, max_failure_rate=max_failure_rate, params=params, points=points,
             devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
-            accept_changes=accept_changes, ensemble=ensemble, metrics=metrics, storage=storage,
+            accept_changes=accept_changes, retry_failed=retry_failed, ensemble=ensemble,
+            max_consecutive_failures=max_consecutive_failures, metrics=metrics, storage=storage,
             custom_search_space=custom_search_space,
         )  # fmt: skip
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
@@ -95,6 +105,7 @@ class LauncherSweeper(Sweeper):
         self.max_failure_rate, self.keep_trials, self.ensemble = max_failure_rate, keep_trials, ensemble
         self.custom_search_space = custom_search_space
         self._known: compose.Known = {}
+        self.retry_failed, self.max_consecutive_failures = retry_failed, max_consecutive_failures
         self.params, self.accept_changes = dict(params or {}), accept_changes
         self.metrics: Sequence[str] = metrics or []
         self.points = points
@@ -108,11 +119,15 @@ class LauncherSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
+        named = bool(self.metrics)
         self.metrics = objectives_of(self.config, self.metrics, self.directions)
+        self._same = partial(refuse_other, metrics=self.metrics, directions=self.directions, named=named)
         if self.ensemble is not None:
             refuse(self.config, len(self.metrics))
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        for block, own in presets.spaces(arguments, parser, self.config).items():
+            self.params[block] = own | dict(self.params.get(block) or {})
         self._fixed, self._dimensions = space_of(self.params, arguments, parser, self.config)
         there = [] if self.config.cluster else devices.visible()
         ranks = self.config.parallel.num_processes
@@ -124,9 +139,10 @@ class LauncherSweeper(Sweeper):
         if points and is_grid(self.sampler):
             raise ConfigError("hydra.sweeper.points: a grid has its own order; search=random begins with points")
         self._early = early.read(self.config, self.metrics, self.directions, self._dimensions)
+        asked = self.n_trials
         if is_grid(self.sampler):
             size = space.grid_size(self._dimensions)
-            self.n_trials = min(size, self.n_trials or size)
+            self.n_trials = min(size, asked or size)
         elif self.n_trials is None and self.timeout is None:
             raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
         if not (self._dimensions or self.custom_search_space or is_grid(self.sampler) or self.n_trials == 1):
@@ -136,7 +152,8 @@ class LauncherSweeper(Sweeper):
             )
         n_jobs = self.n_jobs or (self._cluster_jobs() if self.config.cluster else None)
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
-        pool = pool_of(self.config, len(self._slots), self._preload())
+        self._modules = preload.modules_of(self.config, self._dimensions)
+        pool = pool_of(self.config, len(self._slots), self._modules)
         folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
@@ -145,7 +162,7 @@ class LauncherSweeper(Sweeper):
             left = wait(self.config)
             if left is not None:
                 return left
-            pool = pool_of(self.config, len(self._slots), self._preload())  # of a cluster that now knows when
+            pool = pool_of(self.config, len(self._slots), self._modules)  # of a cluster that now knows when
         if self.config.action == "plan":
             self._show_plan(folder, pool)
             return DONE
@@ -155,59 +172,62 @@ class LauncherSweeper(Sweeper):
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
+        waiting = Waiting(console.message)
+        waiting.leaving = lambda: True  # what is away before the first trial is told at once
         if not self.config.worker and in_use(folder):
             raise ConfigError(f"{folder}: another driver runs this sweep; worker=true joins it")
         with nullcontext() if self.config.worker else locked(folder):
             study: Study | None = None
             try:
                 study = Study(
-                    open_storage(self.storage, folder),
+                    open_storage(self.storage, folder, waiting),
                     folder.name,
                     self.directions,
                     folder,
                     self._dimensions,
                     sampler,
                     None if self._early.pruning is None else self._early.pruning.pruner(),
-                    extend=extension(self.custom_search_space, self.config),
+                    extend=extension(self.custom_search_space, self.config, self._fixed),
                     n_trials=self.n_trials,
                     patience_s=self.lease,
                     metrics=self.metrics,
                     points=points,
+                    waiting=waiting,
                 )
                 identity.accept(folder, now, self.accept_changes, self.config.worker)
+                self._count(study, sampler(0), asked)
                 if self.config.worker and study.is_new:
                     console.message(f"{folder}: nobody has begun this study; it is a new one")
-                return self._run(study, pool, console)
+                return self._run(study, pool, console, waiting)
             except ConfigError:
                 if study is None or study.withdrawn:
                     remove_folder(folder, made)
                 raise
 
-    def _preload(self) -> tuple[str, ...]:
-        """Modules that every trial will need beside those that every fit does."""
-        nodes = [self.config.get(group) for group in ("task", "model", "data")]
-        targets = [str(node.get("_target_")) for node in nodes if isinstance(node, DictConfig)]
-        own = [target.rpartition(".")[0] for target in targets if target.startswith("launcher.")]
-        return (
-            *own,
-            *families(self.config, self._dimensions),
-            *([] if self.config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.pruning"]),
-            *([] if self.config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.scoring"]),
-        )
+    def _count(self, study: Study, sampler: BaseSampler, asked: int | None) -> None:
+        """Put back what has failed, if that is asked for, and see how many trials the study has in the end."""
+        if self.retry_failed:
+            again.put_back(study)
+        trials = study.trials()
+        total = None if asked is None else asked + len(again.superseded(trials))
+        self.n_trials = study.n_trials = sampler.total(trials, total) if isinstance(sampler, GridSampler) else total
 
-    def _run(self, study: Study, pool: Pool, console: Console) -> int:
+    def _run(self, study: Study, pool: Pool, console: Console, waiting: Waiting) -> int:
         interrupt = Interrupt()
+        waiting.leaving = lambda: interrupt.signal is not None
         progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
         if len(self.metrics) > 1:
             console.message(f"objectives: {words_of(self.metrics, self.directions)}")
         facts = self._early.facts(study, self.storage)
-        page.warm_up([] if self.ensemble is None else [*self._preload(), *MODULES])
+        good = any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials())
+        alike = Alike(self.max_consecutive_failures, good)
+        page.warm_up([] if self.ensemble is None else [*self._modules, *MODULES])
         with listening(interrupt, console.message, impatient=True):
             scheduler = Scheduler(
                 study,
                 pool,
                 self._compose,
-                self._values,
+                partial(values_of, metrics=self.metrics),
                 progress,
                 interrupt,
                 lambda claim, slot: devices.environment(self._slots[slot]) | facts(claim),
@@ -216,9 +236,12 @@ class LauncherSweeper(Sweeper):
                 trial_timeout=self.trial_timeout,
                 together=self._together(pool),
                 ahead=is_independent(self.sampler),
+                alike=alike,
             )
             try:
                 scheduler.run()
+                if alike.said is not None:
+                    raise TrainingError(alike.said)
                 left = (self.n_trials or 0) - sum(trial.state.is_finished() for trial in study.trials())
                 if self.timeout is not None and left > 0 and interrupt.signal is None and not self.config.worker:
                     console.message(
@@ -250,10 +273,12 @@ class LauncherSweeper(Sweeper):
 
     def _show_plan(self, folder: Path, pool: Pool) -> None:
         own, target, slots = self.config, str(self.sampler._target_), len(self._slots)
-        several = own.num_seeds > 1 or "fold" in own.procedure or own.parallel.num_processes > 1
-        here = not (own.cluster or several or plan.by_estimator(own))
-        pace = self._pace if here else None
-        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, own, pace)
+        unit = None if self._early.pruning is None else self._early.pruning.unit
+        grid = is_grid(self.sampler)
+        kinds = cost.kinds(self._dimensions, self.n_trials, grid, self._compose, own, unit)
+        plain = all(each.fits == 1 and not each.estimator for each in kinds)
+        pace = self._pace if plain and not own.cluster and own.parallel.num_processes == 1 else None
+        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, kinds, pace)
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
             said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, slots)
@@ -265,17 +290,6 @@ class LauncherSweeper(Sweeper):
 
         return measure(self._compose(next(space.corners(self._dimensions))), max(1, cores() // len(self._slots)))
 
-    def _values(self, result: dict[str, Any]) -> list[float]:
-        """A finished trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s."""
-        found = []
-        for metric in self.metrics:
-            objective = result["objective"]
-            value = (
-                objective["value"] if metric == objective["name"] else result["metrics"].get(metric, result.get(metric))
-            )
-            found.append(float("nan") if value is None else float(value))
-        return found
-
     def _check_corners(self) -> None:
         """Compose so many trials that each choice and each end of an interval was seen once: what is wrong is wrong now."""
         for point in space.corners(self._dimensions):
@@ -286,6 +300,7 @@ class LauncherSweeper(Sweeper):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         composed = compose.compose(hydra, self._fixed + space.overrides(params), trial=True, known=self._known)
+        self._same(composed.config, " ".join(space.overrides(params)))
         check(composed.config, composed.origins)
         with open_dict(composed.config):
             composed.config.worker = False

@@ -15,6 +15,7 @@ from launcher.result import read_result
 
 from . import space
 from .candidates import PROXY, SCORE
+from .outcome import values_of
 from .study import Study
 
 WORDS = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
@@ -24,7 +25,7 @@ class Tables:
     """Both files, of all trials of a study, whoever ran them. A finished trial's folder is read once."""
 
     def __init__(self, study: Study, metrics: Sequence[str]) -> None:
-        self._study, self._folder = study, study.folder
+        self._study, self._folder, self._metrics = study, study.folder, metrics
         self._values = ["value"] if len(metrics) == 1 else list(metrics)
         self._rows: dict[int, dict[str, Any]] = {}
         self._next = 0.0
@@ -60,7 +61,10 @@ class Tables:
         if trial.state == TrialState.COMPLETE or not trial.state.is_finished():
             state = result.get("status", state)
         row: dict[str, Any] = {"number": trial.number, "state": state}
-        row |= dict(zip(self._values, trial.values or (), strict=False)) | space.point(trial.params)
+        values: Sequence[float | None] = trial.values or ()
+        if trial.state == TrialState.PRUNED and "objective" in result:  # Optuna knows its last value, not its best
+            values = values_of(result, self._metrics)
+        row |= dict(zip(self._values, values, strict=False)) | space.point(trial.params)
         if SCORE in trial.user_attrs:
             row[PROXY] = trial.user_attrs[SCORE][PROXY]
         row |= {"steps": result.get("steps"), "wall_s": result.get("wall_s") and round(result["wall_s"], 3)}

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,12 +103,15 @@ class Reporter:
 
         import optuna
 
+        from .away import Waiting
         from .pruning import Pruning
         from .storage import open_storage
 
         optuna.logging.set_verbosity(logging.WARNING)
         facts = self._facts
-        storage = open_storage(facts["storage"], Path(facts["folder"]))
+        waiting = Waiting(partial(print, flush=True))
+        opened = partial(open_storage, facts["storage"], Path(facts["folder"]), waiting)
+        storage = waiting(f"the study of {facts['folder']}", opened)
         pruning = Pruning(facts["node"], facts["unit"], tuple(facts["rungs"]))
         self._pruner = pruning.pruner()
         self._study = optuna.load_study(

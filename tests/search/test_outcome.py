@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from launcher.errors import DONE, PREEMPTED, ConfigError
-from launcher.result import read_result
+from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
+from launcher.result import read_result, write_result
 from launcher.search import page
-from launcher.search.outcome import settle
+from launcher.search.outcome import ENDED, settle
 
 CONFIG = OmegaConf.create(
     {"objective": {"metric": "val/loss", "direction": "minimize"}, "parallel": {"num_processes": 1}, "seed": 0}
@@ -24,6 +25,22 @@ def test_one_that_ends_well_without_a_result_has_failed(tmp_path: Path) -> None:
     assert (found["status"], found["reason"]) == ("failed", "it ended without a result")
     assert read_result(tmp_path) == found
     assert settle(tmp_path / "saved", PREEMPTED, CONFIG) is None, "that one goes on"
+
+
+@pytest.mark.parametrize("status", [-signal.SIGKILL, -signal.SIGSEGV, FAILED, PREEMPTED, DONE])
+@pytest.mark.parametrize("word", ENDED)
+def test_one_that_came_to_its_end_stands_whatever_ended_its_process_then(
+    tmp_path: Path, word: str, status: int
+) -> None:
+    """The result is written first, then the page, the trackers' last words and the process's own end."""
+    write_result(tmp_path, {"status": word, "reason": "max_epochs", "objective": {"name": "val/loss", "value": 0.5}})
+    (tmp_path / "log.txt").write_text("epoch 1\nTraceback (most recent call last):\n  of the page\n")
+    before = (tmp_path / "result.json").read_bytes()
+    found = settle(tmp_path, status, CONFIG)
+    assert found is not None
+    assert found["status"] == word
+    assert settle(tmp_path, status, CONFIG, "it took longer than hydra.sweeper.trial_timeout=1 s") == found
+    assert (tmp_path / "result.json").read_bytes() == before
 
 
 def test_a_page_waits_for_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import optuna
 import pytest
 
 from tests.conftest import Launch
+from tests.e2e.test_sweep import table
 from tests.search.driver import STEPS, drive, open_study, steps
 
 N = 24
@@ -23,44 +24,61 @@ USER = "postgres"
 """The server refuses to be root's; Debian's package brings a user for it."""
 
 
+class Server:
+    """A server of an empty database, behind a socket in a folder: no port is taken. It can be stopped and started again."""
+
+    def __init__(self, programs: Path) -> None:
+        self.programs = programs
+        # A path that is short enough for a socket, and that the server's own user may enter.
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        self.url = f"postgresql+psycopg://launcher@/postgres?host={self.folder}"
+        self._plain: dict[str, Any] = {
+            "cwd": self.folder, "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"}, "stdin": subprocess.DEVNULL,
+        }  # fmt: skip
+        if os.getuid() == 0:
+            shutil.chown(self.folder, USER, USER)
+            self._plain |= {"user": USER, "group": USER, "extra_groups": []}
+        subprocess.run(
+            [programs / "initdb", "-D", self.folder / "data", "-A", "trust", "-U", "launcher", "-E", "UTF8", "--no-sync"],
+            check=True, stdout=subprocess.DEVNULL, **self._plain,
+        )  # fmt: skip
+        self.start()
+
+    def start(self) -> None:
+        words = ["-D", self.folder / "data", "-k", self.folder, "-c", "listen_addresses=", "-c", "fsync=off"]
+        with (self.folder / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                [self.programs / "postgres", *words], stdout=log, stderr=log, **self._plain
+            )
+        ready = [self.programs / "pg_isready", "-q", "-h", self.folder]
+        deadline = time.monotonic() + 120
+        while subprocess.run(ready).returncode:
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """A fast shutdown: connections are ended."""
+        self._process.send_signal(2)
+        self._process.wait(60)
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The URL of an empty database, behind a socket in a folder: no port is taken."""
+def postgres() -> Iterator[Server]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not found:
         assert "postgresql" not in os.environ.get("LAUNCHER_TESTS_NEED", ""), "no PostgreSQL is installed"
         pytest.skip("PostgreSQL is not installed")
-    programs = found[-1].parent
-    # A path that is short enough for a socket, and that the server's own user may enter.
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    as_user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        shutil.chown(folder, USER, USER)
-        as_user = {"user": USER, "group": USER, "extra_groups": []}
-    plain: dict[str, Any] = {
-        "cwd": folder,
-        "env": {"PATH": os.environ["PATH"], "LC_ALL": "C"},
-        "stdin": subprocess.DEVNULL,
-    }
-    subprocess.run(
-        [programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "launcher", "-E", "UTF8", "--no-sync"],
-        check=True, stdout=subprocess.DEVNULL, **plain, **as_user,
-    )  # fmt: skip
-    words = ["-D", folder / "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([programs / "postgres", *words], stdout=log, stderr=log, **plain, **as_user)
-    try:
-        ready = [programs / "pg_isready", "-q", "-h", folder]
-        deadline = time.monotonic() + 120
-        while subprocess.run(ready).returncode:
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.1)
-        yield f"postgresql+psycopg://launcher@/postgres?host={folder}"
-    finally:
-        process.send_signal(2)  # a fast shutdown: connections are ended
-        process.wait(60)
-        shutil.rmtree(folder, ignore_errors=True)
+    server = Server(found[-1].parent)
+    yield server
+    server.stop()
+    shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def server(postgres: Server) -> str:
+    """The URL of the database."""
+    return postgres.url
 
 
 def disconnect(storage: Any) -> None:
@@ -122,3 +140,29 @@ def test_the_command_keeps_its_study_there(server: str, launch: Launch, tmp_path
     (study / "report.html").unlink()
     assert launch("action=report", "run=multirun/pg", env={"PGUSER": "launcher"}).returncode == 0
     assert "Slots over time" in (study / "report.html").read_text()
+
+
+def test_a_server_that_is_restarted_is_waited_for(postgres: Server, launch: Launch, tmp_path: Path) -> None:
+    """By the driver and by the trials that report to it; what comes out is what an undisturbed sweep finds."""
+    words = [
+        "-m", "search=halving", "model=mlp", "tracker=[]", "training.max_epochs=12", "training.log_every=20",
+        "optimizer.lr=tag(log,interval(1e-4,1e-1))", "hydra.sweeper.n_trials=4", "hydra.sweeper.pruner.reduction_factor=2",
+    ]  # fmt: skip
+    running = launch.start(*words, "hydra.sweeper.study_name=away", f'hydra.sweeper.storage="{postgres.url}"')
+    study = tmp_path / "multirun" / "away"
+    deadline = time.monotonic() + 240
+    for number in (0, 2):
+        while not (study / str(number) / "metrics.jsonl").exists():
+            assert not running.done(), running.stdout.read_text() + running.stderr.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        postgres.stop()
+        time.sleep(1)
+        postgres.start()
+    done = running.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert launch(*words, "hydra.sweeper.study_name=whole").returncode == 0
+    with_it, without = (table(tmp_path / "multirun" / name) for name in ("away", "whole"))
+    keys = ("number", "state", "value", "optimizer.lr", "steps")
+    assert [[row[key] for key in keys] for row in with_it] == [[row[key] for key in keys] for row in without]

@@ -1,0 +1,51 @@
+"""Options of a group that are searched, and bring something of their own to the search: their files, as they were written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep
+from omegaconf import DictConfig, OmegaConf
+
+from launcher.errors import ConfigError
+
+
+def options(words: Sequence[str], parser: OverridesParser, config: DictConfig) -> Iterator[tuple[str, str, Any]]:
+    """Each option that is searched as (group, option, what its file says), of those that are files of one."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    for override in parser.parse_overrides(list(words)):
+        group, sweep = override.get_key_element().lstrip("+"), override.value()
+        if not isinstance(sweep, ChoiceSweep) or group not in {*config.hydra.runtime.choices, *_groups(hydra)}:
+            continue
+        for name in map(str, override.sweep_iterator()):
+            found = hydra.config_loader.repository.load_config(f"{group}/{name}")  # type: ignore[attr-defined]  # what a loader of Hydra's has
+            if found is not None and isinstance(found.config, DictConfig):
+                yield group, name, OmegaConf.to_container(found.config, resolve=False)
+
+
+def spaces(words: Sequence[str], parser: OverridesParser, config: DictConfig) -> dict[str, dict[str, Any]]:
+    """The spaces of those options, as blocks under the condition that the option is drawn: what hydra.sweeper.params would hold.
+
+    Raises ConfigError for what an option says of the sweep beside that: a sweep has one sampler, and one number of trials.
+    """
+    blocks: dict[str, dict[str, Any]] = {}
+    for group, name, content in options(words, parser, config):
+        own = content.get("hydra")
+        sweeper = own.get("sweeper") if isinstance(own, Mapping) else None
+        for key, value in sweeper.items() if isinstance(sweeper, Mapping) else ():
+            if key == "params":
+                blocks[f"{group}={name}"] = dict(value or {})
+            elif value != OmegaConf.select(config, f"hydra.sweeper.{key}"):
+                raise ConfigError(
+                    f"{group}={name} is searched, and sets hydra.sweeper.{key}={value}: that is the whole sweep's. "
+                    f"Say it on the command line, or give each {group} a sweep of its own"
+                )
+    return blocks
+
+
+def _groups(hydra: Any) -> list[str]:
+    return list(hydra.config_loader.list_groups(""))
