@@ -12,6 +12,7 @@ from . import __version__
 from .collecting import begin, held_off
 from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
 from .leaving import leave
+from .signals import stay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,4 +290,5 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    stay()
     leave(main())

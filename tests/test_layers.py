@@ -37,6 +37,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "replay",
         "resume",
         "search",
+        "several",
         "start",
     ),
     ("worker",),

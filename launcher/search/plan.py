@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from launcher.console import Console
 from launcher.figures import count, number, span, things
-from launcher.place import num_fits
+from launcher.several import num_fits
 from launcher.signatures import signature
 
 from . import space

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from launcher.errors import FAILED
-from launcher.signals import Interrupt, held_back
+from launcher.signals import Interrupt, held_back, stay
 
 PRELOAD = [
     "torch",
@@ -166,6 +166,7 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     os.dup2(log, 2)
     faulthandler.enable()  # where a crash of compiled code was, for the log
     leave_with_the_driver()
+    stay()
     status = run_in_pool(Path(folder), resume)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -186,7 +187,10 @@ def leave_with_the_driver(asked: Connection | None = None, interrupt: Interrupt 
 
         if asked is not None and interrupt is not None:
             told = parent.sentinel not in wait([parent.sentinel, asked])
-            if told and interrupt.signal is None:
+            main = threading.main_thread().ident
+            if told and interrupt.signal is None and interrupt.early is not None and main is not None:
+                signal.pthread_kill(main, signal.SIGTERM)  # it does not look, and is to leave at once
+            elif told and interrupt.signal is None:
                 interrupt.signal = signal.SIGTERM
         parent.join()
         os._exit(FAILED)
