@@ -41,7 +41,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "start",
     ),
     ("worker",),
-    ("best", "ending", "estimate", "verdict"),
+    ("best", "ending", "estimate", "restoring", "verdict"),
     ("build", "capacity", "report"),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (
@@ -80,6 +80,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "metrics",
         "pictures",
         "preloaded",
+        "records",
         "resolvers",
         "schema",
         "seeds",
