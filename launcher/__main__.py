@@ -12,6 +12,8 @@ from . import __version__
 from .collecting import begin, held_off
 from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
 from .leaving import leave
+from .signals import stay
+from .terminal import fill_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -289,4 +291,6 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    fill_streams()
+    stay()
     leave(main())

@@ -11,10 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from .console import Console
 from .errors import DONE, ConfigError
-from .folder import locked, read_config
+from .figures import things
+from .folder import locked
 from .provenance import provenance
-from .result import read_result
+from .result import checked_result
+from .resume import load
 from .signals import Interrupt
+from .trackers.jsonl import FILE as METRICS
+from .trackers.jsonl import odd_lines
 
 if TYPE_CHECKING:
     from .run import Run
@@ -38,17 +42,19 @@ def act(config: DictConfig) -> int:
 
             console.message(f"page: {page.write(folder)}")
             return DONE
-    saved = read_config(folder)
     if config.action == "report":
         from .report.run import write
 
         console.message(f"page: {write(folder)}")
+        if lost := odd_lines(folder / METRICS):
+            console.warning(f"{folder / METRICS}: {things(lost, 'line')} of it are no records; the page shows the rest")
         return DONE
     if config.action == "replay":
         from .replay import replay
 
         return replay(config, folder, console)
-    fits = (read_result(folder) or {}).get("fits")
+    saved = load(folder, "run")
+    fits = (checked_result(folder) or {}).get("fits")
     if fits:
         raise ConfigError(
             f"run={folder}: that run is made of {len(fits)} fits, each with rows of its own held out; run={folder / fits[0]['name']} is one of them"
@@ -155,11 +161,8 @@ def _restored(
 ) -> Run:
     """The run as it was at its best evaluation; at its last checkpoint where there was none."""
     from .build import build_run
+    from .restoring import judged, restore
 
     run = build_run(config, folder, task, data, model, parallel, console.warning, Interrupt())
-    steps = run.checkpoints.steps()
-    if not steps:
-        raise ConfigError(f"{folder}: no checkpoint is in it")
-    best = folder / "checkpoints" / "best"
-    run.restore(run.checkpoints.load(int(best.resolve().name.removeprefix("step-")) if best.is_dir() else steps[-1]))
+    restore(run, *judged(run.checkpoints, config.action))
     return run

@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,7 @@ from . import schema
 from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES, WORDS, length
 from .errors import ConfigError, did_you_mean
 from .fits import fits
+from .records import refuse_special
 from .signatures import Signature, locate, signature, table
 from .trust import allowed, home
 from .trust import whitelist as whitelist
@@ -55,6 +57,7 @@ def check(config: DictConfig, where: Where = str) -> None:
     """Refuse what can be known to be wrong. Raises ConfigError with one line a problem."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     problems = list(_ranges(schema.Config, plain, "", where))
+    problems += _special(plain, "", where)
     problems += _nodes(plain, where)
     if not problems:
         problems = list(fits(plain, where))
@@ -85,6 +88,23 @@ def _ranges(cls: Any, values: dict[str, Any], path: str, where: Where) -> Iterat
             yield f"{where(key)}: expected a finite number"
         elif any(not _BOUNDS[name][0](value, limits[name]) for name in _BOUNDS if name in limits):
             yield f"{where(key)}: expected {' and '.join(f'{_BOUNDS[name][1]} {limits[name]}' for name in _BOUNDS if name in limits)}"
+
+
+_PLACES = re.compile(r"(.*_)?(path|file|folder|dir|directory|forecast)s?")
+
+
+def _special(node: Any, path: str, where: Where) -> Iterator[str]:
+    """Paths that lead to what has no end to read to: a pipe, a socket, a device."""
+    entries = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in entries:
+        key = f"{path}.{name}" if path else str(name)
+        if isinstance(value, str) and _PLACES.fullmatch(key.rpartition(".")[2]):
+            try:
+                refuse_special(Path(value).expanduser())
+            except (ConfigError, RuntimeError) as error:
+                yield f"{where(key)}: {str(error).removeprefix(f'{value}: ')}"
+        else:
+            yield from _special(value, key, where)
 
 
 _BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {

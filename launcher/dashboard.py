@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from .console import Console
 from .errors import ConfigError, LauncherError
-from .report.sweep import FACTS
+from .report.sweep import FACTS, facts_of
 
 PLACES = ("outputs", "multirun")
 SHOWN = 10
@@ -58,13 +58,11 @@ def _tensorboard(places: list[Path]) -> str:
 
 def _storages(folders: list[Path]) -> Iterator[tuple[str, Any]]:
     """Each storage that the sweeps are kept in, once, with the names of its sweeps."""
-    import json
-
     from .search.storage import open_storage
 
     by_url: dict[str, list[Path]] = {}
     for folder in folders:
-        url = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("storage")
+        url = (facts_of(folder) or {}).get("storage")
         by_url.setdefault(url or str(folder), []).append(folder)
     for url, own in by_url.items():
         storage = open_storage(None if url == str(own[0]) else url, own[0])

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from .console import Console
-from .errors import DONE, FAILED, ConfigError, LauncherError, NodeLost, TrainingError, WorkerLost
+from .errors import DONE, FAILED, PREEMPTED, ConfigError, LauncherError, NodeLost, TrainingError, WorkerLost
 from .folder import remove_leftovers
 from .result import read_result, record_failure, unfinished, write_result
-from .signals import Interrupt
+from .signals import Interrupt, LeftEarly
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -61,6 +61,7 @@ def run_workers(
     times. The driver does that itself, with a store of its own for each start: the elastic agent's own restarts
     meet in the store that the lost workers left.
     """
+    interrupt.early = None  # the workers hear of a signal, and say whether there was something to save
     most, restarts = config.parallel.get("max_restarts", 0), 0
     leads = nodes is None or nodes.rank == 0
     while True:
@@ -165,13 +166,16 @@ def _start_workers(
     return result
 
 
-def _first_error(errors: Path, signals: dict[int, str], ranks: int, others: range) -> LauncherError:
-    """What to raise: the earliest error that is not about a lost peer, else the signal that took a worker away.
+def _first_error(errors: Path, signals: dict[int, str], ranks: int, others: range) -> LauncherError | LeftEarly:
+    """What to raise: that a worker left before there was anything to save, else the earliest error that is not about a lost
+    peer, else the signal that took a worker away.
 
     `signals` are those that ended workers of this node, by rank; the `others` are nodes that say theirs in a file.
     """
     records = [json.loads(path.read_text(encoding="utf-8")) for path in errors.glob("rank-*.json")]
     records.sort(key=lambda record: record["time"])
+    if any(record["exit_status"] == PREEMPTED for record in records):
+        return LeftEarly()
     told = [record for record in records if not any(words in record["message"] for words in _LOST_PEER)]
     if not told:
         end = time.monotonic() + NODE_S
@@ -251,7 +255,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
     from .leaving import leave, settle
     from .search.pool import leave_with_the_driver
     from .search.trial import reporter
-    from .signals import Interrupt, listening
+    from .signals import Interrupt, LeftEarly, leaving_early, listening, stay
     from .worker import work
 
     torch.set_num_threads(threads)
@@ -259,22 +263,36 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
     rank = int(os.environ["RANK"])
     path = Path(folder)
     console, interrupt = Console(quiet=rank != 0), Interrupt()
-    leave_with_the_driver(asked, interrupt)
+    stay()
     _leave_with_the_others(errors, rank)
+
+    def tell(error: BaseException) -> int:
+        """What the driver is told; returns the exit status."""
+        record = _record(rank, error)
+        _tell(errors, f"rank-{rank}", record)
+        return int(record["exit_status"])
+
     try:
-        with listening(interrupt, lambda text: None, impatient=False):  # the driver has said it
+        with (
+            leaving_early(interrupt, lambda: tell(LeftEarly())),
+            listening(interrupt, lambda text: None, impatient=False),  # the driver has said it
+        ):
+            leave_with_the_driver(asked, interrupt)
             work(read_config(path), path, resume, console, interrupt, reporter())
     except BaseException as error:
-        told = isinstance(error, LauncherError)
-        status = error.exit_status if isinstance(error, LauncherError) else FAILED
-        record = {
-            "rank": rank,
-            "time": time.time(),
-            "exit_status": status,
-            "message": str(error) if told else f"{type(error).__name__}: {error}",
-            "waited": isinstance(error, WorkerLost),
-            "traceback": None if told else traceback.format_exc(),
-        }
-        _tell(errors, f"rank-{rank}", record)
-        leave(status)
+        leave(tell(error))
     settle(DONE)
+
+
+def _record(rank: int, error: BaseException) -> dict[str, Any]:
+    """What ended a worker, for the driver."""
+    told = isinstance(error, LauncherError)
+    early = isinstance(error, LeftEarly)
+    return {
+        "rank": rank,
+        "time": time.time(),
+        "exit_status": error.exit_status if isinstance(error, LauncherError) else PREEMPTED if early else FAILED,
+        "message": str(error) if told else f"{type(error).__name__}: {error}",
+        "waited": isinstance(error, WorkerLost),
+        "traceback": None if told or early else traceback.format_exc(),
+    }

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .pictures import data_uri, shaded
+from .records import object_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,12 +182,8 @@ def write(folder: Path, found: dict[str, Any]) -> None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """What stands in a run's evidence.json; nothing where there is none."""
-    try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    """What stands in a run's evidence.json; nothing where there is none. Raises ConfigError for one that is damaged."""
+    return object_of(folder / FILE, "take it away, and the rest is shown without") or {}
 
 
 def baseline_of(folder: Path, result: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from .errors import ConfigError
+from .records import damaged, kind_of, place_of, yaml_of
 
 CONFIG, LOCK = "config.yaml", ".lock"
 _SWEEPS = ("sweep.json", "study.journal", "trials.csv")
@@ -102,12 +106,17 @@ def group_of(folder: Path) -> str | None:
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The finished config of a run. Raises ConfigError where there is none."""
+    """The finished config of a run. Raises ConfigError where there is none, or where its file is damaged."""
+    path = folder / CONFIG
+    text = yaml_of(path)
+    if text is None:
+        raise ConfigError(f"{folder}: no run is here (there is no {CONFIG})")
     try:
-        config = OmegaConf.load(folder / CONFIG)
-    except OSError as error:
-        raise ConfigError(f"{folder}: no run is here (config.yaml: {error.strerror})") from None
-    assert isinstance(config, DictConfig)
+        config = OmegaConf.load(io.StringIO(text))
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
+        raise damaged(path, f"no YAML{place_of(error)}") from error
+    if not isinstance(config, DictConfig) or config._is_none():
+        raise damaged(path, f"{kind_of(OmegaConf.to_container(config))}, where keys are expected")
     return config
 
 

@@ -7,6 +7,8 @@ in N workers.
 
 from __future__ import annotations
 
+import signal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +16,19 @@ from omegaconf import DictConfig
 
 from .collecting import begin, held_off
 from .console import Console
-from .errors import DONE, FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
+from .errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
 from .folder import CONFIG, locked, make_folder, plain, read_config, remove_folder, remove_leftovers, write_config
-from .provenance import provenance
-from .result import RESULT, disk_full, unfinished, write_result
-from .signals import Interrupt, listening
-from .signatures import signature
+from .result import disk_full, read_result, unfinished, write_result
+from .several import is_many, place_fits, plan_of, trains
+from .signals import Interrupt, LeftEarly, leaving_early, listening
+from .wording import COMMAND, override
 
 if TYPE_CHECKING:
     from .cluster.engine import Engine, Nodes
-    from .procedures.base import Procedure
     from .search.pool import Pool
-    from .search.runner import Job, Outcome
+
+EARLY = "a signal came before the first step"
+"""Why a run is preempted that has nothing to go on from."""
 
 
 def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
@@ -34,32 +37,53 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
     Raises ConfigError, with the folder gone again, for what only data and model can show to be wrong.
     """
     console, interrupt = Console(), Interrupt()
+    left = partial(_left_early, config, folder, console, interrupt)
     with listening(interrupt, console.message, impatient=True):
-        if resume and config.cluster and engine_of(config).under_way(folder):
-            if _but_for_waiting(config) != _but_for_waiting(read_config(folder)):
-                console.warning(
-                    "the run's job is under way and goes on as it is: what this command changes is not taken"
-                )
-            return _place_on_cluster(config, folder, resume, console, interrupt)
-        made = [] if resume else make_folder(folder)
-        before = (folder / CONFIG).read_text(encoding="utf-8") if resume else None
         try:
-            with locked(folder):
-                write_config(config, folder)
-                if not config.cluster or _is_many(config):
-                    return _place_run(config, folder, resume, console, interrupt)
-            return _place_on_cluster(config, folder, resume, console, interrupt)
-        except ConfigError:
+            with leaving_early(interrupt, left):
+                return _placed(config, folder, resume, console, interrupt)
+        except LeftEarly:
+            return left()
+
+
+def _left_early(config: DictConfig, folder: Path, console: Console, interrupt: Interrupt) -> int:
+    """Take down that a signal ended the run before there was anything to save; returns the exit status."""
+    if not (folder / CONFIG).exists():  # nothing that could be resumed: as any other program that a signal ends
+        return 128 + (interrupt.signal or signal.SIGTERM)
+    left = {"status": "preempted", "reason": EARLY}
+    write_result(folder, (read_result(folder) or unfinished(config)) | left)
+    console.message(f"{EARLY}; {COMMAND} {override('resume', folder)} begins where it was")
+    return PREEMPTED
+
+
+def _placed(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
+    if resume and config.cluster and engine_of(config).under_way(folder):
+        if _but_for_waiting(config) != _but_for_waiting(read_config(folder)):
+            console.warning("the run's job is under way and goes on as it is: what this command changes is not taken")
+        return _place_on_cluster(config, folder, resume, console, interrupt)
+    made = [] if resume else make_folder(folder)
+    before = (folder / CONFIG).read_text(encoding="utf-8") if resume else None
+    try:
+        with locked(folder):
+            write_config(config, folder)
+            if not config.cluster or is_many(config):
+                return _place_run(config, folder, resume, console, interrupt)
+        return _place_on_cluster(config, folder, resume, console, interrupt)
+    except ConfigError:
+        remove_folder(folder, made)
+        if before is not None:  # what was refused is not what the run is
+            (folder / CONFIG).write_text(before, encoding="utf-8")
+        raise
+    except LeftEarly:
+        if not (folder / CONFIG).exists():
             remove_folder(folder, made)
-            if before is not None:  # what was refused is not what the run is
-                (folder / CONFIG).write_text(before, encoding="utf-8")
-            raise
-        except OSError as error:
-            if not (folder / CONFIG).exists():  # nothing has begun that could be resumed
-                remove_folder(folder, made)
-            if disk_full(error):
-                raise TrainingError(f"the disk is full: {error.filename or folder}") from error
-            raise
+        raise
+    except OSError as error:
+        if not (folder / CONFIG).exists():  # nothing has begun that could be resumed
+            remove_folder(folder, made)
+        if disk_full(error):
+            raise TrainingError(f"the disk is full: {error.filename or folder}") from error
+        raise
 
 
 def _place_run(
@@ -72,22 +96,12 @@ def _place_run(
     nodes: Nodes | None = None,
 ) -> int:
     """The run as one fit, or as its procedure's fits, `slots` at a time; returns the exit status."""
-    fits = _procedure(config).plan(config)
+    fits = plan_of(config)
     if any(fit.name for fit in fits):
         if nodes is not None and nodes.num > 1:
             raise ConfigError("cluster.nodes: the fits of this run share one job, which they can on one node only")
-        return _place_fits(config, folder, fits, console, interrupt, slots)
+        return place_fits(config, folder, fits, console, interrupt, slots)
     return place_fit(config, folder, resume, console, interrupt, nodes)
-
-
-def _is_many(config: DictConfig) -> bool:
-    """Whether the run is made of fits in folders of their own."""
-    return any(fit.name for fit in _procedure(config).plan(config))
-
-
-def num_fits(config: DictConfig) -> int:
-    """How many fits the run is made of."""
-    return len(_procedure(config).plan(config))
 
 
 def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
@@ -95,6 +109,7 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
     from .cluster.follow import follow
 
     begin()
+    interrupt.early = None  # a job that is handed in is followed, and not forgotten
     log = folder / "log.txt"
     offset = log.stat().st_size if log.exists() else 0
     interrupt.quiet = True
@@ -127,7 +142,7 @@ def _but_for_waiting(config: DictConfig) -> Any:
 
 def script_of(config: DictConfig, folder: Path) -> str:
     """What would be submitted for a run: its job, or, of several fits, each of which is a job, that of the first."""
-    fits = _procedure(config).plan(config)
+    fits = plan_of(config)
     some = f"{len(fits)} jobs, of which the first is\n\n" if len(fits) > 1 else ""
     return some + engine_of(config).script(folder / fits[0].name)
 
@@ -169,7 +184,7 @@ def place_fit(
 
         begin()
         settle(config, folder, console)
-    if config.parallel.get("device_memory_gb") is not None and not resume and _trains(config):
+    if config.parallel.get("device_memory_gb") is not None and not resume and trains(config):
         from .verdict import refuse
 
         refuse(config)
@@ -199,8 +214,13 @@ def run_in_pool(folder: Path, resume: bool, interrupt: Interrupt | None = None, 
     console, interrupt = Console(), interrupt or Interrupt()
     try:
         config = read_config(folder)
+        left = partial(_left_early, config, folder, console, interrupt)
         with locked(folder), listening(interrupt, console.message, impatient=False):
-            return _place_run(config, folder, resume, console, interrupt, torch.get_num_threads(), nodes)
+            try:
+                with leaving_early(interrupt, left):
+                    return _place_run(config, folder, resume, console, interrupt, torch.get_num_threads(), nodes)
+            except LeftEarly:
+                return left()
     except LauncherError as error:
         if error.__cause__ is not None:  # what it was, for the log
             traceback.print_exc()
@@ -214,87 +234,3 @@ def run_in_pool(folder: Path, resume: bool, interrupt: Interrupt | None = None, 
 def exit_status(result: dict[str, Any]) -> int:
     """The process's exit status for a result."""
     return {"preempted": PREEMPTED, "failed": FAILED}.get(str(result["status"]), 0)
-
-
-def _procedure(config: DictConfig) -> Procedure:
-    from hydra.utils import instantiate
-
-    from .trust import whitelist
-
-    procedure: Procedure = instantiate(config.procedure, _execution_whitelist_=whitelist(), _convert_="all")
-    return procedure
-
-
-def _place_fits(
-    config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt, slots: int | None
-) -> int:
-    """The fits of a procedure through a pool, then one result of theirs. Without `slots` each core is one."""
-    from .search.here import Here
-    from .search.pool import LocalPool, cores
-    from .search.runner import run_jobs, take_up_changes
-
-    begin()
-    take_up_changes(fits, folder)
-    (folder / RESULT).unlink(missing_ok=True)
-    pool: Pool
-    if slots is None and config.cluster:
-        pool = pool_of(config, len(fits))
-    elif slots is not None and not _trains(
-        config
-    ):  # of a trial: to import scikit-learn anew takes longer than its fits
-        pool = Here(interrupt)
-    else:  # also in a job: it has its machine already
-        slots = max(1, min(len(fits), (slots or cores()) // config.parallel.num_processes))
-        pool = LocalPool(slots, preload=modules(config))
-    console.message(f"{len(fits)} fits in {folder}, {pool.slots} at a time")
-
-    def told(outcome: Outcome) -> None:
-        if outcome.ended and outcome.result is not None:
-            objective = outcome.result["objective"]
-            console.message(
-                f"{outcome.job.name}: {outcome.result['status']}, {objective['name']} {objective['value']:.4g}"
-            )
-
-    try:
-        outcomes = run_jobs(fits, folder, pool, interrupt, told, stop_on_failure=True, said=console.message)
-    except TrainingError as error:
-        write_result(folder, unfinished(config) | {"status": "failed", "reason": str(error)})
-        raise
-    done = [
-        {"name": name, "status": each.result["status"]} for name, each in outcomes.items() if each.result is not None
-    ]
-    for name, outcome in outcomes.items():
-        if not outcome.ended and outcome.status != PREEMPTED:
-            log = folder / name / "log.txt"
-            if outcome.status == REFUSED and not any(each.ended for each in outcomes.values()):
-                raise ConfigError(outcome.reason)
-            failure = TrainingError(f"{name} failed: {outcome.reason} (the whole log: {log})")
-            write_result(folder, unfinished(config) | {"status": "failed", "reason": str(failure), "fits": done})
-            raise failure
-    if len(outcomes) < len(fits) or not all(outcome.ended for outcome in outcomes.values()):
-        result = unfinished(config) | {"status": "preempted", "reason": "preempted", "fits": done}
-        write_result(folder, result)
-        console.summary(result, folder)
-        return PREEMPTED
-    results = [outcome.result or {} for outcome in outcomes.values()]
-    procedure = _procedure(config)
-    combined = procedure.combine(fits, results) | procedure.gather(folder, fits) | {"seed": config.seed} | provenance()
-    write_result(folder, combined)
-    from .ending import write_page
-
-    write_page(folder, console)
-    console.summary(combined, folder)
-    return 0
-
-
-def _trains(config: DictConfig) -> bool:
-    return not signature(str(config.model._target_)).facts.get("estimator")
-
-
-def modules(config: DictConfig) -> tuple[str, ...]:
-    """The modules of what every fit of a run builds; of scikit-learn also those around an estimator."""
-    nodes = [config[group] for group in ("task", "model", "data", "validation")]
-    found = {str(node._target_).rpartition(".")[0] for node in nodes}
-    if str(config.model._target_).startswith("sklearn."):
-        found |= {"pandas", "skops.io", *(f"sklearn.{name}" for name in ("compose", "impute", "metrics", "pipeline"))}
-    return tuple(sorted(found))

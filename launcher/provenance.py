@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .errors import ConfigError
+from .records import object_of
 
 if TYPE_CHECKING:
     from .data import Datasets, Samples
@@ -131,7 +133,10 @@ class Provenance:
             return self._written
         self._thread.join()
         self._written = self._session() | {"data": fingerprint(data)}
-        earlier = read(folder)
+        try:
+            earlier = read(folder)
+        except ConfigError:  # the sessions before are lost, the run is not
+            earlier = None
         before = [] if earlier is None else [*earlier.pop("before", []), earlier]
         path = folder / FILE
         beside = folder / f".{FILE}"
@@ -163,12 +168,8 @@ class Provenance:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What stands in a run's provenance.json; None where there is none."""
-    try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+    """What stands in a run's provenance.json; None where there is none. Raises ConfigError for one that is damaged."""
+    return object_of(folder / FILE, "take it away, and the rest is shown without")
 
 
 def fingerprint(data: Datasets) -> dict[str, Any]:

@@ -14,15 +14,16 @@ from .console import Console
 from .ending import hand_over, show
 from .errors import DONE, FAILED, ConfigError
 from .figures import things
-from .folder import group_of, locked, read_config
-from .result import read_result
+from .folder import group_of, locked
+from .result import checked_result
+from .resume import load
 from .trackers.base import Recorder
 
 
 def replay(config: DictConfig, folder: Path, console: Console) -> int:
     """Tell `config.tracker` all that the run in `folder` would have told them; returns the exit status. Raises ConfigError
     for a run that has not ended."""
-    saved, result = read_config(folder), read_result(folder)
+    saved, result = load(folder, "run"), checked_result(folder)
     if result is None or result["status"] == "preempted":
         raise ConfigError(
             f"run={folder}: that run is not over; resume={folder} tracker=[…] goes on with it and tells all"

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from .errors import LauncherError, TrainingError, WorkerLost
+from .errors import ConfigError, LauncherError, TrainingError, WorkerLost
 from .provenance import provenance
+from .records import damaged, kind_of, object_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -25,6 +26,12 @@ RESULT = "result.json"
 
 NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 """JSON has no such floats: how they are spelled in the files of a run, and what `float` reads from it."""
+
+_NUMBER = (int, float, type(None))
+_FORM: dict[str, Any] = {
+    "status": str, "reason": str, "objective": dict, "metrics": dict, "steps": _NUMBER, "epochs": _NUMBER, "wall_s": _NUMBER,
+}  # fmt: skip
+"""What every result has, and of what kind it is."""
 
 
 def spelled(value: Any) -> Any:
@@ -46,14 +53,27 @@ def write_result(folder: Path, result: dict[str, Any]) -> None:
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result in a run's folder; None where there is none yet."""
+    """The result in a run's folder; None where there is none yet, or none that can be read: the run is not over."""
     try:
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return checked_result(folder)
+    except ConfigError:
+        return None
+
+
+def checked_result(folder: Path) -> dict[str, Any] | None:
+    """The result in a run's folder; None where there is none yet. Raises ConfigError for one that is damaged."""
+    path = folder / RESULT
+    then = f"take it away, and resume={folder} goes on from the last checkpoint and writes it anew"
+    result = object_of(path, then)
+    if result is None:
         return None
     read: dict[str, Any] = _each(
         result, lambda value: NOT_FINITE.get(value, value) if isinstance(value, str) else value
     )
+    for key, kinds in _FORM.items():
+        if key not in read or not isinstance(read[key], kinds):
+            found = f"{key!r} is {kind_of(read[key])}" if key in read else f"{key!r} is missing"
+            raise damaged(path, found, then)
     return read
 
 

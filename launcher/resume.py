@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import MarkedYAMLError
 
 from . import compose, explain_files, schema
 from .errors import ConfigError
 from .folder import read_config
 from .origins import Origins, line_of
-from .result import read_result
+from .records import damaged
+from .result import checked_result
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -69,9 +70,9 @@ def _allowed(key: str) -> bool:
     return any(key == entry or key.startswith(entry + ".") for entry in ALLOWED)
 
 
-def load(folder: Path) -> DictConfig:
+def load(folder: Path, word: str = "resume") -> DictConfig:
     """The config of a run's folder, checked against the schema. Raises ConfigError for what is no such folder."""
-    start = f"resume={folder}: "
+    start = f"{word}={folder}: "
     if not folder.is_dir():
         raise ConfigError(
             f"{start}{'that is a file' if folder.exists() else 'no such folder'}; a run's folder is wanted, such as outputs/<date>/<time>-<id>"
@@ -92,15 +93,26 @@ def load(folder: Path) -> DictConfig:
                 f"{start}the run was written in format {found}; this launcher reads format {schema.FORMAT}"
             )
         config = OmegaConf.merge(OmegaConf.structured(schema.Config), loaded)
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError(f"{folder / 'config.yaml'}:{line}: this is no YAML: {error.problem}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(explain_files.in_file(folder / "config.yaml", error)) from error
     assert isinstance(config, DictConfig)
-    if config.action != "train":
+    missing = absent(schema.Config, loaded)
+    if missing:  # a default is not what the run had
+        raise damaged(folder / "config.yaml", f"{missing!r} is missing")
+    if word == "resume" and config.action != "train":
         raise ConfigError(f"{start}action={config.action} wrote this folder; there is no training in it to go on with")
     return config
+
+
+def absent(cls: Any, node: Any, path: str = "") -> str | None:
+    """The first key of the schema that a config has not, as a file that was cut short has not."""
+    for field in dataclasses.fields(cls):
+        if field.name not in node:
+            return f"{path}{field.name}"
+        nested: Any = field.default_factory
+        if dataclasses.is_dataclass(nested) and (found := absent(nested, node[field.name], f"{path}{field.name}.")):
+            return found
+    return None
 
 
 def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_name: str) -> DictConfig:
@@ -120,7 +132,7 @@ def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_n
 
 def refuse_complete(folder: Path, saved: DictConfig, config: DictConfig) -> None:
     """Refuse a run that has nothing left to do, judged with the overrides in place. Raises ConfigError."""
-    result = read_result(folder)
+    result = checked_result(folder)
     if result is None or result["status"] not in ("completed", "stopped", "pruned"):
         return
     reached = [

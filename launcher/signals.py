@@ -3,6 +3,8 @@
 They reach a run in three ways: sent to its main process alone (kill), to its whole process group (Ctrl-C), or to
 every process it has (SLURM). So the processes around a run must not die of them: the server that workers are forked
 from holds them back, a worker hears them from the moment it listens, a data worker ignores what is not its parent's.
+They come more than once, too (`scancel` and what stands behind it, a person who is in a hurry): what a process has
+saved and is about to say by its exit status is not changed by another one.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,12 @@ from types import FrameType
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 LEFT = 130
 """Exit status after a second Ctrl-C: 128 + SIGINT, as shells have it."""
+LEAVE_S = 3.0
+"""How long a process that leaves early has for that before it is ended."""
+
+
+class LeftEarly(BaseException):
+    """A signal came before there was anything to save; raised where the process stands, as KeyboardInterrupt is."""
 
 
 @dataclass
@@ -31,14 +40,31 @@ class Interrupt:
     told: Callable[[], None] | None = None
     quiet: bool = False
     """Whether somebody else says what comes of a signal: a run that is only followed does not save."""
+    early: Callable[[], int] | None = None
+    """Set while nobody reads `signal`, because nothing has begun that could be saved (see `leaving_early`). Whoever
+    begins to read `signal` takes it away."""
+
+
+_listening: list[Interrupt] = []  # the ones that are open, outermost first
+_until_the_end = False  # whether this process is the run's own, and ends with it
+
+
+def stay() -> None:
+    """This process ends with what it is about to do: once its outermost `listening` is over, signals change nothing.
+
+    The interpreter takes a moment to end, and before that puts back what the system does with a signal.
+    """
+    global _until_the_end
+    _until_the_end = True
 
 
 @contextmanager
-def listening(interrupt: Interrupt, say: Callable[[str], None], impatient: bool) -> Iterator[None]:
+def listening(interrupt: Interrupt, say: Callable[[str], None], impatient: bool, last: bool = True) -> Iterator[None]:
     """While it is open, a signal is written into `interrupt`; the loop reads it at the end of a step.
 
     With `impatient` (a person's own terminal) a second Ctrl-C leaves at once with status 130. Workers are not:
     the terminal and the driver may both send them the same Ctrl-C. Signals that were held back arrive now.
+    Where something else follows that is to hear signals itself, this is not the `last` one.
     """
     owner = os.getpid()
     seen: list[int] = []
@@ -56,19 +82,78 @@ def listening(interrupt: Interrupt, say: Callable[[str], None], impatient: bool)
             interrupt.signal = number
             if interrupt.told is not None:
                 interrupt.told()
+            if interrupt.early is not None:
+                say(f"{signal.Signals(number).name}: leaving, no step has been taken that could be saved")
+                raise LeftEarly
             hint = " (Ctrl-C again leaves at once)" if impatient and number == signal.SIGINT else ""
             if not interrupt.quiet:
                 say(f"{signal.Signals(number).name}: saving at the end of this step{hint}")
 
+    outermost = not _listening
+    _listening.append(interrupt)
     before = {number: signal.signal(number, handle) for number in SIGNALS}
-    held = _mask("SIG_UNBLOCK")
+    try:
+        held = _mask("SIG_UNBLOCK")
+        yield
+    finally:
+        _listening.pop()
+        stays = outermost and last and _until_the_end
+        if held and not stays:
+            signal.pthread_sigmask(signal.SIG_BLOCK, held)
+        for number, handler in before.items():
+            # Who has pressed Ctrl-C, and does so again, does not wait for the interpreter's end.
+            if not (stays and impatient and number == signal.SIGINT and number in seen):
+                signal.signal(number, signal.SIG_IGN if stays else handler)
+
+
+@contextmanager
+def leaving_early(interrupt: Interrupt, left: Callable[[], int]) -> Iterator[None]:
+    """While it is open and nobody has begun to read `interrupt.signal`, a signal raises LeftEarly in the main thread.
+
+    Python's handlers wait for that thread to come back to the interpreter. So what the system writes into a pipe as
+    a signal comes wakes another one at once, which ends the process where LEAVE_S were not enough, with the status
+    that `left` returns. Whoever waited for such a pipe before is told too.
+    """
+    if interrupt.signal is not None:
+        raise LeftEarly
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+
+    def watch() -> None:
+        while byte := os.read(woken, 1):
+            if others != -1:
+                os.write(others, byte)
+            if byte[0] in SIGNALS and interrupt.early is not None:
+                time.sleep(LEAVE_S)
+                if interrupt.early is not None:
+                    os._exit(interrupt.early())
+        os.close(woken)
+
+    others = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    threading.Thread(target=watch, name="leaving early", daemon=True).start()
+    _wakes.append(wake)
+    interrupt.early = left
     try:
         yield
     finally:
-        if held:
-            signal.pthread_sigmask(signal.SIG_BLOCK, held)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        interrupt.early = None
+        _wakes.remove(wake)
+        signal.set_wakeup_fd(others)
+        os.close(wake)
+
+
+_wakes: list[int] = []  # the pipes of those that are open
+
+
+def _forked() -> None:
+    """A child that a library forks has signals of its own."""
+    if _wakes:
+        _wakes.clear()
+        signal.set_wakeup_fd(-1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @contextmanager

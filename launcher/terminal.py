@@ -67,6 +67,21 @@ class Surface(Protocol):
         """This process is a child of the one that draws."""
 
 
+def fill_streams() -> None:
+    """Gives a process that was started without one of its three streams (`>&-`) one that leads nowhere.
+
+    Else the next file that is opened would be that stream by its number, and what a library prints would go into it.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def is_terminal(stream: TextIO) -> bool:
     """Whether a line can be drawn over: a terminal, not a dumb one, and not one that CI keeps as a log."""
     if os.environ.get("TERM", "dumb") in ("", "dumb", "unknown") or os.environ.get("CI"):

@@ -30,6 +30,7 @@ from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
 from .provenance import Provenance
 from .report.live import LivePage
+from .restoring import restore
 from .result import RESULT, explain, out_of_memory, record_failure, unfinished
 from .run import LEAVES, Run
 from .seeds import derive, seed_everything
@@ -114,7 +115,7 @@ def _fit_module(
     plan, recorder = run.plan, run.recorder
     state = run.checkpoints.load_last() if resume else None
     if state is not None:
-        run.restore(state)
+        restore(run, state, run.checkpoints.folder / f"step-{state['progress']['step']}")
     counts = _sizes(data) | run.sizes()
     header = (
         _header(config, folder, task, data, name)

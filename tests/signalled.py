@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
@@ -53,6 +54,33 @@ class Signalled(ImageClassification):
     def export(self, model: Any, folder: Path) -> None:
         self.now("export")
         super().export(model, folder)
+
+
+class Stuck(ImageClassification):
+    """It comes to `at` (data or model), writes the file `mark`, and is busy there for hours: in Python, or in `compiled`
+    code, which does not come back to the interpreter. Once: where the file is there already it goes on."""
+
+    def __init__(self, *args: Any, at: str, mark: str, compiled: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.at, self.mark, self.compiled = at, Path(mark), compiled
+
+    def stay(self, at: str) -> None:
+        """Be busy if this is the place."""
+        if at != self.at or self.mark.exists():
+            return
+        self.mark.touch()
+        if self.compiled:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+        while True:
+            sum(range(100))
+
+    def datasets(self) -> Datasets:
+        self.stay("data")
+        return super().datasets()
+
+    def model(self) -> nn.Module:
+        self.stay("model")
+        return super().model()
 
 
 class Slow(ImageClassification):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.console import Console
-from launcher.errors import DONE
+from launcher.errors import DONE, ConfigError
 from launcher.signals import Interrupt
 
 if TYPE_CHECKING:
@@ -72,12 +72,18 @@ def _print_the_rest(log: Path, position: int) -> None:
 
 def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
     """Of each run's folder: its name, the state of the run, the job and its state, and where the log is; "–" for none."""
-    from launcher.result import read_result
+    from launcher.folder import read_config
+    from launcher.result import checked_result
 
     known = _told(folders)
     rows = []
     for folder in folders:
-        result = read_result(folder)
+        try:
+            result = checked_result(folder)
+            read_config(folder)
+        except ConfigError as error:  # the others are told of all the same
+            rows.append((folder.name, f"damaged: {error}", "", ""))
+            continue
         alive = time.time() - _changed(folder) if result is None else 0.0
         said = f"last written {alive:.0f} s ago" if result is None else f"{result['status']}: {result['reason']}"
         job, state = known.get(folder, ("", ""))
@@ -100,8 +106,11 @@ def _told(folders: list[Path]) -> dict[Path, tuple[str, str]]:
 
     by_target: dict[str, tuple[Engine, list[Path]]] = {}
     for folder in folders:
-        config = read_config(folder)
-        if config.cluster:
+        try:
+            config = read_config(folder)
+        except ConfigError:
+            continue
+        if config.get("cluster"):
             by_target.setdefault(str(config.cluster._target_), (engine_of(config), []))[1].append(folder)
     return {folder: job for engine, own in by_target.values() for folder, job in engine.told(own).items()}
 

@@ -21,7 +21,7 @@ import yaml
 from launcher.console import Console
 from launcher.errors import FAILED, PREEMPTED, REFUSED, ConfigError, NotNow
 from launcher.leaving import leave
-from launcher.signals import Interrupt, listening
+from launcher.signals import Interrupt, listening, stay
 
 from .engine import Nodes, read, said, says, wait, write
 
@@ -291,4 +291,5 @@ def _noted(folder: Path) -> str | None:
 
 
 if __name__ == "__main__":
+    stay()
     leave(pod(Path(sys.argv[1])))

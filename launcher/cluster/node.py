@@ -15,7 +15,7 @@ from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED
 from launcher.folder import in_use
 from launcher.leaving import settle
-from launcher.signals import Interrupt, listening
+from launcher.signals import Interrupt, LeftEarly, listening, stay
 
 from .engine import Nodes, says
 from .jobs import AGAIN, INSIDE, LEAVE
@@ -39,6 +39,7 @@ def run(folder: str, max_num_timeout: int | None) -> None:
         path / INSIDE,
     )
     interrupt = Interrupt()
+    stay()
     # From the first moment on: submitit's own handlers would give up a run that is still importing.
     with listening(interrupt, Console().message, impatient=False):
         if (nodes.inside / LEAVE).exists():  # a container hears no signal before this moment
@@ -80,6 +81,8 @@ def share(folder: Path, nodes: Nodes, interrupt: Interrupt) -> int:
 
     try:
         run_workers(read_config(folder), folder, _begun(folder), Console(quiet=True), interrupt, nodes)
+    except LeftEarly:
+        return PREEMPTED
     except LauncherError:
         return FAILED
     return PREEMPTED if interrupt.signal is not None else 0

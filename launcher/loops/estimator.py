@@ -26,6 +26,7 @@ def fit_estimator(task: Task, estimator: Any, data: Any, interrupt: Interrupt) -
         except BaseException as error:
             metrics.set_exception(error)
 
+    interrupt.early = None
     threading.Thread(target=work, name="fit", daemon=True).start()
     while interrupt.signal is None:
         try:

@@ -51,6 +51,7 @@ class Supervised:
         optimizer, scheduler, scaler = part.optimizer, part.scheduler, parallel.scaler
         clips = run.settings.clip_norm is not None or run.settings.clip_value is not None
         interrupt, alone = run.interrupt, parallel.world_size == 1
+        interrupt.early = None  # from here on it is read after each step
         deadline = None if plan.max_time is None else Deadline(run, plan.max_time)
         end = plan.total_steps
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

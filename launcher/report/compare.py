@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from launcher.errors import ConfigError
 from launcher.figures import count, number, size, span, things
 from launcher.flat import flat
 from launcher.provenance import read as read_provenance
-from launcher.result import read_result
+from launcher.records import mapping_of
+from launcher.result import checked_result
 from launcher.trackers.jsonl import FILE, read
 
 from .curves import Point, Series, chart
@@ -68,9 +67,9 @@ def look(folders: Sequence[Path]) -> list[Seen]:
 
 
 def _look(folder: Path, name: str) -> Seen:
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
+    config = mapping_of(folder / "config.yaml") or {}
     plain = {key: _text(value) for key, value in flat(config) if key.split(".")[0] not in IGNORED}
-    result = read_result(folder) or {}
+    result = checked_result(folder) or {}
     try:
         records = read(folder / FILE)
     except ValueError as error:

@@ -16,6 +16,8 @@ from launcher.evidence import read as read_evidence
 from launcher.figures import count, number, rate, size, span, things
 from launcher.flat import flat
 from launcher.provenance import read as read_provenance
+from launcher.records import mapping_of
+from launcher.result import checked_result
 from launcher.trackers.jsonl import FILE, decode
 from launcher.wording import COMMAND, SPEEDS, commands, override, relative
 
@@ -45,7 +47,7 @@ def write(folder: Path) -> Path:
 
 def compose(folder: Path) -> str:
     """The page as text."""
-    config, result = _config(folder), _result(folder)
+    config, result = _config(folder), checked_result(folder)
     curves, provenance, evidence = _curves(folder), read_provenance(folder), read_evidence(folder)
     title, ended = _title(config), result or {}
     objective = (ended.get("objective") or {}).get("name") or _metric(config)
@@ -72,25 +74,10 @@ def compose(folder: Path) -> str:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{folder}: no run is here (config.yaml: {error.strerror})") from None
-    try:
-        config = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{folder / 'config.yaml'}: {error}") from error
-    return config if isinstance(config, dict) else {}
-
-
-def _result(folder: Path) -> dict[str, Any] | None:
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return result if isinstance(result, dict) else None
+    config = mapping_of(folder / "config.yaml")
+    if config is None:
+        raise ConfigError(f"{folder}: no run is here (there is no config.yaml)")
+    return config
 
 
 def _curves(folder: Path) -> dict[str, list[Point]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shlex
 import warnings
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.figures import count, number, share, span, things
+from launcher.records import damaged, object_of, text_of
 from launcher.result import RESULT, read_result
 from launcher.wording import COMMAND, override, relative
 
@@ -77,12 +77,30 @@ def _best(study: Study) -> list[int]:
     return [each.number for each in sorted(study.best_trials, key=lambda each: (sign * each.values[0], each.number))]
 
 
+def facts_of(folder: Path) -> dict[str, Any] | None:
+    """What sweep.json says of the sweep in a folder; None where there is none. Raises ConfigError for one that is damaged."""
+    then = "take it away, and the sweep's own command writes it anew"
+    facts = object_of(folder / FACTS, then)
+    for key, kind in {} if facts is None else _FORM.items():
+        if key not in facts or not isinstance(facts[key], kind):
+            raise damaged(folder / FACTS, f"{key!r} is {'no such thing' if key in facts else 'missing'}", then)
+    return facts
+
+
+_FORM: dict[str, Any] = {"space": dict, "config": dict, "metrics": list, "storage": (str, type(None))}
+"""What every sweep.json has, and of what kind it is."""
+
+
 def _rows(folder: Path) -> list[Row]:
-    try:
-        with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError:
+    then = "take it away, and the sweep's own command writes it anew"
+    text = text_of(folder / TABLE, then)
+    if text is None:
         return []
+    rows = list(csv.DictReader(text.splitlines()))
+    whole = all((row.get("number") or "").isdecimal() and row.get("state") for row in rows)
+    if not rows or not whole or any(None in row or None in row.values() for row in rows):
+        raise damaged(folder / TABLE, "no table of trials", then)
+    return rows
 
 
 def _ordered(rows: Sequence[Row], column: str, maximize: bool) -> list[Row]:
@@ -172,10 +190,13 @@ def _facts(
 
 def _ensemble(folder: Path) -> Iterator[str]:
     """The model made of the best trials: who is in it, and what rows that chose nothing say of it."""
-    try:
-        told = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    then = "take it away, and the sweep's own command builds the ensemble anew"
+    told = object_of(folder / ENSEMBLE, then)
+    if told is None:
         return
+    missing = [key for key in ("out_of_fold", "held_out", "members") if key not in told]
+    if missing:
+        raise damaged(folder / ENSEMBLE, f"{missing[0]!r} is missing", then)
     best, out_of_fold, alone = told["out_of_fold"]["best_trial"], told["out_of_fold"], told.get("best_held_out", {})
     yield heading("The ensemble")
     rows = [("loss, out of fold", number(out_of_fold["loss"]), number(out_of_fold["best_loss"]))]

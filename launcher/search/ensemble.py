@@ -7,6 +7,7 @@ scikit-learn's voting ensemble of the latter becomes the sweep's `model/`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.console import Console
-from launcher.errors import ConfigError
+from launcher.errors import PREEMPTED, ConfigError
 from launcher.folder import read_config
 from launcher.functional.ensemble import cross_entropy, greedy, squared_error
 from launcher.predictions import read_table
 from launcher.procedures.cross_validation import OUT_OF_FOLD, REFIT
 from launcher.report.sweep import ENSEMBLE
 from launcher.result import read_result
+from launcher.signals import Interrupt, LeftEarly, leaving_early
 from launcher.signatures import signature
 
 from . import space
@@ -72,8 +74,16 @@ def refuse(config: DictConfig, num_objectives: int) -> None:
         raise ConfigError(f"{ASKED} goes with one objective; there are {num_objectives}")
 
 
-def build(study: Study, rounds: int, console: Console) -> None:
-    """Choose among the complete trials whose models are still there; write `model/` and ensemble.json, and say so."""
+def build(study: Study, rounds: int, console: Console, interrupt: Interrupt) -> None:
+    """Choose among the complete trials whose models are still there; write `model/` and ensemble.json, and say so.
+
+    A signal ends it at once: the sweep's next start builds it anew.
+    """
+    with contextlib.suppress(LeftEarly), leaving_early(interrupt, lambda: PREEMPTED):
+        _build(study, rounds, console)
+
+
+def _build(study: Study, rounds: int, console: Console) -> None:
     members = _members(study)
     if not members:
         console.warning(

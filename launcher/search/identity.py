@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import distribution_to_json
 
 from launcher.errors import ConfigError
-from launcher.report.sweep import FACTS
+from launcher.report.sweep import FACTS, facts_of
 
 from .lock import HostLock
 from .space import Dimension
@@ -47,9 +47,8 @@ def identity(
 def compare(folder: Path, now: dict[str, Any], changes_wanted: bool, joins: bool = False) -> bool:
     """Whether the sweep is to be taken down: the folder holds none, or another one, and changes are wanted; who joins a sweep
     changes nothing of it. Raises ConfigError with what differs."""
-    try:
-        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    known = facts_of(folder)
+    if known is None:
         return True
     differing = [] if known == now else list(_differences(known, now))
     if differing and (joins or not changes_wanted):

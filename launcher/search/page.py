@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import threading
 from collections.abc import Sequence
@@ -46,10 +45,9 @@ def write(folder: Path, study: optuna.Study | None = None) -> Path:
     The study is opened where sweep.json says, unless whoever has it open gives it.
     """
     warmed()
-    try:
-        facts: dict[str, Any] = json.loads((folder / report.FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder / report.FACTS}: {error}") from error
+    facts = report.facts_of(folder)
+    if facts is None:
+        raise ConfigError(f"{folder}: no sweep is here (there is no {report.FACTS})")
     study = study or _opened(folder, facts.get("storage"))
     return report.write(study, folder, facts, _rungs(study, facts.get("pruner")))
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from launcher.errors import FAILED
-from launcher.signals import Interrupt, held_back
+from launcher.signals import Interrupt, held_back, stay
 
 from .forked import Forked, wait_for
 
@@ -194,6 +194,7 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     if lost is not None and lost():
         leave(FAILED)
     leave_with_the_driver(lost=lost)
+    stay()
     status = run_in_pool(Path(folder), resume)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -225,7 +226,10 @@ def leave_with_the_driver(
 
         if asked is not None and interrupt is not None:
             told = parent.sentinel not in wait([parent.sentinel, asked])
-            if told and interrupt.signal is None:
+            main = threading.main_thread().ident
+            if told and interrupt.signal is None and interrupt.early is not None and main is not None:
+                signal.pthread_kill(main, signal.SIGTERM)  # it does not look, and is to leave at once
+            elif told and interrupt.signal is None:
                 interrupt.signal = signal.SIGTERM
         while not wait([parent.sentinel], None if lost is None else LOOK_S) and not (lost is not None and lost()):
             pass

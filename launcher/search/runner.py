@@ -72,6 +72,7 @@ def run_jobs(
     only with `stop_on_failure`. After a signal (`interrupt`) nothing is started, what runs is asked to save and leave,
     and those left out are missing.
     """
+    interrupt.early = None  # it is read here
     waiting = list(jobs)
     order = [job.name for job in waiting]
     outcomes: dict[str, Outcome] = {}

@@ -249,7 +249,7 @@ class LauncherSweeper(Sweeper):
                     )
                 if self.ensemble is not None and interrupt.signal is None and not self.config.worker:
                     page.warmed()
-                    build(study, self.ensemble, console)
+                    build(study, self.ensemble, console, interrupt)
             except ConfigError:
                 study.withdraw()
                 raise

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError
+from launcher.records import refuse_special
 
 PROVIDERS = {
     "electricity_maps": "https://api.electricitymaps.com/v3",
@@ -56,6 +57,7 @@ class Window:
 def read(path: Path) -> list[Stretch]:
     """A forecast in a file: CSV with a header, or JSON, a list of objects or what a provider has answered. Times are ISO
     8601 or seconds since 1970. Raises ConfigError."""
+    refuse_special(path)
     try:
         text = path.read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else json.loads(text)

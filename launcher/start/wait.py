@@ -35,7 +35,9 @@ def wait(config: DictConfig, folder: Path | None = None) -> int | None:
     console, interrupt, now = Console(), Interrupt(), time.time()
     choice = schedule.choose(now)
     begin = choice.window.begin
-    with listening(interrupt, lambda said: None, impatient=False):  # before a word is said: it may be answered at once
+    with listening(
+        interrupt, lambda said: None, impatient=False, last=False
+    ):  # before a word is said: it may be answered at once
         for line in schedule.told(choice, now):
             console.message(f"schedule: {line}")
         if config.cluster and "begin" in config.cluster:

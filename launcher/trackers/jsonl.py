@@ -47,10 +47,28 @@ def read(path: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(decode(line))
+            record = decode(line)
+            if not all(isinstance(value, int | float) for value in (record.get("step"), *record.values())):
+                raise ValueError("expected numbers by name, and 'step' among them")
+            records.append(record)
         except ValueError as error:
             raise ValueError(f"{path}:{number}: {error}") from error
     return records
+
+
+def odd_lines(path: Path) -> int:
+    """How many lines of a file are no records, but for a last one that was cut short."""
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError:
+        return 0
+    odd = 0
+    for line in lines:
+        try:
+            odd += "step" not in decode(line)
+        except ValueError:
+            odd += 1
+    return odd
 
 
 class Lines:

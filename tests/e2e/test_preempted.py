@@ -77,15 +77,107 @@ def test_each_signal_saves_and_the_run_goes_on_bit_for_bit(
     assert_same(folder, whole)
 
 
-@pytest.mark.parametrize(("at", "steps"), [("data", 1), ("model", 1), ("evaluation", 41)])
-def test_wherever_it_comes(launch: Launch, tmp_path: Path, whole: Path, at: str, steps: int) -> None:
+def test_in_the_middle_of_an_evaluation(launch: Launch, tmp_path: Path, whole: Path) -> None:
     folder = tmp_path / "run"
-    task = ["task._target_=tests.signalled.Signalled", f"+task.at={at}", f"+task.mark={tmp_path / 'mark'}"]
+    task = ["task._target_=tests.signalled.Signalled", "+task.at=evaluation", f"+task.mark={tmp_path / 'mark'}"]
     done = launch(*WORDS, *task, f"hydra.run.dir={folder}", env=ENV)
     preempted(done, folder)
-    assert result(folder)["steps"] == steps
+    assert result(folder)["steps"] == 41
     assert launch(f"resume={folder}", env=ENV).returncode == 0
     assert_same(folder, whole)
+
+
+EARLY = "a signal came before the first step"
+
+
+@pytest.mark.parametrize(
+    ("at", "compiled", "more"),
+    [
+        ("data", False, []),
+        ("data", True, []),
+        ("model", True, []),
+        ("model", False, ["parallel=ddp", "parallel.num_processes=2"]),
+        ("data", True, ["parallel=ddp", "parallel.num_processes=2"]),
+    ],
+)
+def test_before_the_first_step_it_leaves_as_it_is(
+    launch: Launch, tmp_path: Path, at: str, compiled: bool, more: list[str]
+) -> None:
+    folder, mark = tmp_path / "run", tmp_path / "mark"
+    task = ["task._target_=tests.signalled.Stuck", f"+task.at={at}", f"+task.mark={mark}", f"+task.compiled={compiled}"]
+    running = launch.start(*WORDS, *task, *more, f"hydra.run.dir={folder}", env=ENV)
+    wait_for(running, mark)
+    running.send(signal.SIGTERM)
+    done = running.wait(60)  # what it is busy with takes hours
+    assert (done.returncode, done.stderr) == (75, "")
+    assert (result(folder)["status"], result(folder)["reason"]) == ("preempted", EARLY)
+    assert f"python -m launcher resume={folder.name} " in done.stdout
+    nobody_left(tmp_path)
+    resumed = launch(f"resume={folder}", env=ENV)
+    assert resumed.returncode == 0, resumed.stderr
+    assert (result(folder)["status"], result(folder)["steps"]) == ("completed", 60)
+
+
+def test_a_trial_that_is_stuck_before_its_first_step_is_left(launch: Launch, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    task = ["task._target_=tests.signalled.Stuck", "+task.at=model", f"+task.mark={mark}"]
+    words = ["-m", "seed=1,2", "hydra.sweeper.study_name=study", "hydra.sweeper.n_jobs=1", *WORDS, *task]
+    running = launch.start(*words, env=ENV)
+    wait_for(running, mark)
+    running.send(signal.SIGTERM)
+    done = running.wait(60)
+    assert done.returncode == 75, done.stdout + done.stderr
+    study = tmp_path / "multirun" / "study"
+    assert result(study / "0")["reason"] == EARLY
+    finished = launch(*words, env=ENV)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert [result(study / str(number))["status"] for number in range(2)] == ["completed"] * 2
+
+
+def test_planning_can_be_ended(launch: Launch, tmp_path: Path) -> None:
+    """A model that takes an hour to build, and fits that take minutes to lay out, are left as they are too."""
+    running = launch.start("num_seeds=1000000", *WORDS, "hydra.run.dir=run", env=ENV)
+    wait_for(running, tmp_path / "run" / "config.yaml")
+    running.send(signal.SIGTERM)
+    assert running.wait(60).returncode == 75
+    assert result(tmp_path / "run")["reason"] == EARLY
+
+
+def test_more_folds_than_samples_are_refused_before_they_are_planned(launch: Launch, tmp_path: Path) -> None:
+    done = launch("validation=kfold", "validation.n_splits=100000", *WORDS, env=ENV)
+    said = "error: validation.n_splits=100000: there are 1797 samples, and a fold holds out one at the least\n"
+    assert (done.returncode, done.stderr) == (2, said)
+    assert done.folder is None
+
+
+AGAIN_AND_AGAIN = [
+    pytest.param(["training.max_steps=100000"], id="one process"),
+    pytest.param(["training.max_steps=100000", "parallel=ddp", "parallel.num_processes=2"], id="two workers"),
+    pytest.param(["training.max_steps=100000", "num_seeds=2"], id="two fits"),
+    pytest.param(["training.max_steps=100000", "-m", "optimizer.lr=0.01,0.001", "hydra.sweeper.n_jobs=2"], id="sweep"),
+]
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["the driver", "every process"])
+@pytest.mark.parametrize("words", AGAIN_AND_AGAIN)
+def test_signals_until_the_process_is_over(launch: Launch, tmp_path: Path, words: list[str], group: bool) -> None:
+    """Whoever ends a job may not say it once: the exit status stays that of what was saved."""
+    own = [word for word in WORDS if not word.startswith(("training.max_steps", "stopping"))]
+    running = launch.start(*own, *words, env=ENV)
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob("**/metrics.jsonl")) and time.monotonic() < end:
+        time.sleep(0.05)
+    while not running.done():
+        try:
+            os.killpg(running.pid, signal.SIGTERM) if group else running.send(signal.SIGTERM)
+        except ProcessLookupError:
+            break
+        time.sleep(0.02)
+    done = running.wait()
+    assert done.returncode == 75, done.stdout + done.stderr
+    assert done.stderr == ""
+    statuses = [json.loads(path.read_text())["status"] for path in tmp_path.glob("**/result.json")]
+    assert set(statuses) == {"preempted"}
 
 
 def test_a_run_that_is_done_is_done(launch: Launch, tmp_path: Path, whole: Path) -> None:
@@ -158,6 +250,14 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+def nobody_left(folder: Path) -> None:
+    """No process outlives its driver by more than it takes to notice."""
+    end = time.monotonic() + 30
+    while processes_in(folder) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert processes_in(folder) == []
+
+
 DDP = [
     "parallel=ddp",
     "parallel.num_processes=2",
@@ -195,10 +295,7 @@ def test_two_ranks(launch: Launch, tmp_path: Path) -> None:
     wait_for(running, folder / "metrics.jsonl", f'"step": {(second // 7 + 2) * 7},')
     os.kill(running.pid, signal.SIGKILL)  # the driver, without a word to the workers
     running.wait()
-    end = time.monotonic() + 30
-    while processes_in(tmp_path) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert processes_in(tmp_path) == [], "no worker outlives its driver"
+    nobody_left(tmp_path)
 
     running = launch.start(f"resume={folder}", env=ENV)
     wait_for(running, folder / "metrics.jsonl", '"step": 399,')
