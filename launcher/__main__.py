@@ -289,4 +289,6 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Nothing here asks, and no library shall: a question at the terminal may be answered by what is piped in.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     leave(main())

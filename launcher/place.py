@@ -16,6 +16,7 @@ from .collecting import begin, held_off
 from .console import Console
 from .errors import DONE, FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
 from .folder import CONFIG, locked, make_folder, plain, read_config, remove_folder, remove_leftovers, write_config
+from .objects import instantiate
 from .provenance import provenance
 from .result import RESULT, disk_full, unfinished, write_result
 from .signals import Interrupt, listening
@@ -134,11 +135,7 @@ def script_of(config: DictConfig, folder: Path) -> str:
 
 def engine_of(config: DictConfig) -> Engine:
     """The engine that `cluster` names."""
-    from hydra.utils import instantiate
-
-    from .trust import whitelist
-
-    engine: Engine = instantiate(config.cluster, _execution_whitelist_=whitelist(), _convert_="all")
+    engine: Engine = instantiate(config.cluster)
     return engine
 
 
@@ -217,11 +214,7 @@ def exit_status(result: dict[str, Any]) -> int:
 
 
 def _procedure(config: DictConfig) -> Procedure:
-    from hydra.utils import instantiate
-
-    from .trust import whitelist
-
-    procedure: Procedure = instantiate(config.procedure, _execution_whitelist_=whitelist(), _convert_="all")
+    procedure: Procedure = instantiate(config.procedure)
     return procedure
 
 

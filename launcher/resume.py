@@ -39,7 +39,7 @@ LENGTHS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": "wall_s"}
 
 def asked(overrides: list[str]) -> bool:
     """Whether the command continues a run."""
-    return any(word.startswith("resume=") and word not in ("resume=", "resume=null") for word in overrides)
+    return any(word.startswith("resume=") and word != "resume=null" for word in overrides)
 
 
 def resume(hydra: Hydra, overrides: list[str], config_name: str) -> compose.Composed:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.figures import count, number, share, span, things
+from launcher.predictions import unsafe
 from launcher.result import read_result
 from launcher.wording import COMMAND, override, relative
 
@@ -72,8 +73,9 @@ def compose(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequenc
 def _rows(folder: Path) -> list[Row]:
     try:
         with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError:
+            header, *lines = ([unsafe(cell) for cell in line] for line in csv.reader(file))
+            return [dict(zip(header, line, strict=False)) for line in lines]
+    except (OSError, ValueError):
         return []
 
 

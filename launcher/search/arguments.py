@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import optuna
@@ -15,12 +16,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from launcher import compose
 from launcher.errors import ConfigError, did_you_mean
 from launcher.explain import refuse_sweep
+from launcher.masking import mask
+from launcher.objects import unwanted
 from launcher.place import modules
 from launcher.resolvers import models
 from launcher.schema import duration
 from launcher.seeds import derive
-from launcher.signatures import signature
-from launcher.trust import whitelist
+from launcher.signatures import locate, signature
 from launcher.values import expected, matches
 
 from . import space
@@ -128,16 +130,29 @@ def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.
     """The caller of `custom_search_space`, which takes the config and Optuna's trial. Raises ConfigError."""
     if target is None:
         return None
-    from hydra.utils import instantiate
-
-    try:
-        found = instantiate({"_target_": target, "_partial_": True}, _execution_whitelist_=whitelist())
-    except Exception as error:
-        raise ConfigError(
-            f"hydra.sweeper.custom_search_space={target}: {str(error).partition(chr(10))[0]}. "
-            f"You allow it with LAUNCHER_TRUST={target}"
-        ) from error
+    said = unwanted(target, "hydra.sweeper.custom_search_space")
+    if said is not None:
+        raise ConfigError(f"hydra.sweeper.custom_search_space={target}: {said}")
+    found = locate(target)
     return functools.partial(found, config)
+
+
+def study_name_of(study: str) -> str:
+    """The name of a study, which is its folder's too. Raises ConfigError for one that would lie elsewhere."""
+    if not study.strip() or study in (".", "..") or any(sign in study for sign in ("/", "\\", "\0")):
+        raise ConfigError(
+            f"hydra.sweeper.study_name={study}: a study's name is that of its folder below hydra.sweep.dir: a word, without slashes"
+        )
+    if mask(study) != study:
+        raise ConfigError("hydra.sweeper.study_name: looks like a secret, and the name of a folder can be seen")
+    return study
+
+
+def folder_of(value: Any) -> Path:
+    """Where sweeps lie. Raises ConfigError where no folder is named."""
+    if value is None or not str(value).strip():
+        raise ConfigError("hydra.sweep.dir is empty: leave it out, and sweeps lie in multirun/")
+    return Path(str(value))
 
 
 def directions_of(direction: Any) -> Directions:

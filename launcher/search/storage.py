@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from launcher.errors import ConfigError
+from launcher.masking import mask
 
 from .lock import HostLock
 
@@ -87,7 +88,7 @@ def tie(study: Study, folder: Path) -> None:
 def without_login(url: str) -> str:
     """A storage's URL as it may be shown."""
     scheme, sign, rest = url.partition("://")
-    return f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url
+    return mask(f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url)
 
 
 def _cut_torn_line(path: Path) -> None:

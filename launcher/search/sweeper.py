@@ -34,7 +34,9 @@ from launcher.start.wait import wait
 
 from . import devices, early, identity, page, plan, space
 from . import points as first
-from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
+from .arguments import (
+    directions_of, extension, families, folder_of, objectives_of, seconds, space_of, study_name_of, types, words_of,
+)  # fmt: skip
 from .ensemble import MODULES, build, refuse
 from .keep import Keeper
 from .pool import Pool, Together, cores
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from .pace import Pace
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
 
 ARRAY_PARALLELISM = 256
 """So many jobs at once a cluster is given where nobody says a number; hydra-submitit-launcher's default."""
@@ -90,7 +91,7 @@ class LauncherSweeper(Sweeper):
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
         self.sampler, self.storage, self.n_trials = sampler, storage, n_trials
-        self.study_name = None if study_name is None else str(study_name)
+        self.study_name = None if study_name is None else study_name_of(str(study_name))
         self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
         self.max_failure_rate, self.keep_trials, self.ensemble = max_failure_rate, keep_trials, ensemble
         self.custom_search_space = custom_search_space
@@ -137,7 +138,7 @@ class LauncherSweeper(Sweeper):
         n_jobs = self.n_jobs or (self._cluster_jobs() if self.config.cluster else None)
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         pool = pool_of(self.config, len(self._slots), self._preload())
-        folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
+        folder = folder_of(self.config.hydra.sweep.dir) / (self.study_name or self._default_name(arguments))
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
         self._check_corners()
