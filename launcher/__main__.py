@@ -84,9 +84,11 @@ def run(words: list[str]) -> int:
         name = args.config_name or compose.CONFIG_NAME
         if inspects(args):
             return show(hydra, name, args)
+        from .masking import mask
         from .provenance import remember
 
         remember(words)
+        sys.argv[1:] = [mask(word) for word in sys.argv[1:]]  # which the services' clients write down
         if args.multirun:
             if resume.asked(args.overrides):
                 raise ConfigError(

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from .console import Console
 from .errors import DONE, ConfigError
-from .folder import locked, read_config
+from .folder import locked, read_config, refuse_links
 from .provenance import provenance
 from .result import read_result
 from .signals import Interrupt
@@ -29,6 +29,7 @@ def act(config: DictConfig) -> int:
     if config.run is None:
         raise ConfigError(f"action={config.action} needs run=<the folder of a run>")
     folder = Path(config.run)
+    refuse_links(folder)
     if config.action == "report":
         from .report.sweep import FACTS
 

@@ -115,8 +115,10 @@ def build_algorithms(config: DictConfig) -> list[Algorithm]:
 
 
 def build_trackers(config: DictConfig) -> list[Tracker]:
-    """The trackers that were asked for; each has checked that its package is there."""
-    return [instantiate(node) for node in config.tracker.values()]
+    """The trackers that were asked for, but for those that their own settings switch off; each has checked that its
+    package is there."""
+    found: list[Tracker] = [instantiate(node) for node in config.tracker.values()]
+    return [each for each in found if not each.off]
 
 
 def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loaders:

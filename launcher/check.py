@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from . import schema
 from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES, WORDS, length
+from .consent import unasked
 from .errors import ConfigError, did_you_mean
 from .fits import fits
 from .objects import refused, unwanted
@@ -55,6 +56,7 @@ def check(config: DictConfig, where: Where = str) -> None:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     problems = list(_ranges(schema.Config, plain, "", where))
     problems += _nodes(plain, where)
+    problems += unasked(plain, where)
     if not problems:
         problems = list(fits(plain, where))
     if problems:

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from . import CONF, explain, explain_files, masking, resolvers
+from . import CONF, explain, explain_files, masking, resolvers, search_path
 from .errors import ConfigError, did_you_mean
 from .finishing import finish, folder_of
 from .origins import Origins, shown
@@ -65,9 +65,10 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     resolvers.register()
     masking.register()
     OmegaConf.register_resolver("run_id", _run_id, replace=True, use_cache=True)
-    search_path = create_config_search_path(str(CONF))
+    search_path.guard()
+    path = create_config_search_path(str(CONF))
     for entry in registry.search_path():
-        search_path.prepend("launcher.tasks", entry, SearchPathQuery(provider="schema"))
+        path.prepend("launcher.tasks", entry, SearchPathQuery(provider="schema"))
     if config_dir is not None:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
@@ -77,10 +78,10 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
                 else ""
             )
             raise ConfigError(f"--config-dir={config_dir}: no such folder.{near if 'Did' in near else ''}".rstrip("."))
-        search_path.prepend("--config-dir", f"file://{folder}", SearchPathQuery(provider="main"))
+        path.prepend("--config-dir", f"file://{folder}", SearchPathQuery(provider="main"))
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=search_path)
+        yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=path)
     finally:
         GlobalHydra.instance().clear()
 

@@ -72,6 +72,8 @@ def folder_of(config: DictConfig) -> Path:
         raise ConfigError(
             f"hydra.run.dir={'null' if config.hydra.run.dir is None else name}: no folder is named; leave it out, and the run has one of its own"
         )
+    if not name.isprintable():
+        raise ConfigError(f"hydra.run.dir={name!r}: a folder's name that goes into scripts has no control characters")
     if masking.mask(name) != name:
         raise ConfigError("hydra.run.dir: looks like a secret, and the name of a folder can be seen")
     return Path(name)

@@ -11,7 +11,7 @@ from yaml import MarkedYAMLError
 
 from . import compose, explain_files, schema
 from .errors import ConfigError
-from .folder import read_config
+from .folder import read_config, refuse_links
 from .origins import Origins, line_of
 from .result import read_result
 
@@ -84,6 +84,7 @@ def load(folder: Path) -> DictConfig:
             )
         near = f"; it holds the runs {', '.join(inside[:3])}{', ...' if len(inside) > 3 else ''}" if inside else ""
         raise ConfigError(f"{start}no run is here (there is no config.yaml){near}")
+    refuse_links(folder)
     try:
         loaded = read_config(folder)
         found = loaded.get("format")

@@ -37,7 +37,9 @@ _SCHEDULES = tuple(
         "linear_schedule_with_warmup", "polynomial_decay_schedule_with_warmup", "wsd_schedule",
     )
 )  # fmt: skip
-"""Functions of a library that can not be marked, and that do no more than make a schedule."""
+"""Functions of a library that can not be marked, and that do no more than make a schedule; of the other one, a sampler."""
+
+_SAMPLERS = tuple(f"hydra_plugins.hydra_optuna_sweeper._impl.create_{name}_sampler" for name in ("nsgaii", "nsgaiii"))
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ GROUPS: dict[str, Group] = {
     "regularization": _ALGORITHM,
     "hydra.sweeper": Group(("launcher.search.sweeper.LauncherSweeper",), ("launcher.search.sweeper.LauncherSweeper",)),
     "hydra.sweeper.sampler": Group(
-        ("optuna.samplers.*", "launcher.search.samplers.*"),
+        ("optuna.samplers.*", "launcher.search.samplers.*", *_SAMPLERS),
         ("optuna.samplers._base.BaseSampler", "optuna.samplers.nsgaii._crossovers._base.BaseCrossover"),
+        factories=_SAMPLERS,
     ),
     "hydra.sweeper.pruner": Group(("optuna.pruners.*",), ("optuna.pruners._base.BasePruner",)),
     "hydra.sweeper.proxy": Group(("launcher.search.proxies.*",), called=True),

@@ -38,6 +38,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "replay",
         "resume",
         "search",
+        "search_path",
         "start",
     ),
     ("worker",),
@@ -74,6 +75,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         "bindings",
         "collecting",
+        "consent",
         "errors",
         "figures",
         "flat",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import optuna
@@ -14,9 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from launcher import compose
+from launcher.consent import OWN
 from launcher.errors import ConfigError, did_you_mean
 from launcher.explain import refuse_sweep
-from launcher.masking import mask
 from launcher.objects import unwanted
 from launcher.place import modules
 from launcher.resolvers import models
@@ -66,6 +65,10 @@ def space_of(
     """The overrides that all trials share, and what is searched: of a file's `params` and the words of the command, of
     which for each key the last one counts. Raises ConfigError."""
     told = list(space.words_of(params))
+    for _, word in told:
+        key = word.partition("=")[0].lstrip("+~")
+        if any(f"{key}.".startswith(f"{own}.") for own in OWN) or key == "cluster":
+            raise ConfigError(f"hydra.sweeper.params: {key}: only you may say that: type it on the command line")
     plain = parser.parse_overrides([*(word for when, word in told if not when), *words])
     for override in (*plain, *(parser.parse_override(word) for when, word in told if when)):
         if override.is_sweep_override():
@@ -135,24 +138,6 @@ def extension(target: str | None, config: DictConfig) -> Callable[[optuna.trial.
         raise ConfigError(f"hydra.sweeper.custom_search_space={target}: {said}")
     found = locate(target)
     return functools.partial(found, config)
-
-
-def study_name_of(study: str) -> str:
-    """The name of a study, which is its folder's too. Raises ConfigError for one that would lie elsewhere."""
-    if not study.strip() or study in (".", "..") or any(sign in study for sign in ("/", "\\", "\0")):
-        raise ConfigError(
-            f"hydra.sweeper.study_name={study}: a study's name is that of its folder below hydra.sweep.dir: a word, without slashes"
-        )
-    if mask(study) != study:
-        raise ConfigError("hydra.sweeper.study_name: looks like a secret, and the name of a folder can be seen")
-    return study
-
-
-def folder_of(value: Any) -> Path:
-    """Where sweeps lie. Raises ConfigError where no folder is named."""
-    if value is None or not str(value).strip():
-        raise ConfigError("hydra.sweep.dir is empty: leave it out, and sweeps lie in multirun/")
-    return Path(str(value))
 
 
 def directions_of(direction: Any) -> Directions:

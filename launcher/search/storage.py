@@ -23,6 +23,25 @@ TIE, HOME = ".study", "launcher:home"
 DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
 
 
+def study_folder(place: Any, study: str | None, default: str) -> Path:
+    """The folder of a study below the one where sweeps lie. Raises ConfigError for a name that would lie elsewhere."""
+    study = default if study is None else study
+    if place is None or not str(place).strip():
+        raise ConfigError("hydra.sweep.dir is empty: leave it out, and sweeps lie in multirun/")
+    if (
+        not study.strip()
+        or study in (".", "..")
+        or any(sign in study for sign in "/\\")
+        or not f"{place}{study}".isprintable()
+    ):
+        raise ConfigError(
+            f"hydra.sweeper.study_name={study}: a study's name is that of its folder below {place}: a word, without slashes"
+        )
+    if mask(study) != study:
+        raise ConfigError("hydra.sweeper.study_name: looks like a secret, and the name of a folder can be seen")
+    return Path(str(place)) / study
+
+
 def open_storage(url: str | None, folder: Path) -> BaseStorage:
     """The storage of that URL (a journal's is its path); the folder's journal where there is none. Raises ConfigError."""
     if url is None or url.endswith(".journal"):

@@ -27,29 +27,28 @@ from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
 from launcher.figures import things
-from launcher.folder import in_use, locked, make_parents, remove_folder
+from launcher.folder import in_use, locked, make_parents, refuse_links, remove_folder
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
 
 from . import devices, early, identity, page, plan, space
 from . import points as first
-from .arguments import (
-    directions_of, extension, families, folder_of, objectives_of, seconds, space_of, study_name_of, types, words_of,
-)  # fmt: skip
+from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
 from .ensemble import MODULES, build, refuse
 from .keep import Keeper
 from .pool import Pool, Together, cores
 from .progress import Progress
 from .samplers import is_grid, is_independent, sampler_of
 from .scheduler import Scheduler
-from .storage import open_storage
+from .storage import open_storage, study_folder
 from .study import Directions, Study
 
 if TYPE_CHECKING:
     from .pace import Pace
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
 
 ARRAY_PARALLELISM = 256
 """So many jobs at once a cluster is given where nobody says a number; hydra-submitit-launcher's default."""
@@ -91,7 +90,7 @@ class LauncherSweeper(Sweeper):
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
         self.sampler, self.storage, self.n_trials = sampler, storage, n_trials
-        self.study_name = None if study_name is None else study_name_of(str(study_name))
+        self.study_name = None if study_name is None else str(study_name)
         self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
         self.max_failure_rate, self.keep_trials, self.ensemble = max_failure_rate, keep_trials, ensemble
         self.custom_search_space = custom_search_space
@@ -138,7 +137,7 @@ class LauncherSweeper(Sweeper):
         n_jobs = self.n_jobs or (self._cluster_jobs() if self.config.cluster else None)
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         pool = pool_of(self.config, len(self._slots), self._preload())
-        folder = folder_of(self.config.hydra.sweep.dir) / (self.study_name or self._default_name(arguments))
+        folder = study_folder(self.config.hydra.sweep.dir, self.study_name, self._default_name(arguments))
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
         self._check_corners()
@@ -152,6 +151,7 @@ class LauncherSweeper(Sweeper):
             return DONE
         stops = self._early.plain() | {"points": points or None}
         now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
+        refuse_links(folder)
         identity.compare(folder, now, self.accept_changes, self.config.worker)
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         optuna.logging.set_verbosity(logging.WARNING)
