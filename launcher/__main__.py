@@ -86,9 +86,11 @@ def run(words: list[str]) -> int:
         name = args.config_name or compose.CONFIG_NAME
         if inspects(args):
             return show(hydra, name, args)
+        from .masking import mask
         from .provenance import remember
 
         remember(words)
+        sys.argv[1:] = [mask(word) for word in sys.argv[1:]]  # which the services' clients write down
         if args.multirun:
             if resume.asked(args.overrides):
                 raise ConfigError(
@@ -291,6 +293,8 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # Nothing here asks, and no library shall: a question at the terminal may be answered by what is piped in.
     fill_streams()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     stay()
     leave(main())

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from .console import Console
 from .errors import DONE, ConfigError
 from .figures import things
-from .folder import locked
+from .folder import locked, refuse_links
 from .provenance import provenance
 from .result import checked_result
 from .resume import load
@@ -34,6 +34,7 @@ def act(config: DictConfig) -> int:
     if config.run is None:
         raise ConfigError(f"action={config.action} needs run=<the folder of a run>")
     folder = Path(config.run)
+    refuse_links(folder)
     if config.action == "report":
         from .report.sweep import FACTS
 

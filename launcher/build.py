@@ -22,6 +22,7 @@ from .bindings import ALGORITHM_GROUPS, CONSUMED, PROVIDED
 from .checkpoint import Checkpoints
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers, first
 from .errors import ConfigError
+from .objects import instantiate as instantiate
 from .optim.fused import guard
 from .optim.groups import param_groups
 from .run import Loaders, Part, Plan, Run
@@ -31,7 +32,6 @@ from .schema import AUTO_SECONDS, Training, duration, interval
 from .signals import Interrupt
 from .splits import Fold
 from .trackers.base import Recorder
-from .trust import whitelist
 
 if TYPE_CHECKING:
     from tasks.base import Task
@@ -39,22 +39,6 @@ if TYPE_CHECKING:
     from .memory import Memory
     from .parallel.base import Parallel
     from .trackers.base import Tracker
-
-
-def instantiate(node: DictConfig, *args: Any, **kwargs: Any) -> Any:
-    """A node's object, or a partial of it. The whitelist is passed here, in this process, because Hydra's own is a
-    context variable that a forked or spawned worker does not inherit. It gets a copy without its parent: Hydra copies
-    what it is given, of a node within a config the whole config."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate as hydra_instantiate
-
-    try:
-        alone = OmegaConf.create(plain_dict(node))
-        return hydra_instantiate(alone, *args, _execution_whitelist_=whitelist(), _convert_="all", **kwargs)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, ConfigError):
-            raise error.__cause__ from None
-        raise
 
 
 def build_task(config: DictConfig, blank: bool = False) -> Task:
@@ -109,7 +93,7 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
 def build_parallel(config: DictConfig) -> Parallel:
     """The strategy, which joins the process group and chooses the device."""
     settings = {name: value for name, value in plain_dict(config.parallel).items() if name not in CONSUMED["parallel"]}
-    strategy = instantiate(OmegaConf.create(settings))
+    strategy = instantiate(OmegaConf.create(settings), group="parallel")
     given = [name for name in PROVIDED["parallel"] if name in inspect.signature(strategy.func).parameters]
     parallel: Parallel = strategy(**{name: instantiate(config[name]) for name in given})
     return parallel
@@ -135,8 +119,10 @@ def build_algorithms(config: DictConfig) -> list[Algorithm]:
 
 
 def build_trackers(config: DictConfig) -> list[Tracker]:
-    """The trackers that were asked for; each has checked that its package is there."""
-    return [instantiate(node) for node in config.tracker.values()]
+    """The trackers that were asked for, but for those that their own settings switch off; each has checked that its
+    package is there."""
+    found: list[Tracker] = [instantiate(node) for node in config.tracker.values()]
+    return [each for each in found if not each.off]
 
 
 def build_loaders(config: DictConfig, data: Datasets, parallel: Parallel) -> Loaders:
@@ -281,7 +267,7 @@ def optimizer_of(node: DictConfig) -> tuple[functools.partial[Any], dict[str, An
     """The optimizer, to be called with groups of parameters, and the options of some of them (`groups`)."""
     settings = plain_dict(node)
     options = settings.pop("groups", None) or {}
-    return instantiate(OmegaConf.create(settings)), options
+    return instantiate(OmegaConf.create(settings), group="optimizer"), options
 
 
 def _argument(partial: functools.partial[Any], name: str) -> Any:
@@ -295,5 +281,5 @@ def _argument(partial: functools.partial[Any], name: str) -> Any:
 def build_scheduler(node: DictConfig, optimizer: torch.optim.Optimizer, plan: Plan) -> Warmup:
     """The schedule with its warm-up. Raises ConfigError for lengths that need the run's, where it is not known."""
     found = lengths(plain_dict(node), plan.total_steps, plan.steps_per_epoch)
-    schedule = instantiate(OmegaConf.create(found.settings))(optimizer)
+    schedule = instantiate(OmegaConf.create(found.settings), group="scheduler")(optimizer)
     return Warmup(schedule, found.warmup_steps, found.warmup_shape)

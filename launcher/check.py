@@ -18,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from . import schema
 from .bindings import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES, WORDS, length
+from .consent import unasked
 from .errors import ConfigError, did_you_mean
 from .fits import fits
+from .objects import refused, unwanted
 from .records import refuse_special
-from .signatures import Signature, locate, signature, table
-from .trust import allowed, home
-from .trust import whitelist as whitelist
+from .signatures import Signature, signature, table
 from .values import expected, matches
 
 CONTROLS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
@@ -59,6 +59,7 @@ def check(config: DictConfig, where: Where = str) -> None:
     problems = list(_ranges(schema.Config, plain, "", where))
     problems += _special(plain, "", where)
     problems += _nodes(plain, where)
+    problems += unasked(plain, where)
     if not problems:
         problems = list(fits(plain, where))
     if problems:
@@ -122,7 +123,6 @@ def _suggest(word: str, words: Any) -> str:
 
 def _nodes(config: dict[str, Any], where: Where) -> Iterator[str]:
     """Every node with a `_target_`, and every place where there should be one."""
-    patterns = whitelist()
     provides = _provides(config["task"])
     for group in ONE:
         node = config[group]
@@ -132,17 +132,17 @@ def _nodes(config: dict[str, Any], where: Where) -> Iterator[str]:
             yield f"{where(group)}: there is no _target_ that says what it is"
         else:
             yield from _node(
-                node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), patterns, where
+                node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), where
             )
     for group in PERHAPS:
         if config[group]:
-            yield from _node(config[group], group, group, PROVIDED.get(group, frozenset()), patterns, where)
+            yield from _node(config[group], group, group, PROVIDED.get(group, frozenset()), where)
     for group in MANY:
         for name, node in (config[group] or {}).items():
             if not isinstance(node, dict) or "_target_" not in node:
                 yield f"{where(f'{group}.{name}')}: there is no _target_ that says what it is (an entry of {group} is one key that names it, with a node below)"
             else:
-                yield from _node(node, f"{group}.{name}", group, PROVIDED.get(group, frozenset()), patterns, where)
+                yield from _node(node, f"{group}.{name}", group, PROVIDED.get(group, frozenset()), where)
 
 
 def _provides(task: dict[str, Any]) -> frozenset[str]:
@@ -156,59 +156,43 @@ def _listed(group: str) -> str:
     return f"conf/{group} has: {', '.join(sorted(path.stem for path in (CONF / group).glob('*.yaml')))}"
 
 
-def _node(
-    node: dict[str, Any], path: str, group: str, provided: frozenset[str], patterns: list[str], where: Where
-) -> Iterator[str]:
+def _node(node: dict[str, Any], path: str, group: str, provided: frozenset[str], where: Where) -> Iterator[str]:
     """One node and those inside it."""
     target = node["_target_"]
-    found = _known(target, patterns)
+    top = path.count(".") == (group in MANY)
+    found = _known(target, group, not top)
     if isinstance(found, str):
         yield f"{where(f'{path}._target_')}: {found}"
         return
     for name in node:
         if re.fullmatch(r"_.*_", name) and name not in CONTROLS:
             yield f"{where(f'{path}.{name}')}: no word of Hydra's.{did_you_mean(name, CONTROLS)}"
-    top = path.count(".") == (group in MANY)
+    if said := refused(node):
+        yield f"{where(path)}: {said}"
     if top and group in PARTIAL and node.get("_partial_") is not True:
         yield f"{where(path)}: '_partial_: true' is missing; the launcher calls {target} later, with what only a run knows"
     if top and group not in PARTIAL and node.get("_partial_"):
         yield f"{where(f'{path}._partial_')}: an entry of {group} is built at once; leave _partial_ out"
     yield from _arguments(node, path, group, found, provided if top else frozenset(), where)
     for name, value in node.items():
-        yield from _inside(value, f"{path}.{name}", group, patterns, where)
+        yield from _inside(value, f"{path}.{name}", group, where)
 
 
-def _inside(value: Any, path: str, group: str, patterns: list[str], where: Where) -> Iterator[str]:
+def _inside(value: Any, path: str, group: str, where: Where) -> Iterator[str]:
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     if isinstance(value, dict) and "_target_" in value:
-        yield from _node(value, path, group, frozenset(), patterns, where)
+        yield from _node(value, path, group, frozenset(), where)
     else:
         for name, child in children:
-            yield from _inside(child, f"{path}.{name}", group, patterns, where)
+            yield from _inside(child, f"{path}.{name}", group, where)
 
 
-def _known(target: Any, patterns: list[str]) -> Signature | str:
-    """The signature of a target that may be used, or why it may not."""
-    if not isinstance(target, str) or not target:
-        return "expected the dotted name of a class or function"
-    if not allowed(target, patterns):
-        return _forbidden(target)
-    if target in table():
-        return table()[target]
+def _known(target: Any, group: str, inside: bool) -> Signature | str:
+    """The signature of a target that may stand there, or why it may not."""
     try:
-        real = home(locate(target))
-        if target in patterns or allowed(real, patterns):
-            return signature(target)
-        return f"{target} is another name of {_forbidden(real)}"
+        return unwanted(target, group, inside) or signature(target)
     except ConfigError as error:
         return f"{target}: {error}"
-
-
-def _forbidden(target: str) -> str:
-    return (
-        f"{target}, which a config may not run. An installed package can declare it "
-        f"(entry-point group launcher.targets), or you allow it: LAUNCHER_TRUST={target}"
-    )
 
 
 def _arguments(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import importlib
 import os
 from collections.abc import Callable, Iterator
@@ -30,11 +29,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from . import CONF, explain, explain_files, resolvers
+from . import CONF, explain, explain_files, masking, resolvers, search_path
 from .errors import ConfigError, did_you_mean
+from .finishing import finish, folder_of
 from .origins import Origins, shown
 from .schema import Config
-from .trust import secrets
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -64,10 +63,12 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     store.store(name="schema", node=Config, provider="launcher", replace=True)
     registry.register(store)
     resolvers.register()
+    masking.register()
     OmegaConf.register_resolver("run_id", _run_id, replace=True, use_cache=True)
-    search_path = create_config_search_path(str(CONF))
+    search_path.guard()
+    path = create_config_search_path(str(CONF))
     for entry in registry.search_path():
-        search_path.prepend("launcher.tasks", entry, SearchPathQuery(provider="schema"))
+        path.prepend("launcher.tasks", entry, SearchPathQuery(provider="schema"))
     if config_dir is not None:
         folder = Path(config_dir).absolute()
         if not folder.is_dir():
@@ -77,10 +78,10 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
                 else ""
             )
             raise ConfigError(f"--config-dir={config_dir}: no such folder.{near if 'Did' in near else ''}".rstrip("."))
-        search_path.prepend("--config-dir", f"file://{folder}", SearchPathQuery(provider="main"))
+        path.prepend("--config-dir", f"file://{folder}", SearchPathQuery(provider="main"))
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=search_path)
+        yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=path)
     finally:
         GlobalHydra.instance().clear()
 
@@ -109,6 +110,7 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
         if key in seen:
             raise ConfigError(f"{line}: {key!r} is given twice (also {seen[key]})")
         seen[key] = line
+        explain.refuse_empty(line, key, override._value)
         if override.is_sweep_override():
             explain.refuse_sweep(override, searched=sweep)
         if key == "search" and not sweep and override._value not in (None, False, []):
@@ -153,7 +155,7 @@ def compose(
     try:
         OmegaConf.resolve(config.hydra.launcher)  # while what it refers to is there; a cluster may be made of it
         HydraConfig.instance().set_config(config)
-        folder = Path(str(config.hydra.run.dir))
+        folder = folder_of(config)
     except OmegaConfBaseException as error:
         raise explain_files.resolution(error, config, origins) from error
     with open_dict(config):
@@ -220,39 +222,6 @@ def refusal(error: Exception, hydra: Hydra, config_name: str, parsed: list[Overr
     except ConfigError as found:
         return found
     return ConfigError(explain_files.short(error))
-
-
-def finish(config: DictConfig, origins: Origins) -> DictConfig:
-    """The config with every interpolation resolved. Raises ConfigError for what is missing, and for secrets."""
-    try:
-        OmegaConf.resolve(config)
-    except OmegaConfBaseException as error:
-        raise explain_files.resolution(error, config, origins) from error
-    strange = _strangers(config, Config)
-    if strange:
-        raise ConfigError(explain.stranger(strange[0], config, origins))
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError("\nerror: ".join(explain_files.missing(key, origins) for key in missing))
-    found = secrets(OmegaConf.to_container(config))
-    if found:
-        raise ConfigError(
-            f"{found[0]}: looks like a secret, and a config is written to disk and to trackers. "
-            "Leave it out, and put it into the environment or the service's own key file"
-        )
-    OmegaConf.set_struct(config, True)
-    return config
-
-
-def _strangers(node: DictConfig, cls: Any, path: str = "") -> list[str]:
-    """The keys that `+` has put where the schema has none."""
-    fields = cls.__dataclass_fields__
-    found = [f"{path}{name!s}" for name in node if name not in fields]
-    for name, field in fields.items():
-        nested: Any = field.default_factory
-        if dataclasses.is_dataclass(nested):
-            found += _strangers(node[name], nested, f"{path}{name}.")
-    return found
 
 
 def _run_id() -> str:

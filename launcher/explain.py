@@ -16,6 +16,11 @@ from .signatures import table
 from .values import expected
 
 TRUE = QuotedString("true", quote=Quote.double)
+PLACES = (
+    "resume", "run", "runs", "study", "hydra.run.dir", "hydra.sweep.dir", "storage", "study_name", "path", "picture", "forecast",
+    "url", "tracking_uri",
+)  # fmt: skip
+"""Keys, or their last words, that name a folder, a file or an address."""
 ONCE = ("action", "worker", "search")
 """Beside Hydra's own, the keys of which a sweep has one value."""
 
@@ -42,6 +47,21 @@ def _unbalanced(value: str) -> str:
         if value.count(quote) % 2:
             return f": the quote {quote} is not closed"
     return ""
+
+
+def refuse_empty(line: str, key: str, value: Any) -> None:
+    """Refuse nothing where a place is to be named, as an unset variable of the shell leaves it. Raises ConfigError."""
+    if value is None or (isinstance(value, str | QuotedString) and str(getattr(value, "text", value)).strip()):
+        return
+    empty = (
+        value == ""
+        or isinstance(value, str | QuotedString)
+        or (isinstance(value, list) and key == "runs" and not all(value))
+    )
+    if empty and (key in PLACES or key.rpartition(".")[2] in PLACES):
+        raise ConfigError(
+            f"{line}: the value is empty, as a variable is that is not set; leave {key} out, or say where"
+        )
 
 
 def refuse_sweep(override: Override, searched: bool) -> None:

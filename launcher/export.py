@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
+from .stored_estimator import CLASSES, foreign, see
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -32,8 +33,6 @@ FORMAT = 1
 WEIGHTS, CONFIG, ESTIMATOR = "model.safetensors", "config.json", "model.skops"
 ALLOWED = ("launcher.tasks.*",)
 """The classes that `load_module` builds where it is not told others: names, or `package.*`."""
-LIBRARIES = ("sklearn", "numpy", "scipy")
-"""The packages whose types a saved estimator may hold."""
 
 
 def write_model(task: Task, model: Any, folder: Path) -> None:
@@ -149,10 +148,10 @@ def save_estimator(estimator: BaseEstimator, folder: Path, *, facts: dict[str, A
     _write(folder / CONFIG, {"format": FORMAT, "sklearn": sklearn.__version__, "facts": _plain(facts or {})})
 
 
-def load_estimator(folder: Path, libraries: Iterable[str] = LIBRARIES) -> Any:
-    """The estimator that `save_estimator` wrote. Nothing is unpickled.
+def load_estimator(folder: Path, classes: Iterable[str] = CLASSES) -> Any:
+    """The estimator that `save_estimator` wrote. Nothing is unpickled, and no function comes with it.
 
-    Raises ConfigError where there is none, or where it holds a type of another package than `libraries`.
+    Raises ConfigError where there is none, or where it holds more than scikit-learn's estimators and `classes`.
     """
     import skops.io
 
@@ -160,27 +159,17 @@ def load_estimator(folder: Path, libraries: Iterable[str] = LIBRARIES) -> Any:
     if not path.is_file():
         raise ConfigError(f"{folder}: holds no {ESTIMATOR}")
     try:
-        types = skops.io.get_untrusted_types(file=path)
-        foreign = sorted(name for name in types if not _is_of(name, tuple(libraries)))
-        if foreign:
-            raise ConfigError(f"{path}: holds types that are not of {', '.join(libraries)}: {', '.join(foreign)}")
-        return skops.io.load(path, trusted=types)
-    except ConfigError:
-        raise
+        data = path.read_bytes()  # once: what was looked through is what is loaded
+        known, others = foreign(data, classes)
+        if others:
+            raise ConfigError(f"{path}: holds what no saved estimator may bring: {', '.join(others)}")
+        estimator = skops.io.loads(data, trusted=known)
+        see(estimator)
+    except ConfigError as error:
+        raise error if str(path) in str(error) else ConfigError(f"{path}: {error}") from None
     except Exception as error:  # skops raises many kinds for a damaged file
         raise ConfigError(f"{path}: not a readable estimator: {' '.join(str(error).split())[:300]}") from error
-
-
-def _is_of(name: str, libraries: tuple[str, ...]) -> bool:
-    """Whether a dotted name is of one of the libraries, and so is what it stands for: modules hold what they import, too."""
-    module_name, _, attribute = name.rpartition(".")
-    if module_name.partition(".")[0] not in libraries:
-        return False
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError):
-        return False
-    return str(getattr(found, "__module__", "")).partition(".")[0] in libraries
+    return estimator
 
 
 def load_facts(folder: Path) -> dict[str, Any]:

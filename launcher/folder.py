@@ -79,6 +79,24 @@ def remove_folder(folder: Path, made: list[Path]) -> None:
             continue  # already gone, or another run has come in meanwhile
 
 
+def refuse_links(folder: Path) -> None:
+    """Raises ConfigError for a link that leads out of a folder in which something is to be written or taken away: what
+    somebody has handed on would have it done elsewhere."""
+    root, todo = folder.resolve(), [str(folder)] if folder.is_dir() else []
+    while todo:
+        with os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    leads = Path(entry.path).resolve()
+                    if not leads.is_relative_to(root):
+                        raise ConfigError(
+                            f"{entry.path}: a link that leads out of the folder, to {leads}; what is written into a run "
+                            "stays in it: put there what the link stands for"
+                        )
+                elif entry.is_dir():
+                    todo.append(entry.path)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Take away what a run that was killed had begun to write beside what it writes. The lock is held."""
     inside = [*folder.iterdir(), *(folder / "checkpoints").glob("*")]

@@ -18,6 +18,7 @@ from .collecting import begin, held_off
 from .console import Console
 from .errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
 from .folder import CONFIG, locked, make_folder, plain, read_config, remove_folder, remove_leftovers, write_config
+from .objects import instantiate
 from .result import disk_full, read_result, unfinished, write_result
 from .several import is_many, place_fits, plan_of, trains
 from .signals import Interrupt, LeftEarly, leaving_early, listening
@@ -149,11 +150,7 @@ def script_of(config: DictConfig, folder: Path) -> str:
 
 def engine_of(config: DictConfig) -> Engine:
     """The engine that `cluster` names."""
-    from hydra.utils import instantiate
-
-    from .trust import whitelist
-
-    engine: Engine = instantiate(config.cluster, _execution_whitelist_=whitelist(), _convert_="all")
+    engine: Engine = instantiate(config.cluster)
     return engine
 
 

@@ -5,6 +5,9 @@
 | `row` | the row of the data, counted from 0 |
 | `label`, `prediction` | by name for classes, in the target's own unit for quantities |
 | `p_<class>` | the probability of each class, where the model gives some |
+
+A text that a spreadsheet would take for a formula has an apostrophe before it (`safe`), in this and in every other table
+that people open; `unsafe` takes it away again.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from typing import Any
 import numpy as np
 
 FILE = "predictions.csv"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with; the last ones are the wide forms of the first."""
 
 
 def write_predictions(
@@ -44,9 +49,26 @@ def write_table(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]
     beside = path.with_name(f".{path.name}")
     with beside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(lines)
+        writer.writerow(map(safe, header))
+        writer.writerows(map(safe, line) for line in lines)
     beside.replace(path)
+
+
+def safe(cell: Any) -> Any:
+    """A cell as a table holds it: a text that a spreadsheet would run, or that begins as such a one is written, with an
+    apostrophe before it. Numbers stay, also as texts."""
+    if not isinstance(cell, str) or not cell.lstrip(" ").startswith((*_FORMULA, "'")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def unsafe(cell: str) -> str:
+    """The text that `safe` was given."""
+    return cell[1:] if cell.startswith("'") else cell
 
 
 def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
@@ -54,7 +76,7 @@ def read_table(path: Path) -> tuple[list[str], Iterator[list[str]]]:
 
     def lines() -> Iterator[list[str]]:
         with path.open(encoding="utf-8", newline="") as file:
-            yield from csv.reader(file)
+            yield from ([unsafe(cell) for cell in line] for line in csv.reader(file))
 
     all_lines = lines()
     return next(all_lines), all_lines

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import ConfigError
+from .masking import mask, mask_code
 from .records import object_of
 
 if TYPE_CHECKING:
@@ -40,11 +40,18 @@ PACKAGES = (
 )
 """The versions that stand in every result; provenance.json has those of all packages."""
 LARGEST_PATCH = 4 << 20
+_LEFT_OUT = tuple(
+    f":(top,exclude,icase,glob)**/{name}"
+    for name in (
+        ".env", ".env.*", "*.env", ".envrc", ".netrc", ".npmrc", ".pypirc", ".pgpass", ".htpasswd", "*.pem", "*.key", "*.p12",
+        "*.pfx", "*.keystore", "id_rsa*", "id_ed25519*", "secrets.y*ml", "secrets.json", "secrets.toml", "credentials*",
+    )
+)  # fmt: skip
+"""Files whose changes are not kept in changes.patch: what stands in them is mostly a secret."""
 HASHED_BYTES = 16 << 20
 """Samples in memory up to this size are hashed whole; of more, and of those that are decoded, `SAMPLED` of them."""
 SAMPLED = 16
 
-_PASSWORD = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")
 _VARIABLES = (
     "CUDA_", "NVIDIA_VISIBLE", "NCCL_", "GLOO_", "OMP_", "MKL_", "TORCH_", "PYTORCH_", "PYTHONHASHSEED", "SLURM_JOB_ID",
     "SLURM_ARRAY", "SLURM_NNODES", "SLURM_JOB_NODELIST", "SLURM_JOB_PARTITION", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "LAUNCHER_TRUST",
@@ -55,9 +62,9 @@ _VARIABLES = (
 def remember(words: list[str]) -> None:
     """Keep the command line for `provenance.json`, unless this process already works for another command.
 
-    The password in an address (`://user:password@host`) is left out.
+    What looks like a secret is left out, such as the password in an address.
     """
-    shown = [_PASSWORD.sub(r"\1:***@", word) for word in words]
+    shown = [mask(word) for word in words]
     os.environ.setdefault(COMMAND, shlex.join(["python", "-m", "launcher", *shown]))
 
 
@@ -88,9 +95,24 @@ def git_state() -> dict[str, Any] | None:
     return {"commit": commit, "dirty": any(not line.startswith("#") for line in lines)}
 
 
+@cache
+def _harmless(folder: str) -> tuple[str, ...]:
+    """Options by which git starts no program that the settings of this folder's repository name: a folder that somebody
+    has handed on may bring a .git of its own."""
+    options = ["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]
+    listed = subprocess.run(
+        ["git", "config", "--local", "--name-only", "--get-regexp", r"^filter\."], capture_output=True, timeout=5
+    ).stdout
+    for name in {key.rpartition(".")[0] for key in listed.decode(errors="replace").split()}:
+        options += ["-c", f"{name}.clean=", "-c", f"{name}.process=", "-c", f"{name}.required=false"]
+    return tuple(options)
+
+
 def _git(*words: str) -> bytes | None:
     try:
-        return subprocess.run(["git", *words], capture_output=True, timeout=5, check=True).stdout
+        return subprocess.run(
+            ["git", *_harmless(str(Path.cwd())), *words], capture_output=True, timeout=5, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
 
@@ -149,8 +171,9 @@ class Provenance:
     def _ask(self) -> None:
         self._git = git_state()
         if self._git is not None and self._git["dirty"]:
-            patch = _git("diff", "HEAD", "--no-color", "--no-ext-diff") or b""
-            self._patch = patch if len(patch) <= LARGEST_PATCH else None
+            patch = _git("diff", "HEAD", "--no-color", "--no-ext-diff", "--no-textconv", "--", ":/", *_LEFT_OUT) or b""
+            kept = mask_code(patch.decode(errors="surrogateescape")) if len(patch) <= LARGEST_PATCH else ""
+            self._patch = kept.encode(errors="surrogateescape")
 
     def _session(self) -> dict[str, Any]:
         return {
@@ -162,7 +185,7 @@ class Provenance:
             "platform": platform.platform(),
             "python": platform.python_version(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            "environment": {key: os.environ[key] for key in sorted(os.environ) if key.startswith(_VARIABLES)},
+            "environment": {key: mask(os.environ[key]) for key in sorted(os.environ) if key.startswith(_VARIABLES)},
             "packages": dict(sorted(_packages().items())),
         }
 

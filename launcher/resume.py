@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from . import compose, explain_files, schema
 from .errors import ConfigError
-from .folder import read_config
+from .finishing import finish
+from .folder import read_config, refuse_links
 from .origins import Origins, line_of
 from .records import damaged
 from .result import checked_result
@@ -40,7 +41,7 @@ LENGTHS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": "wall_s"}
 
 def asked(overrides: list[str]) -> bool:
     """Whether the command continues a run."""
-    return any(word.startswith("resume=") and word not in ("resume=", "resume=null") for word in overrides)
+    return any(word.startswith("resume=") and word != "resume=null" for word in overrides)
 
 
 def resume(hydra: Hydra, overrides: list[str], config_name: str) -> compose.Composed:
@@ -85,6 +86,7 @@ def load(folder: Path, word: str = "resume") -> DictConfig:
             )
         near = f"; it holds the runs {', '.join(inside[:3])}{', ...' if len(inside) > 3 else ''}" if inside else ""
         raise ConfigError(f"{start}no run is here (there is no config.yaml){near}")
+    refuse_links(folder)
     try:
         loaded = read_config(folder)
         found = loaded.get("format")
@@ -127,7 +129,7 @@ def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_n
     for override in overrides:
         if override not in groups:
             compose.set_key(config, override, origins)
-    return compose.finish(config, origins)
+    return finish(config, origins)
 
 
 def refuse_complete(folder: Path, saved: DictConfig, config: DictConfig) -> None:

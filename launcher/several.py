@@ -65,11 +65,9 @@ def _refuse_more_than_samples(config: DictConfig) -> None:
 
 def procedure_of(config: DictConfig) -> Procedure:
     """The procedure that the config names."""
-    from hydra.utils import instantiate
+    from .objects import instantiate
 
-    from .trust import whitelist
-
-    procedure: Procedure = instantiate(config.procedure, _execution_whitelist_=whitelist(), _convert_="all")
+    procedure: Procedure = instantiate(config.procedure)
     return procedure
 
 

@@ -23,13 +23,14 @@ from typing import Any, Literal, Union
 
 from . import CONF
 from .errors import ConfigError, did_you_mean
+from .trust import allowed, forbidden, groups_of, whitelist
 
 TABLE = Path(__file__).with_suffix(".json")
 FACTS = (
     "kinds", "kind", "provides", "metric_names", "low_is_good", "estimators", "packages", "extra",
     "needs", "needs_task", "needs_model", "capabilities", "offers", "limits_time", "replicas", "apart", "lacks", "probable_metrics",
 )  # fmt: skip
-"""Class attributes that say what goes with what."""
+"""Class attributes that say what goes with what. Beside them stands `groups`: those that the target may stand in."""
 
 
 @dataclass
@@ -51,8 +52,12 @@ def table() -> dict[str, Signature]:
 
 
 def signature(target: str) -> Signature:
-    """The signature of a target, from the table or from the target itself. Raises ConfigError where there is none."""
-    return table().get(target) or read_signature(locate(target))
+    """The signature of a target, from the table or from the target itself. Raises ConfigError where there is none, and
+    for a name that no config may run, of which nothing is imported: this is asked before a config is checked, too."""
+    known = table().get(target)
+    if known is None and not allowed(target, whitelist()):
+        raise ConfigError(forbidden(target))
+    return known or read_signature(locate(target))
 
 
 def locate(target: str) -> Any:
@@ -234,7 +239,9 @@ def build_table() -> dict[str, Any]:
     """The table anew, from the code; imports every target."""
     entries: dict[str, Any] = {}
     for target in targets():
-        found = read_signature(locate(target))
+        real = locate(target)
+        found = read_signature(real)
+        found.facts["groups"] = groups_of(real, target)
         entries[target] = {name: value for name, value in vars(found).items() if value or name == "parameters"}
     return entries
 

@@ -27,7 +27,8 @@ class _Sums(Metric):
     def _apply(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Metric:
         if fn(torch.zeros(1)).device.type in DEVICES_WITHOUT:
             return self
-        return super()._apply(fn, *args, **kwargs)
+        moved: Metric = super()._apply(fn, *args, **kwargs)  # type: ignore[assignment]  # torch says Module
+        return moved
 
 
 class QuantityErrors(_Sums):

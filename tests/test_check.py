@@ -17,8 +17,9 @@ from sklearn.utils._param_validation import InvalidParameterError
 from launcher import compose
 from launcher.check import check
 from launcher.errors import ConfigError
+from launcher.masking import secrets
 from launcher.signatures import locate, read_signature
-from launcher.trust import WHITELIST, allowed, secrets, whitelist
+from launcher.trust import allowed, whitelist
 from launcher.values import expected, matches
 from tests.harness import environment
 
@@ -165,7 +166,7 @@ def test_what_can_not_be_located(name: str, said: str) -> None:
     ],
 )
 def test_not_trusted(target: str) -> None:
-    assert not allowed(target, list(WHITELIST))
+    assert not allowed(target, whitelist())
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_not_trusted(target: str) -> None:
     ],
 )
 def test_trusted(target: str) -> None:
-    assert allowed(target, list(WHITELIST))
+    assert allowed(target, whitelist())
 
 
 def test_the_environment_adds_to_the_list(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -428,7 +428,7 @@ def test_a_name_that_leads_out_of_a_trusted_package(place: Path, capsys: pytest.
     [
         ("torch.optim.AdamWW", "torch.optim has no 'AdamWW'. Did you mean 'AdamW' or 'Adam' or 'RAdam'?"),
         ("torch.optim", None),
-        ("launcher.tasks.nothing.Here", "launcher.tasks has no 'nothing'."),
+        ("launcher.optim.nothing.Here", "launcher.optim has no 'nothing'."),
     ],
 )
 def test_a_target_that_is_not_there(

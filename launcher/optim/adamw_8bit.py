@@ -5,7 +5,10 @@ from __future__ import annotations
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from launcher.trust import factory
 
+
+@factory("optimizer")
 def adamw_8bit(
     params: ParamsT,
     lr: float = 1e-3,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.figures import count, number, share, span, things
+from launcher.predictions import unsafe
 from launcher.records import damaged, object_of, text_of
 from launcher.result import RESULT, read_result
 from launcher.wording import COMMAND, override, relative
@@ -81,7 +82,9 @@ def facts_of(folder: Path) -> dict[str, Any] | None:
     """What sweep.json says of the sweep in a folder; None where there is none. Raises ConfigError for one that is damaged."""
     then = "take it away, and the sweep's own command writes it anew"
     facts = object_of(folder / FACTS, then)
-    for key, kind in {} if facts is None else _FORM.items():
+    if facts is None:
+        return None
+    for key, kind in _FORM.items():
         if key not in facts or not isinstance(facts[key], kind):
             raise damaged(folder / FACTS, f"{key!r} is {'no such thing' if key in facts else 'missing'}", then)
     return facts
@@ -100,7 +103,7 @@ def _rows(folder: Path) -> list[Row]:
     whole = all((row.get("number") or "").isdecimal() and row.get("state") for row in rows)
     if not rows or not whole or any(None in row or None in row.values() for row in rows):
         raise damaged(folder / TABLE, "no table of trials", then)
-    return rows
+    return [{unsafe(name): unsafe(cell) for name, cell in row.items()} for row in rows]
 
 
 def _ordered(rows: Sequence[Row], column: str, maximize: bool) -> list[Row]:

@@ -7,7 +7,10 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
+from launcher.trust import factory
 
+
+@factory("scheduler")
 def one_cycle(
     optimizer: Optimizer,
     total_steps: int,
@@ -42,6 +45,7 @@ def one_cycle(
     )
 
 
+@factory("scheduler")
 def cyclic(
     optimizer: Optimizer,
     step_size: int,

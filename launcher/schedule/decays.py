@@ -9,13 +9,16 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR
 
 from launcher.errors import ConfigError
+from launcher.trust import factory
 
 
+@factory("scheduler")
 def exponential(optimizer: Optimizer, factor: float, num_steps: int) -> ExponentialLR:
     """The rate times `factor` over every `num_steps` steps, in equal parts a step: lr * factor^(t / num_steps)."""
     return ExponentialLR(optimizer, gamma=factor ** (1 / num_steps))
 
 
+@factory("scheduler")
 def wsd(
     optimizer: Optimizer,
     num_steps: int,

@@ -12,14 +12,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from launcher import compose
+from launcher.consent import OWN
 from launcher.errors import ConfigError, did_you_mean
 from launcher.explain import refuse_sweep
+from launcher.objects import unwanted
 from launcher.resolvers import models
 from launcher.schema import duration
 from launcher.seeds import derive
 from launcher.several import modules
-from launcher.signatures import signature
-from launcher.trust import whitelist
+from launcher.signatures import locate, signature
 from launcher.values import expected, matches
 
 from . import space
@@ -65,6 +66,10 @@ def space_of(
     """The overrides that all trials share, and what is searched: of a file's `params` and the words of the command, of
     which for each key the last one counts. Raises ConfigError."""
     told = list(space.words_of(params))
+    for _, word in told:
+        key = word.partition("=")[0].lstrip("+~")
+        if any(f"{key}.".startswith(f"{own}.") for own in OWN) or key == "cluster":
+            raise ConfigError(f"hydra.sweeper.params: {key}: only you may say that: type it on the command line")
     plain = parser.parse_overrides([*(word for when, word in told if not when), *words])
     for override in (*plain, *(parser.parse_override(word) for when, word in told if when)):
         if override.is_sweep_override():
@@ -132,15 +137,10 @@ def extension(
     a key that it asks for and that all trials have from the command."""
     if target is None:
         return None
-    from hydra.utils import instantiate
-
-    try:
-        found = instantiate({"_target_": target, "_partial_": True}, _execution_whitelist_=whitelist())
-    except Exception as error:
-        raise ConfigError(
-            f"hydra.sweeper.custom_search_space={target}: {str(error).partition(chr(10))[0]}. "
-            f"You allow it with LAUNCHER_TRUST={target}"
-        ) from error
+    said = unwanted(target, "hydra.sweeper.custom_search_space")
+    if said is not None:
+        raise ConfigError(f"hydra.sweeper.custom_search_space={target}: {said}")
+    found = locate(target)
     words = {word.partition("=")[0].lstrip("+~"): word for word in fixed}
 
     def extend(trial: optuna.trial.Trial) -> None:

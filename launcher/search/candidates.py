@@ -25,10 +25,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
 from launcher.figures import things
+from launcher.objects import unwanted
 from launcher.report.plots import SCORE as SCORE
 from launcher.report.told import Point, reports
 from launcher.signatures import signature
-from launcher.trust import allowed, whitelist
 
 from .space import Dimension
 
@@ -141,11 +141,9 @@ def read(config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimens
         num_samples=int(own["num_samples"]),
         known=known,
     )
-    if not allowed(found.target, whitelist()):
-        raise ConfigError(
-            f"hydra.sweeper.proxy: {found.target} is not trusted; you allow it with LAUNCHER_TRUST={found.target}"
-        )
-    signature(found.target)
+    said = unwanted(found.target, "hydra.sweeper.proxy")
+    if said is not None:
+        raise ConfigError(f"hydra.sweeper.proxy._target_={found.target}: {said}")
     return found
 
 

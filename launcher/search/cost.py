@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from launcher.errors import ConfigError
-from launcher.place import num_fits
+from launcher.several import num_fits
 from launcher.signatures import signature
 
 from .space import Dimension

@@ -12,6 +12,7 @@ import torch
 
 from launcher.errors import ConfigError
 from launcher.functional import zero_cost
+from launcher.trust import factory
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,6 +25,7 @@ COORDINATES = 1 << 20
 """Of a larger network so many gradients stand for all."""
 
 
+@factory("hydra.sweeper.proxy")
 def ntk(task: Task, model: nn.Module, batch: Batch) -> float:
     """Chen et al., 2021. The statistics of a batch norm are those that it begins with, so that samples do not mix."""
     model.eval()
@@ -49,6 +51,7 @@ def ntk(task: Task, model: nn.Module, batch: Batch) -> float:
     return zero_cost.ntk(torch.stack(rows))
 
 
+@factory("hydra.sweeper.proxy")
 def naswot(task: Task, model: nn.Module, batch: Batch) -> float:
     """Mellor et al., 2021. Raises ConfigError for a model without activations that it knows."""
     model.train()
@@ -60,6 +63,7 @@ def naswot(task: Task, model: nn.Module, batch: Batch) -> float:
     return zero_cost.naswot(codes)
 
 
+@factory("hydra.sweeper.proxy")
 def grad_norm(task: Task, model: nn.Module, batch: Batch) -> float:
     """Abdelfattah et al., 2021, of the task's own loss."""
     model.train()
@@ -68,6 +72,7 @@ def grad_norm(task: Task, model: nn.Module, batch: Batch) -> float:
     return zero_cost.grad_norm(list(model.parameters()))
 
 
+@factory("hydra.sweeper.proxy")
 def synflow(task: Task, model: nn.Module, batch: Batch) -> float:
     """Tanaka et al., 2020. Raises ConfigError where the model's inputs are not numbers, as tokens are not."""
     shown = {name: column[:1] for name, column in batch.items()}

@@ -21,17 +21,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from launcher.errors import ConfigError
+from launcher.objects import instantiate
 from launcher.report.told import Point, reports
 
 from .domination import best_first
 
-MODULES = ("optuna.pruners.*",)
 KNOWN = ("parameters", "trainable_parameters", "steps", "wall_s", "peak_memory_bytes")
 """Numbers of a result that a running trial knows too."""
 LENGTHS = ("min_resource", "max_resource", "n_warmup_steps", "interval_steps")
@@ -48,7 +47,7 @@ class Pruning:
     """Where trials pause, in that unit; none where they are stopped instead."""
 
     def pruner(self) -> BasePruner:
-        made: BasePruner = instantiate(self.node, _execution_whitelist_=MODULES, _convert_="all")
+        made: BasePruner = instantiate(self.node, group="hydra.sweeper.pruner")
         return made
 
     def plain(self) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 
 from launcher.errors import ConfigError, did_you_mean
+from launcher.objects import instantiate
 from launcher.seeds import derive
+from launcher.trust import factory
 
 from .grid import GridSampler
 from .independent import Independent
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 GRID, RANDOM = "optuna.samplers.GridSampler", "optuna.samplers.RandomSampler"
-MODULES = ("hydra_plugins.hydra_optuna_sweeper.*", "launcher.search.samplers.motpe", "optuna.samplers.*")
 PACKAGES = {"CmaEsSampler": "cmaes"}
 """What a sampler imports at its first draw, which is too late to say that it is missing."""
 
@@ -64,6 +64,7 @@ def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
     return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if distribution.log else float(rng.uniform(low, high))
 
 
+@factory("hydra.sweeper.sampler")
 def motpe(n_ehvi_candidates: int = 24, **settings: Any) -> BaseSampler:
     """The multi-objective Parzen estimator by its name and keys of Optuna 3, since whose end it is the one Parzen estimator."""
     from optuna.samplers import TPESampler
@@ -99,7 +100,7 @@ def sampler_of(node: DictConfig, seed: int, dimensions: Sequence[Dimension]) -> 
         fixed = target.endswith(("QMCSampler", "BruteForceSampler"))  # theirs is a sequence, of which each takes a part
         what = ("sampler",) if fixed else ("sampler", number)
         seeded = own | ({"seed": derive(base, *what) % 2**32} if "seed" in own else {})
-        made: BaseSampler = instantiate(seeded, _execution_whitelist_=MODULES, _convert_="all")
+        made: BaseSampler = instantiate(seeded, group="hydra.sweeper.sampler")
         return made
 
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from launcher.build import build_task, instantiate
@@ -64,7 +64,7 @@ def score(config: DictConfig, folder: Path) -> dict[str, Any]:
         monitor = next(each for each in config.monitor.values() if str(each._target_).endswith(".Inference"))
         timed = {name: column[: monitor.num_samples] for name, column in batch.items()}
         found |= measured(task, model, timed, device, instantiate(config.precision), monitor.seconds)
-    proxy = instantiate(OmegaConf.create({"_target_": wanted["target"], "_partial_": True}))
+    proxy = instantiate({"_target_": wanted["target"], "_partial_": True}, group="hydra.sweeper.proxy")
     found[PROXY] = float(proxy(task, model, batch))
     if found[PROXY] != found[PROXY]:
         raise ConfigError(f"hydra.sweeper.proxy: {wanted['target']} is not a number for this candidate")

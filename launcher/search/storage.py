@@ -12,6 +12,7 @@ from optuna import Study
 from optuna.storages import BaseStorage, JournalStorage
 
 from launcher.errors import ConfigError
+from launcher.masking import mask
 
 from .away import Waiting
 from .journal import Journal
@@ -21,6 +22,25 @@ JOURNAL, OPENING = "study.journal", ".opening"
 TIE, HOME = ".study", "launcher:home"
 """The folder's file with its study's id, and the study's attribute with the same id and where that folder is."""
 DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
+
+
+def study_folder(place: Any, study: str | None, default: str) -> Path:
+    """The folder of a study below the one where sweeps lie. Raises ConfigError for a name that would lie elsewhere."""
+    study = default if study is None else study
+    if place is None or not str(place).strip():
+        raise ConfigError("hydra.sweep.dir is empty: leave it out, and sweeps lie in multirun/")
+    if (
+        not study.strip()
+        or study in (".", "..")
+        or any(sign in study for sign in "/\\")
+        or not f"{place}{study}".isprintable()
+    ):
+        raise ConfigError(
+            f"hydra.sweeper.study_name={study}: a study's name is that of its folder below {place}: a word, without slashes"
+        )
+    if mask(study) != study:
+        raise ConfigError("hydra.sweeper.study_name: looks like a secret, and the name of a folder can be seen")
+    return Path(str(place)) / study
 
 
 def open_storage(url: str | None, folder: Path, waiting: Waiting | None = None) -> BaseStorage:
@@ -87,7 +107,7 @@ def tie(study: Study, folder: Path) -> None:
 def without_login(url: str) -> str:
     """A storage's URL as it may be shown."""
     scheme, sign, rest = url.partition("://")
-    return f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url
+    return mask(f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url)
 
 
 def trials_of(storage: BaseStorage, study_id: int, *states: Any) -> list[Any]:

@@ -30,7 +30,7 @@ from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
 from launcher.figures import things
-from launcher.folder import in_use, locked, make_parents, remove_folder
+from launcher.folder import in_use, locked, make_parents, refuse_links, remove_folder
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
@@ -48,7 +48,7 @@ from .pool import Pool, Together, cores
 from .progress import Progress
 from .samplers import is_grid, is_independent, sampler_of
 from .scheduler import Scheduler
-from .storage import open_storage
+from .storage import open_storage, study_folder
 from .study import Directions, Study
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class LauncherSweeper(Sweeper):
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         self._modules = preload.modules_of(self.config, self._dimensions)
         pool = pool_of(self.config, len(self._slots), self._modules)
-        folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
+        folder = study_folder(self.config.hydra.sweep.dir, self.study_name, self._default_name(arguments))
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
         self._check_corners()
@@ -168,6 +168,7 @@ class LauncherSweeper(Sweeper):
             return DONE
         stops = self._early.plain() | {"points": points or None}
         now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
+        refuse_links(folder)
         identity.compare(folder, now, self.accept_changes, self.config.worker)
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         optuna.logging.set_verbosity(logging.WARNING)

@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from optuna.trial import FrozenTrial, TrialState
 
+from launcher.predictions import safe
 from launcher.result import read_result
 
 from . import space
@@ -42,9 +43,9 @@ class Tables:
         with beside.open("w", newline="", encoding="utf-8") as file:
             scored = [PROXY] if any(PROXY in row for row in rows) else []
             columns = ["number", "state", *self._values, *scored, *params, "steps", "wall_s"]
-            writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
+            writer = csv.writer(file)
+            writer.writerow(map(safe, columns))
+            writer.writerows([safe(row.get(column, "")) for column in columns] for row in rows)
         beside.replace(self._folder / "trials.csv")
         found = results(self._study, trials)
         if found is not None:

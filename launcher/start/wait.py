@@ -12,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 from launcher.console import Console
 from launcher.errors import PREEMPTED
 from launcher.folder import make_folder, remove_folder
+from launcher.objects import instantiate
 from launcher.signals import Interrupt, listening
 
 if TYPE_CHECKING:
@@ -27,11 +28,7 @@ def wait(config: DictConfig, folder: Path | None = None) -> int | None:
     A cluster that can hold a job back is told to (`cluster.begin`), and nothing waits here. `action=plan` says what would
     be. Raises ConfigError where there is no window, and where a run could not have its `folder`.
     """
-    from hydra.utils import instantiate
-
-    from launcher.trust import whitelist
-
-    schedule: CarbonAware = instantiate(config.schedule, _execution_whitelist_=whitelist(), _convert_="all")
+    schedule: CarbonAware = instantiate(config.schedule)
     console, interrupt, now = Console(), Interrupt(), time.time()
     choice = schedule.choose(now)
     begin = choice.window.begin

@@ -43,6 +43,9 @@ class Tracker(ABC):
     notice: ClassVar[str | None] = None
     """What a person should know before the run begins."""
 
+    off: bool = False
+    """Its own settings switch it off: it is made, and never started."""
+
     def __init__(self) -> None:
         self.check()
         self.left: str | None = None

@@ -14,6 +14,7 @@ from launcher.flat import flat
 from .base import Tracker, best_of
 from .identity import read_id, write_id
 from .reach import reach
+from .settings import chosen, switched_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,12 +59,13 @@ class ClearML(Tracker):
 
     def __init__(
         self,
-        project: str = "launcher",
-        mode: Literal["online", "offline"] = "online",
+        project: str | None = None,
+        mode: Literal["online", "offline"] | None = None,
         artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
     ) -> None:
         super().__init__()
-        self.project, self.mode, self.artifacts = project, mode, tuple(artifacts)
+        self.project, self.artifacts = str(chosen(project, "CLEARML_PROJECT", "launcher")), tuple(artifacts)
+        self.mode = mode or ("offline" if switched_on("CLEARML_OFFLINE_MODE") else "online")
 
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
@@ -85,7 +87,7 @@ class ClearML(Tracker):
         group = facts.get("group")
         self._task = Task.init(
             project_name=f"{self.project}/{group}" if group else self.project,
-            task_name=name,
+            task_name=chosen(config.get("name"), "CLEARML_TASK", name),
             tags=[str(tag) for tag in config.get("tags") or []],
             reuse_last_task_id=False,
             continue_last_task=known if known and self.mode == "online" else False,

@@ -31,10 +31,12 @@ class Clock:
     @property
     def began(self) -> float:
         """When the run began, in seconds since 1970; of one that has nothing yet, now."""
-        return self._sessions[0][1] if self._sessions else time.time()
+        began: float = self._sessions[0][1] if self._sessions else time.time()
+        return began
 
     def at(self, record: dict[str, Any]) -> float:
         """When a line was written, in seconds since 1970."""
         time_s: float = record["time_s"]
         offset, began = next((each for each in reversed(self._sessions) if each[0] <= time_s), self._sessions[0])
-        return began + time_s - offset
+        when: float = began + time_s - offset
+        return when

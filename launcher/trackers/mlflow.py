@@ -9,13 +9,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import urlsplit
 
+from launcher.errors import ConfigError
 from launcher.flat import flat
 from launcher.folder import group_of
 
 from .base import Tracker, best_of
 from .clock import Clock
 from .identity import held, read_id, write_id
+from .settings import chosen, run_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,11 +54,12 @@ class MLflow(Tracker):
     def __init__(
         self,
         tracking_uri: str | None = None,
-        experiment: str = "launcher",
+        experiment: str | None = None,
         artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
     ) -> None:
         super().__init__()
         self.tracking_uri, self.experiment, self.artifacts = tracking_uri, experiment, tuple(artifacts)
+        _refuse_login(tracking_uri)
         self._waiting: list[Metric] = []
         self._held: dict[str, set[int]] | None = None  # of a resumed run: the steps that it has, by metric
         self._id: str | None = None
@@ -77,7 +81,7 @@ class MLflow(Tracker):
         self._client = MlflowClient(uri)
         began = int(Clock(folder).began * 1000)
         tags = self._tags(config, facts)
-        self._id = read_id(folder, self.name)
+        self._id = run_id(folder, self.name, "MLFLOW_RUN_ID", facts.get("group"))
         if facts.get("group"):
             self._parent = tags[PARENT] = self._parent_of(folder.absolute(), began)
         if self._id is None:
@@ -85,6 +89,7 @@ class MLflow(Tracker):
             self._id = created.info.run_id
             write_id(folder, self.name, self._id)
         else:
+            write_id(folder, self.name, self._id)
             self._held = {}
             self._client.update_run(self._id, status="RUNNING")
             self._client.log_batch(self._id, tags=[RunTag(key, value) for key, value in tags.items()])
@@ -99,12 +104,15 @@ class MLflow(Tracker):
         """The id of the experiment, which is made where there is none; runs that begin together may all find none."""
         from mlflow.exceptions import MlflowException
 
-        found = self._client.get_experiment_by_name(self.experiment)
+        if self.experiment is None and os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            return os.environ["MLFLOW_EXPERIMENT_ID"]
+        name = str(chosen(self.experiment, "MLFLOW_EXPERIMENT_NAME", "launcher"))
+        found = self._client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(self._client.create_experiment(self.experiment))
+                return str(self._client.create_experiment(name))
             except MlflowException:
-                found = self._client.get_experiment_by_name(self.experiment)  # another run has just made it
+                found = self._client.get_experiment_by_name(name)  # another run has just made it
                 if found is None:
                     raise
         return str(found.experiment_id)
@@ -214,6 +222,24 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def _refuse_login(uri: str | None) -> None:
+    """Raises ConfigError where a config would have the environment's login sent to another server than it is for."""
+    own = os.environ.get("MLFLOW_TRACKING_URI")
+    login = [name for name in ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD") if os.environ.get(name)]
+    if (
+        uri
+        and own
+        and login
+        and "://" in uri
+        and uri.startswith("http")
+        and urlsplit(uri).netloc != urlsplit(own).netloc
+    ):
+        raise ConfigError(
+            f"tracker.mlflow.tracking_uri={uri}: {login[0]} belongs to the server of MLFLOW_TRACKING_URI, which is another "
+            "one; unset one of the two"
+        )
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .base import Tracker, best_of
-from .identity import new_id, read_id, write_id
+from .identity import new_id, write_id
+from .settings import chosen, mode_of, run_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,11 +37,12 @@ class Neptune(Tracker):
 
     def __init__(
         self,
-        project: str = "launcher/runs",
+        project: str | None = None,
         artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
     ) -> None:
         super().__init__()
-        self.project, self.artifacts = project, tuple(artifacts)
+        self.project, self.artifacts = str(chosen(project, "NEPTUNE_PROJECT", "launcher/runs")), tuple(artifacts)
+        self.off = mode_of(None, "NEPTUNE_MODE", ("offline", "debug"), "offline") == "debug"
 
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
@@ -49,7 +51,7 @@ class Neptune(Tracker):
         import neptune
         from neptune.utils import stringify_unsupported
 
-        identity = read_id(folder, self.name) or new_id()
+        identity = run_id(folder, self.name, "NEPTUNE_CUSTOM_RUN_ID", facts.get("group")) or new_id()
         write_id(folder, self.name, identity)
         group = facts.get("group")
         self._run = neptune.init_run(

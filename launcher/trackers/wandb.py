@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -9,12 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .base import Tracker, best_of
-from .identity import new_id, read_id, write_id
+from .identity import new_id, write_id
 from .reach import reach
+from .settings import chosen, mode_of, run_id
 
 if TYPE_CHECKING:
     import numpy as np
     from accelerate.tracking import WandBTracker
+
+
+MODES = ("online", "offline", "disabled")
+QUIET: dict[str, Any] = {
+    "console": "off",
+    "silent": True,
+    "x_disable_stats": True,
+    "save_code": False,
+    "init_timeout": 30,
+}
+"""What the launcher asks of its client, where no variable of W&B's says otherwise."""
 
 
 class Wandb(Tracker):
@@ -26,6 +39,9 @@ class Wandb(Tracker):
     knows no key, the run is kept there alone and the last words say which command sends it. A resume goes on under the
     same id; W&B passes over the steps that it has, which are those that come again.
 
+    What the config leaves open, W&B's own variables say: WANDB_MODE, _PROJECT, _ENTITY, _NAME, _NOTES, _TAGS, _RUN_GROUP,
+    _RUN_ID, _DIR, _RESUME.
+
     Trials of a sweep, and fits of a procedure, have its name as `group`; how a run ended is its `status` and a tag.
     """
 
@@ -35,16 +51,24 @@ class Wandb(Tracker):
 
     _tracker: WandBTracker
     _commit: str | None = None
+    _project: str
 
     def __init__(
         self,
-        project: str = "launcher",
+        project: str | None = None,
         entity: str | None = None,
-        mode: Literal["online", "offline"] = "online",
+        mode: Literal["online", "offline", "disabled"] | None = None,
         artifacts: Sequence[str] = ("config", "result", "provenance", "report", "model"),
     ) -> None:
         super().__init__()
-        self.project, self.entity, self.mode, self.artifacts = project, entity, mode, tuple(artifacts)
+        self.project, self.entity, self.artifacts = project, entity, tuple(artifacts)
+        self.mode = mode_of(
+            "offline" if mode is None and os.environ.get("WANDB_MODE") == "dryrun" else mode,
+            "WANDB_MODE",
+            MODES,
+            "online",
+        )
+        self.off = self.mode == "disabled"
         self._at: dict[str, float] = {}
         """When the last line was logged, which is the time of its whole step."""
 
@@ -53,19 +77,21 @@ class Wandb(Tracker):
     ) -> None:
         import wandb
 
-        self._id = read_id(folder, self.name) or new_id()
+        own = wandb.setup().settings  # of its variables, and of its settings file
+        self._id = run_id(folder, self.name, "WANDB_RUN_ID", facts.get("group")) or new_id()
         write_id(folder, self.name, self._id)
         settings: dict[str, Any] = {
             "id": self._id,
             "entity": self.entity,
-            "name": name,
-            "group": facts.get("group"),
-            "tags": list(config.get("tags") or []),
-            "notes": config.get("notes"),
-            "dir": folder,
-            "resume": "allow",
+            "name": chosen(config.get("name"), "WANDB_NAME", name),
+            "group": chosen(None, "WANDB_RUN_GROUP", facts.get("group")),
+            "tags": list(config.get("tags") or own.run_tags or []),
+            "notes": chosen(config.get("notes"), "WANDB_NOTES"),
+            "dir": chosen(None, "WANDB_DIR", folder),
+            "resume": chosen(None, "WANDB_RESUME", "allow"),
         }
         self._commit = ((facts.get("provenance") or {}).get("git") or {}).get("commit")
+        self._project = str(self.project or own.project or "launcher")
         try:
             if self.mode == "online":
                 reach(wandb.setup().settings.base_url)
@@ -94,10 +120,9 @@ class Wandb(Tracker):
 
         if not PartialState._shared_state:
             PartialState(cpu=True)  # Accelerate's logger asks for one
-        quiet = wandb.Settings(
-            console="off", silent=True, x_disable_stats=True, save_code=False, init_timeout=30, git_commit=self._commit
-        )
-        self._tracker = WandBTracker(self.project, mode=mode, settings=quiet, **settings)
+        quiet = {name: value for name, value in QUIET.items() if f"WANDB_{name.upper()}" not in os.environ}
+        own_settings = wandb.Settings(git_commit=self._commit, **quiet)
+        self._tracker = WandBTracker(self._project, mode=mode, settings=own_settings, **settings)
         self._tracker.start()
 
     def log(self, values: dict[str, float], step: int, at: float) -> None:

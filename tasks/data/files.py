@@ -108,7 +108,9 @@ class Files:
             files_of(self.path)  # says that it is not there, if so
             raise ConfigError(f"data.path={self.path}: a file; pictures are expected in a folder for each class")
         with quiet(self.path):
-            dataset = datasets.load_dataset("imagefolder", data_dir=str(folder.absolute()), split="train")
+            dataset = datasets.load_dataset(
+                "imagefolder", data_dir=str(folder.absolute()), split="train", trust_remote_code=False
+            )
         if self.label not in dataset.column_names or "image" not in dataset.column_names:
             raise ConfigError(
                 f"data.path={self.path}: pictures are expected in a folder for each class, such as {folder / 'cat' / '1.png'}"

@@ -80,7 +80,9 @@ class Hub:
 
         try:
             with quiet(f"data.path={self.path}"):
-                return datasets.load_dataset(self.path, self.config, split=self.split, revision=self.revision)
+                return datasets.load_dataset(
+                    self.path, self.config, split=self.split, revision=self.revision, trust_remote_code=False
+                )
         except ConfigError as error:
             if reachable and not isinstance(error.__cause__, ConnectionError):
                 raise

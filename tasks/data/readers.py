@@ -104,7 +104,7 @@ def read(source: Source, sample_by: str = "line") -> Dataset:
         "text": ("text", {"sample_by": sample_by}),
     }[source.format]
     with quiet(", ".join(files)):
-        return datasets.load_dataset(builder, data_files=files, split="train", **options)
+        return datasets.load_dataset(builder, data_files=files, split="train", trust_remote_code=False, **options)
 
 
 @contextlib.contextmanager

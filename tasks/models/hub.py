@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import ConfigError, did_you_mean
+from launcher.trust import factory
 
 from ..offline import hub_error, local_folder, prepare_hub
 
@@ -17,6 +18,7 @@ HEADS = {"sequence_classification": "AutoModelForSequenceClassification", "causa
 """The Auto class for the head that a task asks for."""
 
 
+@factory("model")
 def pretrained(
     head: str,
     path: str,
@@ -67,7 +69,7 @@ def blank(
     config = _load(transformers.AutoConfig, path, revision)
     if classes is not None:
         config.id2label = dict(enumerate(classes))
-    model: PreTrainedModel = auto.from_config(config)
+    model: PreTrainedModel = auto.from_config(config, trust_remote_code=False)
     model.train()
     return model
 
@@ -90,7 +92,11 @@ def _load(auto: Any, path: str, revision: str | None, **options: Any) -> Any:
     try:
         with _quiet():
             return auto.from_pretrained(
-                folder or path, revision=revision or "main", local_files_only=folder is not None, **options
+                folder or path,
+                revision=revision or "main",
+                local_files_only=folder is not None,
+                trust_remote_code=False,  # left out, it would ask at the terminal, and take what is piped in for a yes
+                **options,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if folder is None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from launcher.errors import ConfigError
+from launcher.trust import factory
 
 from ..stages import Piece
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 
+@factory("model")
 def llama(
     vocab_size: int,
     max_length: int,

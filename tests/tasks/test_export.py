@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,26 +143,90 @@ def test_an_estimator_that_holds_a_foreign_type_is_refused(tmp_path: Path) -> No
     estimator = LogisticRegression().fit(np.eye(4), [0, 1, 0, 1])
     estimator.extra = Evil()
     save_estimator(estimator, tmp_path)
-    with pytest.raises(ConfigError, match=r"holds types that are not of sklearn, numpy, scipy: .*Evil"):
+    with pytest.raises(ConfigError, match=r"holds what no saved estimator may bring: .*Evil"):
         load_estimator(tmp_path)
 
 
-def test_a_function_that_a_trusted_module_merely_imports_is_refused(tmp_path: Path) -> None:
-    """scikit-learn's modules hold `os`, `shutil` and the like: their names alone prove nothing."""
-    from sklearn.preprocessing import FunctionTransformer
-
-    save_estimator(FunctionTransformer(np.log1p), tmp_path)
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Edit the schema of a saved estimator, as somebody would who hands on a model folder."""
     rewritten = io.BytesIO()
-    with zipfile.ZipFile(tmp_path / "model.skops") as old, zipfile.ZipFile(rewritten, "w") as new:
+    with zipfile.ZipFile(folder / "model.skops") as old, zipfile.ZipFile(rewritten, "w") as new:
         for name in old.namelist():
             text = old.read(name)
             if name == "schema.json":
                 schema = json.loads(text)
-                function = schema["content"]["content"]["func"]
-                assert function["__loader__"] == "FunctionNode"
-                function |= {"__class__": "urlretrieve", "__module__": "sklearn.datasets._base"}
+                change(schema["content"]["content"])
                 text = json.dumps(schema).encode()
             new.writestr(name, text)
-    (tmp_path / "model.skops").write_bytes(rewritten.getvalue())
-    with pytest.raises(ConfigError, match=r"holds types that are not of .*: sklearn\.datasets\._base\.urlretrieve"):
+    (folder / "model.skops").write_bytes(rewritten.getvalue())
+
+
+OPENS = {"__class__": "measure", "__module__": "numpy.testing", "__loader__": "FunctionNode", "__id__": 1}
+"""numpy's own, which runs the code of a text."""
+CALLABLES: dict[str, dict[str, Any]] = {
+    "numpy.testing.measure": OPENS,
+    "numpy.log1p": OPENS | {"__class__": "log1p", "__module__": "numpy"},
+    "sklearn.datasets._base.urlretrieve": OPENS | {"__class__": "urlretrieve", "__module__": "sklearn.datasets._base"},
+    "functools.partial": {
+        "__class__": "partial", "__module__": "functools", "__loader__": "PartialNode", "__id__": 2,
+        "content": {"func": OPENS, "args": {}, "kwds": {}, "namespace": {}},
+    },
+    "builtins.list": {
+        "__class__": "list", "__module__": "builtins", "__loader__": "MethodNode", "__id__": 3,
+        "content": {"func": "append", "obj": {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode", "content": []}},
+    },
+    "operator.methodcaller": {
+        "__class__": "methodcaller", "__module__": "operator", "__loader__": "OperatorFuncNode", "__id__": 4,
+        "attrs": {"__class__": "tuple", "__module__": "builtins", "__loader__": "TupleNode", "content": []},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_no_callable_comes_with_an_estimator(tmp_path: Path, name: str) -> None:
+    """An analyzer is called on every text of a column: that of numpy.testing runs the text."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    save_estimator(CountVectorizer().fit(["a text", "and another"]), tmp_path)
+    rewrite(tmp_path, lambda attributes: attributes.update(analyzer=CALLABLES[name]))
+    with pytest.raises(ConfigError, match=rf"holds what no saved estimator may bring: {re.escape(name)} \(\w+Node\)"):
+        load_estimator(tmp_path)
+
+
+def test_classes_that_are_not_on_the_list_are_refused(tmp_path: Path) -> None:
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    save_estimator(CountVectorizer().fit(["a text", "and another"]), tmp_path)
+    other = {"__class__": "memmap", "__module__": "numpy", "__loader__": "TypeNode", "__id__": 1}
+    rewrite(tmp_path, lambda attributes: attributes.update(analyzer=other))
+    with pytest.raises(ConfigError, match=r"may bring: numpy\.memmap"):
+        load_estimator(tmp_path)
+
+
+def test_a_tree_that_leads_out_of_itself_is_refused(tmp_path: Path) -> None:
+    """scikit-learn walks a tree by its indices without a look at them: into other memory, or in a circle for ever."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    tree = DecisionTreeClassifier().fit(np.arange(20.0)[:, None], np.arange(20) % 3)
+    save_estimator(tree, tmp_path)
+    assert (load_estimator(tmp_path).predict([[3.0]]) == tree.predict([[3.0]])).all()
+    for child, value in (("left_child", 10_000), ("right_child", 0), ("feature", 7)):
+        state = tree.tree_.__getstate__()
+        nodes = state["nodes"].copy()
+        nodes[child][0] = value
+        tree.tree_.__setstate__(state | {"nodes": nodes})
+        save_estimator(tree, tmp_path)
+        with pytest.raises(ConfigError, match=r"model\.skops: a Tree in it leads out of itself"):
+            load_estimator(tmp_path)
+        tree.tree_.__setstate__(state)
+
+
+def test_an_estimator_that_would_read_files_is_refused(tmp_path: Path) -> None:
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.pipeline import make_pipeline
+
+    words = make_pipeline(CountVectorizer()).fit(["a text", "and another"])
+    words[0].input = "filename"
+    save_estimator(words, tmp_path)
+    with pytest.raises(ConfigError, match=r"countvectorizer__input=filename: it would read files"):
         load_estimator(tmp_path)

@@ -54,7 +54,7 @@ def estimators(problem: str) -> list[tuple[str, str]]:
 def keywords(entry: str) -> dict[str, Any]:
     node = yaml.safe_load((CONF / "model" / f"{entry}.yaml").read_text())
     return {
-        name: instantiate(OmegaConf.create(value)) if isinstance(value, dict) else value
+        name: instantiate(OmegaConf.create(value), group="model") if isinstance(value, dict) else value
         for name, value in node.items()
         if not name.startswith("_")
     }
