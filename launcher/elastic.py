@@ -248,7 +248,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
 
     from .console import Console
     from .folder import read_config
-    from .leaving import leave, settle
+    from .leaving import leave, leave_soon, settle
     from .search.pool import leave_with_the_driver
     from .search.trial import reporter
     from .signals import Interrupt, listening
@@ -276,5 +276,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
             "traceback": None if told else traceback.format_exc(),
         }
         _tell(errors, f"rank-{rank}", record)
+        settle(status)
+        leave_soon()  # until this rank is gone, nobody looks at what it told
         leave(status)
     settle(DONE)

@@ -15,9 +15,19 @@ from omegaconf import DictConfig
 from .collecting import begin, held_off
 from .console import Console
 from .errors import DONE, FAILED, PREEMPTED, REFUSED, ConfigError, TrainingError
-from .folder import CONFIG, locked, make_folder, plain, read_config, remove_folder, remove_leftovers, write_config
+from .folder import (
+    CONFIG,
+    has_begun,
+    locked,
+    make_folder,
+    plain,
+    read_config,
+    remove_folder,
+    remove_leftovers,
+    write_config,
+)
 from .provenance import provenance
-from .result import RESULT, disk_full, unfinished, write_result
+from .result import RESULT, disk_full, record_failure, unfinished, write_result
 from .signals import Interrupt, listening
 from .signatures import signature
 
@@ -49,7 +59,11 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
                 if not config.cluster or _is_many(config):
                     return _place_run(config, folder, resume, console, interrupt)
             return _place_on_cluster(config, folder, resume, console, interrupt)
-        except ConfigError:
+        except ConfigError as error:
+            if not resume and has_begun(folder):  # a fit of several: what the others have done is not thrown away
+                failure = TrainingError(str(error))
+                record_failure(folder, config, failure)
+                raise failure from error
             remove_folder(folder, made)
             if before is not None:  # what was refused is not what the run is
                 (folder / CONFIG).write_text(before, encoding="utf-8")
@@ -280,6 +294,8 @@ def _place_fits(
     procedure = _procedure(config)
     combined = procedure.combine(fits, results) | procedure.gather(folder, fits) | {"seed": config.seed} | provenance()
     write_result(folder, combined)
+    if nowhere := [name for name, value in combined["mean"].items() if value != value]:
+        console.warning(f"no mean of {', '.join(nowhere)}: a fit has no value of it")
     from .ending import write_page
 
     write_page(folder, console)

@@ -131,13 +131,15 @@ class Forecasting(Task):
         return Loss((output.squeeze(-1) - batch["labels"]).square().sum(), len(batch["labels"]))
 
     def metrics(self) -> MetricCollection:
-        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+
+        from .r2 import R2
 
         return MetricCollection(
             {
                 "rmse": MeanSquaredError(squared=False),
                 "mae": MeanAbsoluteError(),
-                "r2": R2Score(),
+                "r2": R2(),
                 "naive_rmse": MeanSquaredError(squared=False),
             },
             compute_groups=False,

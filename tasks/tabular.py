@@ -120,7 +120,9 @@ class Tabular(Task):
         encoder = preprocessing.OneHotEncoder(
             handle_unknown="infrequent_if_exist", max_categories=self.max_categories, sparse_output=False
         )
-        categories = [("impute", SimpleImputer(strategy="constant", fill_value="missing")), ("encode", encoder)]
+        # A column without a value among these rows is one category: what is missing.
+        filler = SimpleImputer(strategy="constant", fill_value="missing", keep_empty_features=True)
+        categories = [("impute", filler), ("encode", encoder)]
         categorical = set(self.table.categorical)
         numeric = [position for position in range(len(self.table.columns)) if position not in categorical]
         steps = [("numbers", Pipeline(numbers), numeric), ("categories", Pipeline(categories), self.table.categorical)]
@@ -280,10 +282,12 @@ class TabularRegression(Tabular):
         return Loss((output.squeeze(-1) - batch["labels"]).square().sum(), len(batch["labels"]))
 
     def metrics(self) -> MetricCollection:
-        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection, R2Score
+        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+
+        from .r2 import R2
 
         return MetricCollection(
-            {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2Score()}, compute_groups=False
+            {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2()}, compute_groups=False
         )
 
     def update(self, metrics: MetricCollection, output: Any, batch: Batch) -> None:
