@@ -94,7 +94,9 @@ def _on_gpu(config: DictConfig) -> bool:
 def _try(folder: str, batch_size: int, answer: Connection) -> None:
     """In a process of its own: whether two steps and a batch of an evaluation fit; else what went wrong, in words."""
     from .result import out_of_memory
+    from .search.pool import leave_with_the_driver
 
+    leave_with_the_driver()
     try:
         _steps(read_config(Path(folder)), batch_size)
         answer.send(True)

@@ -252,7 +252,7 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
 
     from .console import Console
     from .folder import read_config
-    from .leaving import leave, settle
+    from .leaving import leave, leave_soon, settle
     from .search.pool import leave_with_the_driver
     from .search.trial import reporter
     from .signals import Interrupt, LeftEarly, leaving_early, listening, stay
@@ -280,7 +280,10 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
             leave_with_the_driver(asked, interrupt)
             work(read_config(path), path, resume, console, interrupt, reporter())
     except BaseException as error:
-        leave(tell(error))
+        status = tell(error)
+        settle(status)
+        leave_soon()  # until this rank is gone, nobody looks at what it told
+        leave(status)
     settle(DONE)
 
 

@@ -68,6 +68,11 @@ def make_parents(folder: Path, where: str) -> list[Path]:
     return made
 
 
+def has_begun(folder: Path) -> bool:
+    """Whether a fit in the folder, or in one of those inside it, has logged or saved anything."""
+    return any(any(folder.rglob(name)) for name in ("metrics.jsonl", "checkpoints"))
+
+
 def remove_folder(folder: Path, made: list[Path]) -> None:
     """Undo `make_folder` after a refusal: what stands in the run's folder, then every parent that was made for it."""
     if folder in made:

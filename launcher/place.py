@@ -17,9 +17,19 @@ from omegaconf import DictConfig
 from .collecting import begin, held_off
 from .console import Console
 from .errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
-from .folder import CONFIG, locked, make_folder, plain, read_config, remove_folder, remove_leftovers, write_config
+from .folder import (
+    CONFIG,
+    has_begun,
+    locked,
+    make_folder,
+    plain,
+    read_config,
+    remove_folder,
+    remove_leftovers,
+    write_config,
+)
 from .objects import instantiate
-from .result import disk_full, read_result, unfinished, write_result
+from .result import disk_full, read_result, record_failure, unfinished, write_result
 from .several import is_many, place_fits, plan_of, trains
 from .signals import Interrupt, LeftEarly, leaving_early, listening
 from .wording import COMMAND, override
@@ -70,7 +80,11 @@ def _placed(config: DictConfig, folder: Path, resume: bool, console: Console, in
             if not config.cluster or is_many(config):
                 return _place_run(config, folder, resume, console, interrupt)
         return _place_on_cluster(config, folder, resume, console, interrupt)
-    except ConfigError:
+    except ConfigError as error:
+        if not resume and has_begun(folder):  # a fit of several: what the others have done is not thrown away
+            failure = TrainingError(str(error))
+            record_failure(folder, config, failure)
+            raise failure from error
         remove_folder(folder, made)
         if before is not None:  # what was refused is not what the run is
             (folder / CONFIG).write_text(before, encoding="utf-8")

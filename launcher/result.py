@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
@@ -117,6 +117,16 @@ def record_failure(folder: Path, config: DictConfig, error: Exception) -> None:
         write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
 
 
+@contextlib.contextmanager
+def begun() -> Iterator[None]:
+    """A run that has written its first line: what is found to be wrong with its configuration now is a failure of it, and
+    no reason to take its folder away."""
+    try:
+        yield
+    except ConfigError as error:
+        raise TrainingError(str(error)) from error
+
+
 _NO_MEMORY = re.compile(r"can't allocate memory|std::bad_alloc|^could not create a primitive$")
 """What PyTorch's allocator, C++ and oneDNN say where the system gives no more; of other failures oneDNN says more."""
 
@@ -129,7 +139,10 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def explain(error: Exception, run: Run) -> Exception:
-    """The error as the person should see it: what a full memory or disk means here, and what would help."""
+    """The error as the person should see it: what a full memory or disk means here, and what would help. What was wrong
+    from the beginning (a picture that cannot be read) and is found only now ends a run that has begun: it stays."""
+    if isinstance(error, ConfigError):
+        return TrainingError(str(error))
     size, accumulate = run.settings.batch_size, run.settings.accumulate
     if out_of_memory(error):
         return TrainingError(

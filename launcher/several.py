@@ -125,6 +125,8 @@ def place_fits(
     procedure = procedure_of(config)
     combined = procedure.combine(fits, results) | procedure.gather(folder, fits) | {"seed": config.seed} | provenance()
     write_result(folder, combined)
+    if nowhere := [name for name, value in combined["mean"].items() if value != value]:
+        console.warning(f"no mean of {', '.join(nowhere)}: a fit has no value of it")
     from .ending import write_page
 
     write_page(folder, console)

@@ -9,6 +9,7 @@ saved and is about to say by its exit status is not changed by another one.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -168,19 +169,27 @@ def held_back() -> Iterator[None]:
 
 
 def obey_parent_alone(worker_id: int = 0) -> None:
-    """In a process started under `held_back`: SIGTERM ends it where its parent sent it; nothing else does.
+    """In a process started under `held_back`: it ends when the process that asked for it has ended, or sends it SIGTERM;
+    no other signal is its. Where the system can not tell who sent a signal, it waits for the former.
 
-    Takes what `DataLoader` gives its `worker_init_fn`. Where the system can not tell who sent a signal, it waits on.
+    The process that asked is not always the one that it was forked from: under a forkserver that is the server, which
+    lives on. Takes what `DataLoader` gives its `worker_init_fn`.
     """
-    if not hasattr(signal, "sigwaitinfo"):
-        return
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def outlive() -> None:
+        parent.join()
+        os._exit(0)
 
     def watch() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
             continue
         os._exit(0)
 
-    threading.Thread(target=watch, name="signals", daemon=True).start()
+    threading.Thread(target=outlive, name="parent", daemon=True).start()
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
 def _mask(how: str) -> set[int]:

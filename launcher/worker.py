@@ -31,7 +31,7 @@ from .loops.supervised import Supervised
 from .provenance import Provenance
 from .report.live import LivePage
 from .restoring import restore
-from .result import RESULT, explain, out_of_memory, record_failure, unfinished
+from .result import RESULT, begun, explain, out_of_memory, record_failure, unfinished
 from .run import LEAVES, Run
 from .seeds import derive, seed_everything
 from .signals import Interrupt
@@ -63,6 +63,8 @@ def work(
     try:
         task = build_task(config)
         data = task.datasets()
+        for note in getattr(task.data, "notes", ()):
+            console.message(note)
         leak = repeated(data) if parallel.is_main else None
         if leak is not None:
             console.warning(leak)
@@ -224,14 +226,30 @@ def _fit_estimator(
     started = time.monotonic()
     if provenance is not None:
         provenance.training(0.0)
-    name, model = config.objective.metric, str(config.model._target_).rpartition(".")[2]
     recorder = Recorder(folder, build_trackers(config), True, console.warning)
-    header = _header(config, folder, task, data, model)
+    header = _header(config, folder, task, data, str(config.model._target_).rpartition(".")[2])
     header |= {"device": "cpu", "ranks": 1}
     console.header(header)
     (folder / RESULT).unlink(missing_ok=True)
     recorder.start(plain_dict(config), partial(_told, header, folder, provenance, data))
     begin()
+    with begun():
+        return _fitted(config, folder, console, interrupt, task, data, estimator, recorder, started)
+
+
+def _fitted(
+    config: DictConfig,
+    folder: Path,
+    console: Console,
+    interrupt: Interrupt,
+    task: Task,
+    data: Datasets,
+    estimator: Any,
+    recorder: Recorder,
+    started: float,
+) -> dict[str, Any]:
+    """The result of an estimator's fit, whose header is told."""
+    name, model = config.objective.metric, str(config.model._target_).rpartition(".")[2]
     try:
         metrics = fit_estimator(task, estimator, data, interrupt)
     except ValueError as error:  # scikit-learn's word for an option or data that it can not work with

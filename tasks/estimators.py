@@ -58,7 +58,7 @@ def regression_scores(y: np.ndarray, found: np.ndarray, unit: float) -> dict[str
         "loss": squared / unit**2,
         "rmse": squared**0.5,
         "mae": float(mean_absolute_error(y, found)),
-        "r2": float(r2_score(y, found)),
+        "r2": float(r2_score(y, found)) if len(y) > 1 else float("nan"),
     }
 
 

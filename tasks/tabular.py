@@ -120,7 +120,9 @@ class Tabular(Task):
         encoder = preprocessing.OneHotEncoder(
             handle_unknown="infrequent_if_exist", max_categories=self.max_categories, sparse_output=False
         )
-        categories = [("impute", SimpleImputer(strategy="constant", fill_value="missing")), ("encode", encoder)]
+        # A column without a value among these rows is one category: what is missing.
+        filler = SimpleImputer(strategy="constant", fill_value="missing", keep_empty_features=True)
+        categories = [("impute", filler), ("encode", encoder)]
         categorical = set(self.table.categorical)
         numeric = [position for position in range(len(self.table.columns)) if position not in categorical]
         steps = [("numbers", Pipeline(numbers), numeric), ("categories", Pipeline(categories), self.table.categorical)]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from launcher.search.runner import Job
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The standard deviation (n - 1): 0 of one value, NaN where some value is not finite, as r2 of a single row is not."""
+    if not all(map(math.isfinite, values)):
+        return math.nan
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 class Procedure(ABC):
@@ -28,7 +37,7 @@ class Procedure(ABC):
         shared = set.intersection(*(set(result["metrics"]) for result in results))
         columns = {name: [float(result["metrics"][name]) for result in results] for name in sorted(shared)}
         mean = {name: statistics.fmean(values) for name, values in columns.items()}
-        std = {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in columns.items()}
+        std = {name: deviation(values) for name, values in columns.items()}
         objective = dict(results[0]["objective"])
         values = [result["objective"]["value"] for result in results]
         objective["value"] = statistics.fmean(values)

@@ -19,7 +19,7 @@ from launcher.search.runner import Job, Results
 from launcher.seeds import derive
 from launcher.signatures import signature
 
-from .base import Procedure
+from .base import Procedure, deviation
 from .selection import best_of, candidates, grid_of, with_values
 
 OUT_OF_FOLD = "oof.csv"
@@ -152,7 +152,7 @@ class CrossValidation(Procedure):
         intervals = {}
         for name in names:
             values = [statistics.fmean(float(result["metrics"][name]) for result in each) for each in by_fold.values()]
-            mean, half = statistics.fmean(values), factor * statistics.stdev(values)
+            mean, half = statistics.fmean(values), factor * deviation(values)
             intervals[name] = [mean - half, mean + half]
         return {"level": self.confidence, "method": self.interval, "intervals": intervals}
 

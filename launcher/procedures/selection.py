@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -65,8 +66,11 @@ def best_of(points: list[Point], direction: str) -> Callable[[DictConfig, Result
         values = [float(result["objective"]["value"]) for result in results.values()]
         folds = len(values) // len(points)
         means = [statistics.fmean(values[start : start + folds]) for start in range(0, len(values), folds)]
-        best = (max if direction == "maximize" else min)(means)
-        return with_values(config, points[means.index(best)])
+        maximize = direction == "maximize"
+        worst = -math.inf if maximize else math.inf  # a mean that is no number is never the best
+        ranked = [worst if math.isnan(mean) else mean for mean in means]
+        best = (max if maximize else min)(ranked)
+        return with_values(config, points[ranked.index(best)])
 
     return decide
 

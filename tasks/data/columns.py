@@ -1,4 +1,4 @@
-"""From an Arrow table of `datasets` to what the tasks learn from."""
+"""From columns to what the tasks learn from."""
 
 from __future__ import annotations
 
@@ -11,72 +11,65 @@ from launcher.errors import ConfigError, did_you_mean
 from launcher.resolvers import PROBLEMS
 
 from ..base import encode_labels
+from .features import features
 from .kinds import Series, Table, Texts
+from .records import Records
+from .times import in_order
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import pyarrow
 
 Where = Callable[[int], str]
 """Says where a row stands, for errors."""
 
 
-def column(dataset: Dataset, key: str, name: str, source: str) -> Any:
-    """The column `name`. Raises ConfigError with the nearest names where there is none."""
-    if name not in dataset.column_names:
-        raise ConfigError(
-            f"{source}: there is no column {name!r} ({key}={name}).{did_you_mean(name, dataset.column_names)}"
-        )
-    return dataset[name]
-
-
 def labels(
-    dataset: Dataset, name: str, classes: Sequence[Any] | int | None, where: Where, source: str
+    records: Records,
+    key: str,
+    name: str,
+    classes: Sequence[Any] | int | None,
+    where: Where,
+    source: str,
 ) -> tuple[np.ndarray, list[str]]:
-    """A column of labels as class numbers, and the classes' names; Arrow's own class names are taken where it has some."""
-    values = column(dataset, "data.label", name, source)
-    names = getattr(dataset.features[name], "names", None)
-    if names is None:
+    """A column of labels as class numbers, and the classes' names; those that the data brings are taken where it has some."""
+    values = records.column(key, name, source).to_pylist()
+    if name not in records.classes:
         return encode_labels(values, classes, where)
-    numbers, _ = encode_labels(values, len(names), where)
-    return numbers, list(names)
+    numbers, _ = encode_labels(values, len(records.classes[name]), where)
+    return numbers, records.classes[name]
 
 
-def groups(dataset: Dataset, name: str | None, where: Where, source: str) -> np.ndarray | None:
+def groups(records: Records, name: str | None, where: Where, source: str) -> np.ndarray | None:
     """The column that says which group a row is of, as int64; None where none is named. Raises ConfigError for a row
     without one."""
     if name is None:
         return None
     number: dict[Any, int] = {}
-    values = list(column(dataset, "data.groups", name, source))
+    values = records.column("data.groups", name, source).to_pylist()
     for row, value in enumerate(values):
         if value is None or value != value:
             raise ConfigError(f"{where(row)}: the group in {name!r} is missing")
     return np.array([number.setdefault(value, len(number)) for value in values], dtype=np.int64)
 
 
-def series(dataset: Dataset, target: str, time: str | None, where: Where, source: str) -> Series:
-    """A column of numbers in the order of the rows, which is that of `time` where that column is named.
+def series(
+    records: Records, target: str, time: str | None, where: Where, source: str, time_format: str | None = None
+) -> tuple[Series, list[str]]:
+    """A column of numbers in the order of the rows, which is that of `time` where that column is named, and what is to be
+    told of that.
 
     Raises ConfigError for what is no number, and for a time that is not later than the one before it.
     """
-    column(dataset, "data.target", target, source)
-    frame = dataset.to_pandas()
-    values = _numbers(frame[target], target, where, "a series")
+    values = _numbers(records.column("data.target", target, source), target, where, "a series")
     if time is None:
-        return Series(values, target)
-    column(dataset, "data.time", time, source)
-    times = frame[time]
-    for row in range(1, len(times)):
-        if not times.iloc[row - 1] < times.iloc[row]:
-            raise ConfigError(
-                f"{where(row)}: {time!r} is {times.iloc[row]}, not later than {times.iloc[row - 1]} in the row before; "
-                "a series stands in the order of time"
-            )
-    return Series(values, target, [str(each) for each in times])
+        return Series(values, target), []
+    times = records.column("data.time", time, source)
+    notes = in_order(times, time, time_format, where)
+    return Series(values, target, [str(each) for each in times.to_pylist()]), notes
 
 
 def texts(
-    dataset: Dataset,
+    records: Records,
     text: str,
     label: str,
     classes: Sequence[Any] | int | None,
@@ -85,27 +78,27 @@ def texts(
     group: str | None = None,
 ) -> Texts:
     """A column of texts and one of labels, and perhaps one of groups. Raises ConfigError for a missing text or label, naming the row."""
-    found = list(column(dataset, "data.text", text, source))
+    found = records.column("data.text", text, source).to_pylist()
     for row, value in enumerate(found):
         if not isinstance(value, str):
             raise ConfigError(
                 f"{where(row)}: {'the text is missing' if value is None else f'expected a text in {text!r}, found {value!r}'}"
             )
-    numbers, names = labels(dataset, label, classes, where, source)
-    return Texts(found, numbers, names, groups(dataset, group, where, source))
+    numbers, names = labels(records, "data.label", label, classes, where, source)
+    return Texts(found, numbers, names, groups(records, group, where, source))
 
 
 class ArrowDocuments:
-    """A column of texts on disk."""
+    """A column of texts."""
 
-    def __init__(self, dataset: Dataset, name: str, where: Where) -> None:
-        self.dataset, self.name, self.where = dataset.select_columns([name]), name, where
+    def __init__(self, records: Records, name: str, where: Where) -> None:
+        self.records, self.name, self.where = records, name, where
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.records)
 
     def read(self, rows: np.ndarray) -> list[str]:
-        found: list[str] = self.dataset[rows.tolist()][self.name]
+        found: list[str] = self.records.take(rows.tolist(), self.name)
         for row, text in zip(rows.tolist(), found, strict=True):
             if not isinstance(text, str):
                 raise ConfigError(f"{self.where(row)}: expected a text in {self.name!r}, found {text!r}")
@@ -113,7 +106,7 @@ class ArrowDocuments:
 
 
 def table(
-    dataset: Dataset,
+    records: Records,
     target: str,
     problem: str,
     drop: Sequence[str],
@@ -121,50 +114,29 @@ def table(
     where: Where,
     source: str,
     group: str | None = None,
-) -> Table:
-    """All columns but `target`, `group` and those in `drop` as features: numbers and truth values as numbers, texts as categories.
+) -> tuple[Table, list[str]]:
+    """All columns but `target`, `group` and those in `drop` as features, and what is to be told of them.
 
-    Raises ConfigError for a missing target, one that does not suit `problem`, and a feature that is neither.
+    Raises ConfigError for a missing target, one that does not suit `problem`, and a feature that is none.
     """
-    import pandas as pd
-
     refuse_problem(problem)
-    column(dataset, "data.target", target, source)
+    values = records.column("data.target", target, source)
     for name in drop:
-        column(dataset, "data.drop", name, source)
-    members = groups(dataset, group, where, source)
-    frame = dataset.to_pandas()
-    values = frame[target]
-    left_out = {target, *drop, *([] if group is None else [group])}
-    X = frame.drop(columns=list(left_out))
-    if X.shape[1] == 0:
+        records.column("data.drop", name, source)
+    members = groups(records, group, where, source)
+    named = {target, *drop, *([] if group is None else [group])}
+    left = [name for name in records.names if name not in named]
+    if not left:
         raise ConfigError(f"{source}: no column is left beside the target {target!r}")
-    categorical = []
-    for position, name in enumerate(X.columns):
-        feature = X[name]
-        if pd.api.types.is_bool_dtype(feature) or pd.api.types.is_numeric_dtype(feature):
-            X[name] = feature.astype(np.float64)
-            infinite = np.isinf(X[name].to_numpy())
-            if infinite.any():
-                raise ConfigError(f"{where(int(infinite.argmax()))}: {name!r} is infinite")
-            continue
-        values_of = [np.nan if value is None or value is pd.NA else value for value in feature]
-        for row, value in enumerate(values_of):
-            if not isinstance(value, str | float):
-                raise ConfigError(
-                    f"{where(row)}: {name!r} holds {value!r}, neither a number nor a text; data.drop=[{name}] leaves it out"
-                )
-        X[name] = pd.Series(values_of, index=X.index, dtype=object)
-        categorical.append(position)
+    X, categorical, notes = features(records.select(left), where)
+    if X.shape[1] == 0:
+        raise ConfigError(f"{source}: no column is left beside the target {target!r} ({'; '.join(notes)})")
     names = [str(name) for name in X.columns]
     if problem == "regression":
-        return Table(X, _numbers(values, target, where), names, categorical, None, target, members)
+        return Table(X, _numbers(values, target, where), names, categorical, None, target, members), notes
     _refuse_continuous(values, target, source)
-    if getattr(dataset.features[target], "names", None) is not None:
-        numbers, found = labels(dataset, target, classes, where, source)
-    else:
-        numbers, found = encode_labels(values.tolist(), classes, where)
-    return Table(X, numbers, names, categorical, found, target, members)
+    numbers, found = labels(records, "data.target", target, classes, where, source)
+    return Table(X, numbers, names, categorical, found, target, members), notes
 
 
 def refuse_problem(problem: str) -> None:
@@ -175,30 +147,39 @@ def refuse_problem(problem: str) -> None:
         )
 
 
-def _numbers(values: Any, target: str, where: Where, who: str = "data.problem=regression") -> np.ndarray:
+def _numbers(
+    values: pyarrow.ChunkedArray, target: str, where: Where, who: str = "data.problem=regression"
+) -> np.ndarray:
     import pandas as pd
+    from pyarrow import types
 
-    numbers: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
+    if types.is_floating(values.type) or types.is_integer(values.type) or types.is_boolean(values.type):
+        numbers: np.ndarray = np.asarray(values.cast("float64").to_numpy(), dtype=np.float64)
+    else:
+        numbers = pd.to_numeric(pd.Series(values.to_pylist(), dtype=object), errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(numbers))
     if len(wrong):
         row = int(wrong[0])
-        value = values.tolist()[row]
+        value = values[row].as_py()
+        missing = value is None or value != value
         raise ConfigError(
-            f"{where(row)}: the target {target!r} is {'missing' if pd.isna(value) else repr(value)}; {who} needs a number in every row"
+            f"{where(row)}: the target {target!r} is {'missing' if missing else repr(value)}; {who} needs a number in every row"
         )
     return numbers
 
 
-def _refuse_continuous(values: Any, target: str, source: str) -> None:
+def _refuse_continuous(values: pyarrow.ChunkedArray, target: str, source: str) -> None:
     """Fractions, or a whole number of its own for nearly every row, are no classes."""
-    import pandas as pd
+    from pyarrow import types
 
-    known = values.dropna()
-    if pd.api.types.is_float_dtype(known) and (known % 1 != 0).any():
-        raise ConfigError(
-            f"{source}: the target {target!r} has fractions such as {known[known % 1 != 0].iloc[0]}: data.problem=regression fits"
-        )
-    distinct = known.nunique()
+    known = [value for value in values.to_pylist() if value is not None and value == value]
+    if types.is_floating(values.type):
+        fraction = next((value for value in known if value % 1 != 0), None)
+        if fraction is not None:
+            raise ConfigError(
+                f"{source}: the target {target!r} has fractions such as {fraction}: data.problem=regression fits"
+            )
+    distinct = len(set(known))
     if distinct > 20 and distinct > len(known) / 2:
         raise ConfigError(
             f"{source}: the target {target!r} has {distinct} different values in {len(known)} rows: data.problem=regression, or another data.target"

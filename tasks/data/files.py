@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from launcher.errors import ConfigError
 
 from ..base import encode_labels
-from . import columns, pictures
+from . import columns
+from .folders import Classified, Found, alike, by_class, counted
 from .kinds import Corpus, Images, Series, Table, Texts
-from .readers import Source, files_of, find, quiet, read
+from .picture_check import Broken
+from .readers import Source, files_of, find, read
+from .records import Records
 
 
 class Files:
@@ -22,17 +24,20 @@ class Files:
 
     - `path` is a file, a folder or a pattern; `format` is `csv`, `tsv`, `jsonl`, `parquet` or `text`, null goes by the ending.
     - table: the column `target` is learned from the others except those in `drop`; `problem` is `classification` or `regression`.
-    - series: the numbers of the column `target`, in the order of the rows; `time` names a column that has to rise with it.
+    - series: the numbers of the column `target`, in the order of the rows; `time` names a column that has to rise with it, written as `time_format` (of `strptime`) says.
     - texts: the columns `text` and `label`; or text files, a folder for each class.
     - corpus: the column `text`; or text files, a document each (a single one is cut at its blank lines, else at its lines).
-    - images: a folder for each class; pictures are scaled to `size` x `size` pixels with 1 or 3 `channels`.
+    - images: a folder for each class, or `metadata.csv` with the columns `file_name` and `label`; pictures are scaled to `size` x `size` pixels
+      with 1 or 3 `channels`. With `broken=leave_out` all are decoded before the training and those that cannot be are left out.
 
     `groups` names a column of a table or of texts: rows alike in it stay on one side of a split, and it is no feature.
+    Fields of `csv` stand between `delimiter` (null: a comma), fractions behind `decimal`.
+    `notes` says what was read and what was left out.
     `classes` lists the labels that may occur, in the order of their numbers, or is their number where they are 0 to n - 1.
     """
 
     kind: ClassVar[tuple[str, ...]] = ("images", "texts", "corpus", "table", "series")
-    packages: ClassVar[dict[str, str]] = {"datasets": "datasets", "PIL": "pillow"}
+    packages: ClassVar[dict[str, str]] = {"pyarrow": "pyarrow", "pandas": "pandas", "PIL": "pillow"}
 
     def __init__(
         self,
@@ -48,83 +53,113 @@ class Files:
         channels: int = 3,
         groups: str | None = None,
         time: str | None = None,
+        time_format: str | None = None,
+        delimiter: str | None = None,
+        decimal: Literal[".", ","] = ".",
+        broken: Broken = "refuse",
     ) -> None:
         if not path:
             raise ConfigError("data.path is empty: it names a file, a folder or a pattern")
         columns.refuse_problem(problem)
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+            raise ConfigError(f"data.delimiter={delimiter!r}: expected one character, such as ';'")
         self.path, self.format = path, format
         self.text, self.label, self.target, self.problem = text, label, target, problem
         self.drop, self.classes = tuple(drop), classes
         self.size, self.channels = size, channels
-        self.groups, self.time = groups, time
+        self.groups, self.time, self.time_format = groups, time, time_format
+        self.delimiter, self.decimal, self.broken = delimiter, decimal, broken
+        self.notes: list[str] = []
 
     def table(self) -> Table:
-        source = self._find()
-        if source.format == "text":
-            raise ConfigError(f"data.path={self.path}: text has no columns; a table is csv, tsv, jsonl or parquet")
-        return columns.table(
-            read(source), self.target, self.problem, self.drop, self.classes, source.where, self.path, self.groups
-        )
+        source = self._columns("a table is csv, tsv, jsonl or parquet")
+        records = read(source)
+        drop, classes, where = self.drop, self.classes, source.where
+        found, notes = columns.table(records, self.target, self.problem, drop, classes, where, self.path, self.groups)
+        dropped = {*drop, self.groups}
+        self._tell(source, f"{len(found.y):,} rows", records, notes, dropped)
+        self._tell_classes(found.y, found.classes)
+        return found
 
     def series(self) -> Series:
-        source = self._find()
-        if source.format == "text":
-            raise ConfigError(
-                f"data.path={self.path}: text has no columns; a series is one of csv, tsv, jsonl or parquet"
-            )
-        return columns.series(read(source), self.target, self.time, source.where, self.path)
+        source = self._columns("a series is one of csv, tsv, jsonl or parquet")
+        records = read(source)
+        found, notes = columns.series(records, self.target, self.time, source.where, self.path, self.time_format)
+        self._tell(source, f"{len(found.values):,} values", records, notes, set(records.names) - {self.target})
+        return found
 
     def texts(self) -> Texts:
         source = self._find()
         if source.format != "text":
-            dataset = read(source)
-            return columns.texts(dataset, self.text, self.label, self.classes, source.where, self.path, self.groups)
-        folders = [file.parent.name for file in source.files]
-        if len(set(folders)) < 2:
+            records = read(source)
+            found = columns.texts(records, self.text, self.label, self.classes, source.where, self.path, self.groups)
+            others = set(records.names) - {self.text, self.label}
+            self._tell(source, f"{len(found.texts):,} texts", records, [], others)
+            self._tell_classes(found.labels, found.classes)
+            return found
+        files = self._in_folders(source)
+        if len(set(files.classes)) < 2:
             raise ConfigError(
                 f"data.path={self.path}: text files have no labels; expected a folder for each class, or a table with the columns {self.text} and {self.label}"
             )
-        numbers, names = encode_labels(folders, self.classes, lambda row: str(source.files[row]))
-        return Texts(list(read(source, "document")["text"]), numbers, names)
+        numbers, names = encode_labels(files.classes, self.classes, lambda row: str(files.files[row]))
+        source.files, source.left_out = files.files, files.left_out
+        records = read(source, "document")
+        self._tell(source, f"{len(numbers):,} texts", records, [], set())
+        self._tell_classes(numbers, names)
+        return Texts(records.table.column("text").to_pylist(), numbers, names)
 
     def corpus(self) -> Corpus:
         source = self._find()
         name = self.text
         if source.format == "text":
             name = "text"
-            dataset = read(source, "document" if len(source.files) > 1 else "paragraph")
-            if len(dataset) < 2:
-                dataset = read(source, "line")
+            records = read(source, "document" if len(source.files) > 1 else "paragraph")
+            if len(records) < 2:
+                records = read(source, "line")
         else:
-            dataset = read(source)
-            columns.column(dataset, "data.text", name, self.path)
-        return Corpus(columns.ArrowDocuments(dataset, name, source.where), self._fingerprint(source, name))
+            records = read(source)
+            records.column("data.text", name, self.path)
+        self._tell(source, f"{len(records):,} documents", records, [], set(records.names) - {name})
+        fingerprint = f"{source.digest}|{source.format}|{source.delimiter}|{name}"
+        return Corpus(columns.ArrowDocuments(records, name, source.where), fingerprint)
 
     def images(self) -> Images:
-        import datasets
+        from . import labelled_pictures
 
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
             files_of(self.path)  # says that it is not there, if so
             raise ConfigError(f"data.path={self.path}: a file; pictures are expected in a folder for each class")
-        with quiet(self.path):
-            dataset = datasets.load_dataset(
-                "imagefolder", data_dir=str(folder.absolute()), split="train", trust_remote_code=False
-            )
-        if self.label not in dataset.column_names or "image" not in dataset.column_names:
-            raise ConfigError(
-                f"data.path={self.path}: pictures are expected in a folder for each class, such as {folder / 'cat' / '1.png'}"
-            )
-        return pictures.images(
-            dataset, "image", self.label, self.size, self.channels, self.classes, "picture {}".format, self.path
+        found, self.notes = labelled_pictures.of_folder(
+            folder, self.label, self.size, self.channels, self.classes, self.broken, self.path
         )
+        return found
 
     def _find(self) -> Source:
-        return find(self.path, self.format)
+        return find(self.path, self.format, self.delimiter, self.decimal)
 
-    def _fingerprint(self, source: Source, name: str) -> str:
-        digest = hashlib.blake2b(f"{source.format}|{name}".encode(), digest_size=16)
-        for file in source.files:
-            state = file.stat()
-            digest.update(np.array([state.st_size, state.st_mtime_ns]).tobytes() + str(file.absolute()).encode())
-        return digest.hexdigest()
+    def _columns(self, expected: str) -> Source:
+        source = self._find()
+        if source.format == "text":
+            raise ConfigError(f"data.path={self.path}: text has no columns; {expected}")
+        return source
+
+    def _in_folders(self, source: Source) -> Classified:
+        """Text files with the class of each: of a folder the subfolder of its first level, of a pattern the folder it lies in."""
+        root = Path(self.path).expanduser()
+        if root.is_dir():
+            return by_class(root, Found(source.files, source.left_out))
+        return Classified(source.files, source.left_out, [file.parent.name for file in source.files])
+
+    def _tell(self, source: Source, what: str, records: Records, notes: Sequence[str], others: Set[str | None]) -> None:
+        """Note what was read; what a reader says of columns that do not take part is nobody's business."""
+        some = f" from {len(source.files):,} files" if len(source.files) > 1 else ""
+        left_out = f"; left out: {', '.join(source.left_out)}" if source.left_out else ""
+        said = [note for name, note in records.notes if name not in others]
+        self.notes = [f"read: {what}{some}{left_out}", *notes, *said]
+
+    def _tell_classes(self, numbers: np.ndarray, classes: list[str] | None) -> None:
+        if classes is not None:
+            self.notes.append(f"classes: {counted([classes[number] for number in numbers.tolist()])}")
+            self.notes += alike(classes)

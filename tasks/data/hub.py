@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from launcher.errors import ConfigError
 
 from ..offline import hub_error, prepare_hub
-from . import columns, pictures
+from . import columns
 from .kinds import Corpus, Images, Series, Table, Texts
+from .labelled_pictures import of_column
 from .readers import quiet
+from .records import of_dataset
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,20 +50,25 @@ class Hub:
         self.text, self.label, self.target, self.problem = text, label, target, problem
         self.size, self.channels = size, channels
         self.groups, self.time = groups, time
+        self.notes: list[str] = []
 
     def table(self) -> Table:
-        return columns.table(self._load(), self.target, self.problem, (), None, ROW, self.path, self.groups)
+        records = of_dataset(self._load())
+        found, self.notes = columns.table(records, self.target, self.problem, (), None, ROW, self.path, self.groups)
+        return found
 
     def series(self) -> Series:
-        return columns.series(self._load(), self.target, self.time, ROW, self.path)
+        found, self.notes = columns.series(of_dataset(self._load()), self.target, self.time, ROW, self.path)
+        return found
 
     def texts(self) -> Texts:
-        return columns.texts(self._load(), self.text, self.label, None, ROW, self.path, self.groups)
+        return columns.texts(of_dataset(self._load()), self.text, self.label, None, ROW, self.path, self.groups)
 
     def corpus(self) -> Corpus:
         dataset = self._load()
-        columns.column(dataset, "data.text", self.text, self.path)
-        return Corpus(columns.ArrowDocuments(dataset, self.text, ROW), f"{dataset._fingerprint}|{self.text}")
+        records = of_dataset(dataset)
+        records.column("data.text", self.text, self.path)
+        return Corpus(columns.ArrowDocuments(records, self.text, ROW), f"{dataset._fingerprint}|{self.text}")
 
     def images(self) -> Images:
         import datasets
@@ -72,7 +79,7 @@ class Hub:
             raise ConfigError(
                 f"data.path={self.path}: no column holds pictures; there are: {', '.join(dataset.column_names)}"
             )
-        return pictures.images(dataset, found[0], self.label, self.size, self.channels, None, ROW, self.path)
+        return of_column(dataset, found[0], self.label, self.size, self.channels, ROW, self.path)
 
     def _load(self) -> Dataset:
         reachable = prepare_hub()

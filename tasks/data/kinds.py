@@ -1,6 +1,7 @@
 """What data hands to a task: one class a kind.
 
 A data class states its kinds in `kind` and has a method of that name for each: `images()`, `texts()`, `corpus()`, `table()`.
+What it says in `notes`, a list of lines, is told when a run starts: what was read, and what was left out and why.
 """
 
 from __future__ import annotations

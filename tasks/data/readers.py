@@ -1,24 +1,34 @@
-"""The user's files, found, looked through for what is wrong with them, and read through `datasets`.
+"""The user's files, found, looked through for what is wrong with them, and read into columns.
 
-The look comes first and costs about a second for 100 MB: what `datasets` says of a broken file names no line, and of
-a row that is too short it says nothing at all.
+The look comes first and costs about a second for 100 MB: what a reader of whole columns says of a broken file names no
+line, and of a row that is too short it says nothing at all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import glob
+import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import ConfigError, did_you_mean
 
+from .cells import typed
+from .folders import Found, below
+from .json_columns import columns as json_columns
+from .packing import cached, key
+from .parquet import read_parquet
+from .parsing import fields, objects, readable
+from .records import Records, refuse_others
+
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import pyarrow
 
 ENDINGS = {
     ".csv": "csv",
@@ -31,15 +41,23 @@ ENDINGS = {
     ".md": "text",
 }
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "text")
+LARGE = 64 << 20
+"""Files of that many bytes together are kept in the cache as columns, and mapped from there; smaller ones are read anew."""
+READER = 1
+"""Part of the cache's key: what another reader has made of a file is not taken."""
 
 
 @dataclass
 class Source:
-    """Files of one format, whole and readable."""
+    """Files of one format."""
 
     format: str
     files: list[Path]
-    rows: list[int] = field(default_factory=list)  # of each file; of text: lines that hold something
+    delimiter: str = ","
+    decimal: str = "."
+    left_out: list[str] = field(default_factory=list)
+    """What of a folder was passed over, in words."""
+    rows: list[int] = field(default_factory=list)  # of each file, once they are read
 
     def where(self, row: int) -> str:
         """The file and line at which a row of the whole stands (texts are not rows: their number alone)."""
@@ -53,21 +71,30 @@ class Source:
 
     def _line(self, path: Path, row: int) -> int:
         if self.format in ("csv", "tsv"):
-            return next(line for number, (line, _) in enumerate(_table(path, self.format)) if number == row + 1)
-        return next(line for number, (line, _) in enumerate(_objects(path)) if number == row)
+            return next(line for number, (line, _) in enumerate(fields(path, self.delimiter)) if number == row + 1)
+        return next(line for number, (line, _) in enumerate(objects(path)) if number == row)
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with the content of the files, whatever their times say."""
+        whole = hashlib.blake2b(digest_size=16)
+        for path in self.files:
+            with readable(path), path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "blake2b").digest())
+        return whole.hexdigest()
 
 
-def find(path: str, format: str | None) -> Source:
+def find(path: str, format: str | None, delimiter: str | None = None, decimal: str = ".") -> Source:
     """The files that `data.path` names: a file, the files of a folder, or those that match a pattern such as `logs/*.jsonl`.
 
-    Raises ConfigError where there are none, they are of several formats, or one is empty, unreadable or malformed;
-    then it names the file and the line.
+    Raises ConfigError where there are none, they are of several formats, or all are empty.
     """
     if format is not None and format not in FORMATS:
         raise ConfigError(
             f"data.format={format}: expected {', '.join(FORMATS)}, or null to go by the ending.{did_you_mean(format, FORMATS)}"
         )
-    files = files_of(path)
+    found = files_of(path)
+    files = found.files
     if format is None:
         known = sorted({ENDINGS[file.suffix.lower()] for file in files if file.suffix.lower() in ENDINGS})
         if len(known) != 1:
@@ -77,34 +104,168 @@ def find(path: str, format: str | None) -> Source:
         files = [file for file in files if file.suffix.lower() in ENDINGS]
     else:  # any ending that does not stand for another format
         files = [file for file in files if ENDINGS.get(file.suffix.lower(), format) == format] or files
-    source = Source(format, [])
-    for file in files:
-        with _readable(file):
-            num = _look(file, format)
-        if num:
-            source.files.append(file)
-            source.rows.append(num)
-        elif format != "text" or len(files) == 1:  # a folder of texts may have empty ones
-            raise ConfigError(f"{file}: the file is empty" if file.stat().st_size == 0 else f"{file}: holds no row")
-    if not source.files:
-        raise ConfigError(f"data.path={path}: all its files are empty")
+    left_out = list(found.left_out)
+    if len(files) < len(found.files):
+        left_out.append(f"{len(found.files) - len(files)} of other endings")
+    source = Source(format, files, delimiter or ("\t" if format == "tsv" else ","), decimal, left_out)
+    if format == "text" and len(files) > 1:  # a folder of texts may have empty ones
+        source.files = [file for file in files if _says_something(file)]
+        if not source.files:
+            raise ConfigError(f"data.path={path}: all its files are empty")
+        if len(source.files) < len(files):
+            left_out.append(f"{len(files) - len(source.files)} without a word")
     return source
 
 
-def read(source: Source, sample_by: str = "line") -> Dataset:
-    """The rows as an Arrow table on disk; text has the column `text`, cut by `line`, `paragraph` or `document`."""
-    import datasets
+def _says_something(path: Path) -> bool:
+    with readable(path), path.open(encoding="utf-8-sig") as file:
+        return any(line.strip() for line in file)
 
-    files = [str(file) for file in source.files]
-    builder, options = {
-        "csv": ("csv", {}),
-        "tsv": ("csv", {"sep": "\t"}),
-        "jsonl": ("json", {}),
-        "parquet": ("parquet", {}),
-        "text": ("text", {"sample_by": sample_by}),
-    }[source.format]
-    with quiet(", ".join(files)):
-        return datasets.load_dataset(builder, data_files=files, split="train", trust_remote_code=False, **options)
+
+def read(source: Source, sample_by: str = "line") -> Records:
+    """The rows of all files; text has the column `text`, cut by `line`, `paragraph` or `document`.
+
+    Raises ConfigError for a file that is empty, unreadable or malformed; then it names the file and the line.
+    """
+    if sum(file.stat().st_size for file in source.files) < LARGE or source.format == "parquet":
+        return _read(source, sample_by)
+    name = key(
+        reader=READER,
+        content=source.digest,
+        files=[str(file) for file in source.files],
+        how=[source.format, source.delimiter, source.decimal, sample_by],
+    )
+    folder = cached("columns", name, lambda folder: _keep(_read(source, sample_by), source, folder))
+    return _kept(source, folder)
+
+
+def _keep(records: Records, source: Source, folder: Path) -> None:
+    import pyarrow
+
+    with pyarrow.ipc.new_file(str(folder / "rows.arrow"), records.table.schema) as file:
+        file.write_table(records.table)
+    said = {"nested": sorted(records.nested), "notes": records.notes, "rows": source.rows}
+    (folder / "read.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+def _kept(source: Source, folder: Path) -> Records:
+    import pyarrow
+
+    said = json.loads((folder / "read.json").read_text(encoding="utf-8"))
+    source.rows = said["rows"]
+    table = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / "rows.arrow"))).read_all()
+    return Records(table, nested=frozenset(said["nested"]), notes=[(name, note) for name, note in said["notes"]])
+
+
+def _read(source: Source, sample_by: str) -> Records:
+    if source.format == "text":
+        return _read_texts(source, sample_by)
+    if source.format == "parquet":
+        records = read_parquet(source.files, source.rows)
+    elif source.format == "jsonl":
+        records = _read_objects(source)
+    else:
+        records = _read_words(source)
+    for path, num in zip(source.files, source.rows, strict=True):
+        if num == 0:
+            raise ConfigError(f"{path}: the file is empty" if path.stat().st_size == 0 else f"{path}: holds no row")
+    return records
+
+
+def _read_texts(source: Source, sample_by: str) -> Records:
+    import pyarrow
+
+    texts: list[str] = []
+    for path in source.files:
+        with readable(path):
+            whole = path.read_text(encoding="utf-8-sig")
+        if not whole.strip():
+            raise ConfigError(f"{path}: the file is empty" if not whole else f"{path}: holds no word")
+        if sample_by == "document":
+            texts.append(whole)
+        elif sample_by == "line":
+            texts += [line for line in whole.split("\n") if line.strip()]
+        else:
+            texts += [part for part in re.split(r"\n(?:[^\S\n]*\n)+", whole) if part.strip()]
+    return Records(pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}))
+
+
+def _read_objects(source: Source) -> Records:
+    def rows() -> Iterator[dict[str, Any]]:
+        for path in source.files:
+            num = 0
+            with readable(path):
+                for _, row in objects(path):
+                    num += 1
+                    yield row
+            source.rows.append(num)
+
+    source.rows = []
+    table, nested, mixed = json_columns(rows())
+    notes = [(name, f"{name!r} holds values of several types and is read as text") for name in mixed]
+    return Records(table, nested=nested, notes=notes)
+
+
+def _read_words(source: Source) -> Records:
+    import pyarrow
+
+    source.rows, tables = [], []
+    for path in source.files:
+        with readable(path):
+            table = _words(path, source.delimiter)
+        source.rows.append(table.num_rows)
+        tables.append(table)
+    refuse_others(source.files, tables)
+    words = pyarrow.concat_tables(tables, promote_options="default")
+    columns, notes = {}, []
+    for name in words.column_names:
+        found = typed(words.column(name), source.decimal)
+        columns[name] = found.values
+        if found.num_gaps:
+            notes.append((name, f"{name!r}: {found.num_gaps} words such as NA are read as missing values"))
+        if found.wide:
+            notes.append((name, f"{name!r} is read as text: whole numbers of more than 64 bits"))
+        if found.odd is not None:
+            odd = words.column(name)[found.odd].as_py()
+            notes.append((name, f"{name!r} is read as text: {odd!r} is no number ({source.where(found.odd)})"))
+    return Records(pyarrow.table(columns), notes=notes)
+
+
+def _words(path: Path, delimiter: str) -> pyarrow.Table:
+    """The fields of a CSV file as they are written; null where there is nothing between two delimiters."""
+    import pyarrow
+    from pyarrow import csv
+
+    rows = fields(path, delimiter)
+    header = next(rows, (0, []))[1]
+    num = sum(1 for _ in rows)
+    if num == 0:
+        return pyarrow.table({name: pyarrow.array([], pyarrow.string()) for name in header})
+    convert = csv.ConvertOptions(
+        column_types=dict.fromkeys(header, pyarrow.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    whole = min(max(16 << 20, path.stat().st_size + 1), (1 << 31) - 1)
+    for size in (16 << 20, whole):
+        try:
+            table = csv.read_csv(
+                path,
+                convert_options=convert,
+                parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                read_options=csv.ReadOptions(block_size=size),
+            )
+        except pyarrow.ArrowInvalid as error:  # a field longer than a block
+            if size == whole:
+                raise ConfigError(f"{path}: can not be read: {' '.join(str(error).split())[:300]}") from error
+        else:
+            break
+    if table.num_rows != num or table.column_names != header:
+        raise ConfigError(
+            f"{path}: can not be read: {num:,} rows, or {table.num_rows:,}, as its quotes and line ends are understood"
+        )
+    return table
 
 
 @contextlib.contextmanager
@@ -126,130 +287,28 @@ def quiet(what: str) -> Iterator[None]:
         datasets.logging.set_verbosity(verbosity)
 
 
-def files_of(path: str) -> list[Path]:
-    """The files that a path or pattern names, hidden ones left out. Raises ConfigError where there are none."""
+def files_of(path: str) -> Found:
+    """The files that a path or pattern names, hidden ones left out. What exists is no pattern, nor is the part of a
+    pattern that exists. Raises ConfigError where there are none."""
     place = Path(path).expanduser()
-    if glob.has_magic(path) and not place.exists():
-        files = sorted(file for file in map(Path, glob.glob(str(place), recursive=True)) if file.is_file())  # noqa: PTH207  # Path.glob takes no absolute pattern
+    if place.is_dir():
+        found = below(place)
+        if not found.files:
+            raise ConfigError(f"data.path={path}: the folder is empty")
+        return found
+    if place.exists():
+        return Found([place])
+    if glob.has_magic(path):
+        files = sorted(file for file in map(Path, glob.glob(_pattern(place), recursive=True)) if file.is_file())  # noqa: PTH207  # Path.glob takes no absolute pattern
         if not files:
             raise ConfigError(f"data.path={path}: no file matches")
-        return files
-    if place.is_dir():
-        files = sorted(file for file in place.rglob("*") if file.is_file() and not file.name.startswith("."))
-        if not files:
-            raise ConfigError(f"data.path={path}: the folder is empty")
-        return files
-    if not place.exists():
-        siblings = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
-        near = did_you_mean(place.name, siblings).partition(" There are")[0]
-        raise ConfigError(f"data.path={path}: no such file or folder.{near}")
-    return [place]
+        return Found(files)
+    siblings = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
+    near = did_you_mean(place.name, siblings).partition(" There are")[0]
+    raise ConfigError(f"data.path={path}: no such file or folder.{near}")
 
 
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}:{_undecodable(path)}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: can not be read: {error.strerror or error}") from error
-
-
-def _undecodable(path: Path) -> int:
-    """The number of the first line that is not UTF-8."""
-    with path.open("rb") as file:
-        for line, text in enumerate(file, 1):
-            try:
-                text.decode()
-            except UnicodeDecodeError:
-                return line
-    return 1
-
-
-def _look(path: Path, format: str) -> int:
-    """The number of rows of a file (of text: of lines). Raises ConfigError with the line of what is malformed."""
-    if format == "parquet":
-        return _look_parquet(path)
-    if format == "jsonl":
-        return sum(1 for _ in _objects(path))
-    if format in ("csv", "tsv"):
-        return max(0, sum(1 for _ in _table(path, format)) - 1)
-    with path.open(encoding="utf-8-sig") as file:
-        return sum(1 for line in file if line.strip())
-
-
-def _table(path: Path, format: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a CSV file with the line they end on, the header first."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t" if format == "tsv" else ",", strict=True)
-        header: list[str] | None = None
-        while True:
-            start = reader.line_num + 1
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise ConfigError(f"{path}:{start}: {error}") from error
-            if not row:
-                continue
-            if header is None:
-                header = row
-                doubles = sorted({name for name in row if row.count(name) > 1})
-                if doubles:
-                    raise ConfigError(f"{path}:{start}: two columns have the name {doubles[0]!r}")
-            elif len(row) != len(header):
-                raise ConfigError(f"{path}:{start}: {len(row)} fields where the header has {len(header)}")
-            yield start, row
-
-
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a file of JSON lines, or of one JSON list, with the line they stand on (in a list: their number)."""
-    with path.open(encoding="utf-8-sig") as file:
-        first = file.read(1)
-        while first.isspace():
-            first = file.read(1)
-        file.seek(0)
-        if first == "[":
-            yield from enumerate(_json_list(path, file.read()), 1)
-            return
-        for line, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                value = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise ConfigError(f"{path}:{line}: not JSON: {error.msg} (column {error.colno})") from error
-            if not isinstance(value, dict):
-                raise ConfigError(
-                    f'{path}:{line}: expected an object such as {{"text": "..."}}, found {type(value).__name__}'
-                )
-            yield line, value
-
-
-def _json_list(path: Path, text: str) -> list[dict[str, Any]]:
-    try:
-        values = json.loads(text.lstrip("\ufeff"))
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # a list a line
-            raise ConfigError(
-                f'{path}:1: expected an object such as {{"text": "..."}} on each line, or one list of them, found a list'
-            ) from error
-        raise ConfigError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
-    wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
-    if wrong is not None:
-        raise ConfigError(f"{path}: entry {wrong} of the list is no object")
-    return list(values)
-
-
-def _look_parquet(path: Path) -> int:
-    import pyarrow
-    import pyarrow.parquet
-
-    if path.stat().st_size == 0:
-        return 0
-    try:
-        return int(pyarrow.parquet.read_metadata(path).num_rows)
-    except pyarrow.ArrowInvalid as error:
-        raise ConfigError(f"{path}: not Parquet: {' '.join(str(error).split())[:200]}") from error
+def _pattern(place: Path) -> str:
+    """The pattern, with what of it is there taken as it is written."""
+    there = next(parent for parent in place.parents if parent.is_dir())
+    return str(Path(glob.escape(str(there))) / place.relative_to(there))

@@ -210,11 +210,12 @@ def test_arrows_own_class_names_are_kept() -> None:
     import datasets
 
     from launcher.tasks.data.columns import labels
+    from launcher.tasks.data.records import of_dataset
 
     made = datasets.Dataset.from_dict(
         {"label": [1, 0, 1]}, features=datasets.Features({"label": datasets.ClassLabel(names=["pos", "neg"])})
     )
-    numbers, names = labels(made, "label", None, "row {}".format, "made")
+    numbers, names = labels(of_dataset(made), "data.label", "label", None, "row {}".format, "made")
     assert (numbers.tolist(), names) == ([1, 0, 1], ["pos", "neg"])
 
 

@@ -1,0 +1,121 @@
+"""The rows of a file of words, one after another, with the place of what is wrong with them."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import ConfigError
+
+LONGEST_FIELD = (1 << 31) - 1
+"""Characters of a CSV field; Python's own limit is 131,072."""
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Make one message of a file that can not be read. Raises ConfigError."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}:{_undecodable(path)}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: can not be read: {error.strerror or error}") from error
+
+
+def _undecodable(path: Path) -> int:
+    """The number of the first line that is not UTF-8."""
+    with path.open("rb") as file:
+        for line, text in enumerate(file, 1):
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return line
+    return 1
+
+
+def fields(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file with the line they begin on, the header first. Raises ConfigError with the line of a row that
+    does not fit the header."""
+    csv.field_size_limit(LONGEST_FIELD)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        while True:
+            start = reader.line_num + 1
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise ConfigError(f"{path}:{start}: {error}") from error
+            if not row:
+                continue
+            if header is None:
+                header = row
+                _refuse_header(path, start, header, delimiter)
+            elif len(row) != len(header):
+                raise ConfigError(
+                    f"{path}:{start}: {len(row)} fields where the header has {len(header)}{_maybe_unquoted(row, header)}"
+                )
+            yield start, row
+
+
+def _refuse_header(path: Path, line: int, header: list[str], delimiter: str) -> None:
+    doubles = sorted({name for name in header if header.count(name) > 1})
+    if doubles:
+        raise ConfigError(f"{path}:{line}: two columns have the name {doubles[0]!r}")
+    other = next((mark for mark in (";", "\t", "|", ",") if mark != delimiter and mark in header[0]), None)
+    if len(header) == 1 and other is not None:
+        said = "'\\t'" if other == "\t" else f"'{other}'"
+        raise ConfigError(
+            f"{path}:{line}: one column, called {header[0]!r}: its fields seem to stand between {said}; data.delimiter={said} reads it"
+        )
+
+
+def _maybe_unquoted(row: list[str], header: list[str]) -> str:
+    """A hint where a field seems to hold the delimiter itself."""
+    return "; a field that holds the delimiter stands in quotes" if len(row) > len(header) else ""
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a file of JSON lines, or of one JSON list, with the line they stand on (in a list: their number).
+    Raises ConfigError with the line of what is none."""
+    with path.open(encoding="utf-8-sig") as file:
+        first = file.read(1)
+        while first.isspace():
+            first = file.read(1)
+        file.seek(0)
+        if first == "[":
+            yield from enumerate(_json_list(path, file.read()), 1)
+            return
+        for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                value = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise ConfigError(f"{path}:{line}: not JSON: {error.msg} (column {error.colno})") from error
+            if not isinstance(value, dict):
+                raise ConfigError(
+                    f'{path}:{line}: expected an object such as {{"text": "..."}}, found {type(value).__name__}'
+                )
+            yield line, value
+
+
+def _json_list(path: Path, text: str) -> list[dict[str, Any]]:
+    try:
+        values = json.loads(text.lstrip("\ufeff"))
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # a list a line
+            raise ConfigError(
+                f'{path}:1: expected an object such as {{"text": "..."}} on each line, or one list of them, found a list'
+            ) from error
+        raise ConfigError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
+    wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
+    if wrong is not None:
+        raise ConfigError(f"{path}: entry {wrong} of the list is no object")
+    return list(values)
