@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,10 @@ class Procedure(ABC):
         shared = set.intersection(*(set(result["metrics"]) for result in results))
         columns = {name: [float(result["metrics"][name]) for result in results] for name in sorted(shared)}
         mean = {name: statistics.fmean(values) for name, values in columns.items()}
-        std = {name: statistics.stdev(values) if len(values) > 1 else 0.0 for name, values in columns.items()}
+        std = {name: spread(values) for name, values in columns.items()}
         objective = dict(results[0]["objective"])
-        values = [result["objective"]["value"] for result in results]
-        objective["value"] = statistics.fmean(values)
+        told = [result["objective"]["value"] for result in results]
+        objective["value"] = statistics.fmean(math.nan if value is None else value for value in told)
         return {
             "status": "completed",
             "reason": f"{len(fits)} fits",
@@ -52,3 +54,10 @@ class Procedure(ABC):
             **{key: results[0][key] for key in ("world_size", "parameters", "trainable_parameters")},
             "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
         }
+
+
+def spread(values: Sequence[float]) -> float:
+    """The standard deviation (n - 1): 0 of one value, and NaN where one is not finite, for which `statistics` raises."""
+    if not all(math.isfinite(value) for value in values):
+        return math.nan
+    return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -19,7 +19,7 @@ from launcher.search.runner import Job, Results
 from launcher.seeds import derive
 from launcher.signatures import signature
 
-from .base import Procedure
+from .base import Procedure, spread
 from .selection import best_of, candidates, grid_of, with_values
 
 OUT_OF_FOLD = "oof.csv"
@@ -152,7 +152,7 @@ class CrossValidation(Procedure):
         intervals = {}
         for name in names:
             values = [statistics.fmean(float(result["metrics"][name]) for result in each) for each in by_fold.values()]
-            mean, half = statistics.fmean(values), factor * statistics.stdev(values)
+            mean, half = statistics.fmean(values), factor * spread(values)
             intervals[name] = [mean - half, mean + half]
         return {"level": self.confidence, "method": self.interval, "intervals": intervals}
 
@@ -221,7 +221,9 @@ def _refit(config: DictConfig, folds: tuple[str, ...]) -> Job:
         """As long as the folds needed, where something could stop them."""
         if not config.stopping:
             return own
-        epochs = [result["epochs"] * result["best_step"] / result["steps"] for result in results.values()]
+        epochs = [
+            result["epochs"] * (result["best_step"] or result["steps"]) / result["steps"] for result in results.values()
+        ]
         return _with(own, {"training": {"max_epochs": statistics.fmean(epochs), "max_steps": None}})
 
     return Job(REFIT, _everything(config), folds, length)
