@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from launcher.errors import ConfigError, did_you_mean
@@ -49,22 +50,24 @@ class CombinedStopping(Patience):
         if not self.counts(run):
             return
         self.history.append({name: known[name] for name in self.weights})
-        best, reached = None, 0
+        best, reached = None, -1
         for position, score in enumerate(self.scores()):
             if score == score and (best is None or score > best + self.min_delta):
                 best, reached = score, position
         self.give_up(run, "the combined score", len(self.history) - 1 - reached)
 
     def scores(self) -> list[float]:
-        """The score of each evaluation, by the ranges as they are now; NaN where a metric is."""
+        """The score of each evaluation, by the ranges as they are now; NaN where a metric is NaN or infinite."""
         total = sum(abs(weight) for weight in self.weights.values())
         scores = [0.0] * len(self.history)
         for name, weight in self.weights.items():
             values = [each[name] for each in self.history]
-            seen = [value for value in values if abs(value) < float("inf")] or [0.0]
+            seen = [value for value in values if math.isfinite(value)] or [0.0]
             low, high = self.ranges.get(name, [min(seen), max(seen)])
             for position, value in enumerate(values):
-                part = (value - low) / (high - low) if high > low else value * 0
+                part = (value - low) / (high - low) if high > low else 0.0
+                if not math.isfinite(value):
+                    part = math.nan
                 scores[position] += weight / total * part
         return scores
 

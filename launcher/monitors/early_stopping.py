@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from launcher.errors import ConfigError, did_you_mean
@@ -35,7 +36,7 @@ class EarlyStopping(Patience):
         if not self.counts(run):
             return
         value = self.sign * known[self.metric]
-        if value == value and (self.best is None or value > self.best + self.min_delta):
+        if math.isfinite(value) and (self.best is None or value > self.best + self.min_delta):
             self.best, self.waited = value, 0
             return
         self.waited += 1

@@ -39,8 +39,8 @@ class Procedure(ABC):
         mean = {name: statistics.fmean(values) for name, values in columns.items()}
         std = {name: deviation(values) for name, values in columns.items()}
         objective = dict(results[0]["objective"])
-        values = [result["objective"]["value"] for result in results]
-        objective["value"] = statistics.fmean(values)
+        told = [result["objective"]["value"] for result in results]
+        objective["value"] = statistics.fmean(math.nan if value is None else value for value in told)
         return {
             "status": "completed",
             "reason": f"{len(fits)} fits",

@@ -221,7 +221,9 @@ def _refit(config: DictConfig, folds: tuple[str, ...]) -> Job:
         """As long as the folds needed, where something could stop them."""
         if not config.stopping:
             return own
-        epochs = [result["epochs"] * result["best_step"] / result["steps"] for result in results.values()]
+        epochs = [
+            result["epochs"] * (result["best_step"] or result["steps"]) / result["steps"] for result in results.values()
+        ]
         return _with(own, {"training": {"max_epochs": statistics.fmean(epochs), "max_steps": None}})
 
     return Job(REFIT, _everything(config), folds, length)

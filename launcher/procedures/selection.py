@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from launcher.check import check
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, TrainingError
 from launcher.search.runner import Results
 from launcher.signatures import signature
 
@@ -60,17 +60,23 @@ def with_values(config: DictConfig, point: Point) -> DictConfig:
 
 def best_of(points: list[Point], direction: str) -> Callable[[DictConfig, Results], DictConfig]:
     """What makes a fit's config of the inner fits' results, which come candidate by candidate, each with as many
-    folds: the values of the one with the best mean objective, the first of several alike."""
+    folds: the values of the one with the best mean objective, the first of several alike.
+
+    A mean that is no number, or infinite, is never the best. Raises TrainingError where all are such."""
 
     def decide(config: DictConfig, results: Results) -> DictConfig:
-        values = [float(result["objective"]["value"]) for result in results.values()]
+        told = [result["objective"]["value"] for result in results.values()]
+        values = [math.nan if value is None else float(value) for value in told]
         folds = len(values) // len(points)
         means = [statistics.fmean(values[start : start + folds]) for start in range(0, len(values), folds)]
-        maximize = direction == "maximize"
-        worst = -math.inf if maximize else math.inf  # a mean that is no number is never the best
-        ranked = [worst if math.isnan(mean) else mean for mean in means]
-        best = (max if maximize else min)(ranked)
-        return with_values(config, points[ranked.index(best)])
+        finite = [mean for mean in means if math.isfinite(mean)]
+        if not finite:
+            raise TrainingError(
+                f"procedure.grid: none of the {len(points)} candidates has a finite {config.objective.metric} in all of its "
+                f"folds, so there is nothing to choose: their means are {', '.join(f'{mean:g}' for mean in means)}"
+            )
+        best = (max if direction == "maximize" else min)(finite)
+        return with_values(config, points[means.index(best)])
 
     return decide
 

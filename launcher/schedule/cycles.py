@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, OneCycleLR
 
@@ -27,11 +28,13 @@ def one_cycle(
     Over `warmup_steps` the rate rises from lr / `div_factor` to lr, then falls to lr / `div_factor` /
     `final_div_factor` at the last of `total_steps`. Where the optimizer has a momentum (or a first beta), it goes the
     other way: from `max_momentum` down to `base_momentum` at the top, and back.
+
+    Deviation: after the last step both stay where they are. Torch goes on along the same line, to a negative rate.
     """
     rise: float = min(warmup_steps, total_steps)
     if rise == 1:
         rise -= 1e-9  # the first step is the top; torch would divide by the steps before it
-    return OneCycleLR(
+    return Once(
         optimizer,
         max_lr=[group["lr"] for group in optimizer.param_groups],
         total_steps=total_steps,
@@ -43,6 +46,15 @@ def one_cycle(
         div_factor=div_factor,
         final_div_factor=final_div_factor,
     )
+
+
+class Once(OneCycleLR):
+    """One cycle, which is over with its last step."""
+
+    def get_lr(self) -> list[float | Tensor]:
+        if self.last_epoch >= self.total_steps:
+            return [group["lr"] for group in self.optimizer.param_groups]
+        return super().get_lr()
 
 
 @factory("scheduler")

@@ -14,7 +14,7 @@ from launcher.errors import ConfigError
 from launcher.figures import span
 from launcher.schema import duration as seconds_of
 
-from .forecast import Window, ask, mean, read, windows
+from .forecast import Window, ask, holes, mean, read, windows
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ class CarbonAware:
             known = ask(self.provider, self.zone, now, self.url)
         found = windows(known, now, deadline, length)
         if not found:
+            missing = [f"{shown(begin)} to {shown(end)}" for begin, end in holes(known)]
+            but = f" but for {', '.join(missing[:3])}{', …' if missing[3:] else ''}" if missing else ""
             raise ConfigError(
-                f"schedule=carbon_aware: the forecast, from {shown(known[0].begin)} to {shown(known[-1].end)}, holds no "
+                f"schedule=carbon_aware: the forecast, from {shown(known[0].begin)} to {shown(known[-1].end)}{but}, holds no "
                 f"window of {span(length)} between now and the deadline"
             )
         values = [window.value for window in found]
@@ -75,7 +77,7 @@ class CarbonAware:
         when = "begins now" if wait <= 0 else f"begins at {shown(window.begin)}, in {span(wait)}"
         said = f"{when}: {window.value:.0f} g of CO2 a kWh"
         if before is None:
-            return [said, "the forecast begins later, so what is saved is not known"]
+            return [said, "the forecast does not hold a run that begins now, so what is saved is not known"]
         share = 1 - window.value / before.value if before.value else 0.0
         said += f", {before.value:.0f} g now: {share:.0%} less"
         if self.power_w is not None:

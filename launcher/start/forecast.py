@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import dataclasses
 import json
 import os
 import urllib.error
@@ -13,7 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
+from math import inf, isfinite
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 from launcher.errors import ConfigError
@@ -28,9 +31,12 @@ TOKENS = {"electricity_maps": ("ELECTRICITYMAPS_TOKEN",), "watttime": ("WATTTIME
 """What a provider wants to be told, from the environment: no file of ours holds it."""
 
 TIMES = ("time", "datetime", "timestamp", "point_time", "from")
+ENDS = ("to", "end", "until")
 VALUES = ("intensity", "carbon_intensity", "carbonIntensity", "gco2_kwh", "value", "forecast")
 SIGMAS = 2 * 1.6449
 """Bounds `low` and `high` are taken to hold nine of ten outcomes; so many standard deviations lie between them."""
+LONGER = 1.5
+"""Times the usual step of a forecast: a row is not taken to hold for longer than that until the next one."""
 GRAMS_A_POUND = 453.592
 _SECONDS = 20.0  # how long a provider may take
 
@@ -72,7 +78,11 @@ def read(path: Path) -> list[Stretch]:
 
 
 def stretches(told: Any) -> list[Stretch]:
-    """A forecast from rows, or from an object that holds them. Raises ValueError."""
+    """A forecast from rows, or from an object that holds them. Raises ValueError.
+
+    A row holds until it says (`ENDS`), else until the next one begins. Where that is much later than usual, rows are
+    missing: it holds for the usual step (the median), and of the rest the forecast says nothing.
+    """
     pounds = False
     if isinstance(told, dict):
         pounds = "lbs" in str((told.get("meta") or {}).get("units", ""))
@@ -80,13 +90,22 @@ def stretches(told: Any) -> list[Stretch]:
     if not isinstance(told, list) or len(told) < 2:
         raise ValueError("at least two rows are needed")
     unit = GRAMS_A_POUND / 1000 if pounds else 1.0
-    points = sorted(_point(row, unit) for row in told)
-    ends = [after[0] for _, after in pairwise(points)]
-    last = 2 * points[-1][0] - points[-2][0]
-    return [Stretch(begin, end, value, error) for (begin, value, error), end in zip(points, [*ends, last], strict=True)]
+    points = sorted((_point(row, unit) for row in told), key=lambda point: point.begin)
+    steps = [after.begin - before.begin for before, after in pairwise(points)]
+    if min(steps) <= 0:
+        raise ValueError("two rows of one time")
+    usual = median_low(steps)
+    found = []
+    for point, step in zip(points, [*steps, usual], strict=True):
+        holds = step if step <= LONGER * usual else usual
+        if point.end > point.begin:
+            holds = min(step, point.end - point.begin) if point is not points[-1] else point.end - point.begin
+        found.append(dataclasses.replace(point, end=point.begin + holds))
+    return found
 
 
-def _point(row: dict[str, Any], unit: float) -> tuple[float, float, float | None]:
+def _point(row: dict[str, Any], unit: float) -> Stretch:
+    """A row as it stands; where it does not say until when it holds, of no length."""
     row = row | (row["intensity"] if isinstance(row.get("intensity"), dict) else {})
     value = next((row[name] for name in VALUES if _is_number(row.get(name))), None)
     time = next((row[name] for name in TIMES if row.get(name) not in (None, "")), None)
@@ -95,15 +114,18 @@ def _point(row: dict[str, Any], unit: float) -> tuple[float, float, float | None
     error = None
     if row.get("low") not in (None, "") and row.get("high") not in (None, ""):
         error = unit * (float(row["high"]) - float(row["low"])) / SIGMAS
-    return _instant(time), unit * float(value), error
+        if not 0 <= error < inf:
+            raise ValueError(f"low is not below high in {row}")
+    begin = _instant(time)
+    until = next((row[name] for name in ENDS if row.get(name) not in (None, "")), None)
+    return Stretch(begin, begin if until is None else _instant(until), unit * float(value), error)
 
 
 def _is_number(value: Any) -> bool:
     try:
-        float(value)
+        return isfinite(float(value))
     except (TypeError, ValueError):
         return False
-    return True
 
 
 def _instant(time: Any) -> float:
@@ -158,6 +180,11 @@ def mean(forecast: Sequence[Stretch], begin: float, seconds: float) -> Window | 
     value = sum(length * each.value for length, each in inside) / seconds
     errors = [length * each.error for length, each in inside if each.error is not None]
     return Window(begin, value, sum(errors) / seconds if len(errors) == len(inside) else None)
+
+
+def holes(forecast: Sequence[Stretch]) -> list[tuple[float, float]]:
+    """From when to when a forecast says nothing, between its first moment and its last."""
+    return [(before.end, after.begin) for before, after in pairwise(forecast) if after.begin - before.end > 1e-3]
 
 
 def windows(forecast: Sequence[Stretch], now: float, deadline: float, seconds: float) -> list[Window]:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launcher.errors import TrainingError
 from launcher.parallel.pipeline import Pipeline
+from launcher.parallel.stage import alike
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.stages import in_stages
 from tests.conftest import Launch
@@ -39,6 +41,10 @@ PIPELINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "copies": (TEXT, ("parallel.num_processes=4", "parallel.num_stages=2")),
     "batch norm": (("model=cnn", "model.dropout=0", "training.accumulate=4"), ("training.accumulate=1",)),
     "pictures": (("model=vit", "model.dropout=0", "model.width=16", "model.depth=2"), ()),
+    "texts of their own lengths": (
+        (*TEXT, "task.max_length=400", "training.batch_size=8", "model.depth=1", "model.num_heads=2"),
+        ("parallel.num_microbatches=2", "training.accumulate=2"),
+    ),
     "tied embeddings": (LLAMA, ("parallel.schedule=interleaved",)),
 }
 """What one process does, and what two do in another way. Batch norms see a portion at a time, in both."""
@@ -145,6 +151,14 @@ def test_a_run_moves_into_a_pipeline_and_out_of_it(launch: Launch, tmp_path: Pat
     fit(tmp_path / "straight", "scheduler=constant", *RUN[1:], *DEEP)
     assert curve(tmp_path / "run") == pytest.approx(curve(tmp_path / "straight"), rel=1e-5)
     assert json.loads((tmp_path / "run" / "result.json").read_text())["world_size"] == 1
+
+
+def test_batches_of_other_shapes_are_refused_by_name() -> None:
+    """Of samples that do not know how to be `evened`."""
+    batches = [{"x": torch.zeros(4, 7), "y": torch.zeros(4)}, {"x": torch.zeros(4, 9), "y": torch.zeros(4)}]
+    assert [each.device.type for each in alike(batches[:1])[0].values()] == ["meta", "meta"]
+    with pytest.raises(TrainingError, match=r"x of a batch has the shape \[4, 9\], and of the first one \[4, 7\]"):
+        alike(batches)
 
 
 def test_stages_are_as_even_as_can_be() -> None:

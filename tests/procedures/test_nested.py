@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, TrainingError
+from launcher.procedures.selection import best_of
 from launcher.seeds import derive
 from launcher.trackers.jsonl import read
-from tests.fits import fit
+from tests.fits import TRUST, config_of, fit
 from tests.procedures.folds import planned, rows_of, run_here
 
 SMALL = ("validation=nested", "validation.outer.n_splits=2", "validation.inner.n_splits=2")
@@ -24,6 +25,46 @@ TORCH = (*SMALL, RATES, "model=mlp", "model.width=16", "training.max_epochs=2")
 def result_of(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("direction", "values", "chosen"),
+    [
+        ("minimize", [[NAN, 1.0], [3.0, 3.0], [2.0, 2.0]], 2),
+        ("maximize", [[NAN, NAN], [3.0, 3.0], [2.0, 2.0]], 1),
+        ("maximize", [[1.0, 1.0], [INF, 1.0], [2.0, None]], 0),
+        ("minimize", [[1.0, 1.0], [-INF, 1.0], [1.0, 1.0]], 0),
+    ],
+)
+def test_what_has_no_mean_is_never_chosen(direction: str, values: list[list[float | None]], chosen: int) -> None:
+    config = config_of("model=mlp")
+    points = [{"optimizer.lr": rate} for rate in (0.1, 0.2, 0.3)]
+    flat = [value for each in values for value in each]
+    results: Any = {str(number): {"objective": {"value": value}} for number, value in enumerate(flat)}
+    assert best_of(points, direction)(config, results).optimizer.lr == points[chosen]["optimizer.lr"]
+    for result in results.values():
+        result["objective"]["value"] = NAN
+    with pytest.raises(TrainingError, match=r"none of the 3 candidates has a finite val/accuracy .* nan, nan, nan"):
+        best_of(points, direction)(config, results)
+
+
+def test_fits_of_which_one_says_nan_have_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of repeats the mean is NaN and the spread too; folds that never were the best are as long as they were."""
+    monkeypatch.setenv("LAUNCHER_TRUST", TRUST["LAUNCHER_TRUST"])
+    words = ("task._target_=tests.odd.Undecided", "+task.bad=[1,2]", "model=mlp", "training.max_epochs=1")
+    words += ("objective.metric=val/loss", "objective.direction=minimize")
+    found = run_here(tmp_path / "repeats", *words, "num_seeds=2")
+    assert np.isnan(found["objective"]["value"])
+    assert np.isnan(found["mean"]["val/loss"])
+    assert np.isnan(found["std"]["val/loss"])
+    assert found["std"]["train/loss"] > 0
+    kfold = ("validation=kfold", "validation.n_splits=2", "procedure.refit=true", "stopping=[val_metric]")
+    folds = run_here(tmp_path / "folds", *words, *kfold)
+    assert np.isnan(folds["confidence"]["intervals"]["val/loss"]).all()
+    assert (tmp_path / "folds" / "model").is_dir()
 
 
 def test_the_plan_is_a_graph() -> None:

@@ -134,6 +134,27 @@ def test_runs_of_few_steps_have_a_curve_too(entry: str) -> None:
         assert max(found) > 0, total
 
 
+SHAPES = {"onecycle": ("linear", "cosine"), "wsd": ("linear", "cosine", "sqrt")}
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 30, TOTAL])
+@pytest.mark.parametrize(
+    ("entry", "settings"),
+    [(entry, {"shape": shape} if shape else {}) for entry in ENTRIES for shape in SHAPES.get(entry, (None,))],
+)
+def test_the_rate_after_the_last_step_is_one_too(entry: str, settings: dict[str, str], total: int) -> None:
+    """It is logged on the last line: never below zero nor above the full one, and a schedule that falls has not risen again."""
+    optimizer = owner()
+    schedule = built(entry, optimizer, total=total, **settings)
+    found = rates(schedule, optimizer, total)
+    after = float(optimizer.param_groups[0]["lr"])
+    assert schedule.get_last_lr() == [after]
+    assert min(*found, after) >= 0
+    assert after <= LR * (1 + 1e-9)
+    if entry not in ("cyclic", "cosine_restarts", "constant", "plateau") and total > 1:
+        assert after <= found[-1] * (1 + 1e-9)
+
+
 def test_a_cooldown_of_nothing_is_none_and_one_longer_than_the_run_is_refused() -> None:
     optimizer = owner()
     assert rates(built("wsd", optimizer, warmup=0, cooldown=0), optimizer) == [LR] * TOTAL

@@ -68,6 +68,69 @@ def test_of_equal_windows_the_first_and_none_beyond_the_forecast() -> None:
     assert mean(known, 3.5 * HOUR, HOUR) is None
 
 
+def test_what_the_forecast_leaves_out_is_never_chosen(tmp_path: Path) -> None:
+    """Three hours, then one in the evening: a run of two hours lies within the three, and one of four nowhere."""
+    now = 1.8e9
+    rows = [
+        (now + HOUR * hour, grams, grams - 1, grams + 1)
+        for hour, grams in ((0, 400.0), (1, 380.0), (2, 50.0), (10, 60.0))
+    ]
+    file = str(write(tmp_path / "f.csv", rows))
+    choice = CarbonAware(duration="2h", deadline="24h", forecast=file).choose(now)
+    assert (choice.window.begin, choice.window.value) == (now + HOUR, pytest.approx(215.0))
+    evening = CarbonAware(duration="30m", deadline="24h", forecast=file).choose(now + 5 * HOUR)
+    assert evening.window.begin == now + 10 * HOUR
+    assert evening.now is None
+    said = CarbonAware(forecast=file, duration="30m").told(evening, now + 5 * HOUR)
+    assert "the forecast does not hold a run that begins now" in said[1]
+    assert "sure" not in said[1]
+    with pytest.raises(
+        ConfigError, match=r"but for 2027-01-15 11:00:00 UTC to 2027-01-15 18:00:00 UTC, holds no window"
+    ):
+        CarbonAware(duration="4h", deadline="24h", forecast=file).choose(now)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_moment_of_every_window_has_a_row(seed: int) -> None:
+    """Half hours of which some are missing: a window holds only what stands in the file."""
+    rng = np.random.default_rng(seed)
+    kept = [index for index in range(60) if index < 2 or rng.random() < 0.8]
+    known = stretches([{"time": 1800.0 * index, "intensity": float(rng.uniform(20, 600))} for index in kept])
+    for window in windows(known, 0.0, 1e6, 2.2 * 1800):
+        moments = np.linspace(window.begin, window.begin + 2.2 * 1800, 400)[1:-1]
+        assert {int(moment // 1800) for moment in moments} <= set(kept)
+
+
+def test_rows_that_say_their_end_hold_until_then_and_no_longer() -> None:
+    """Also of two resolutions; and never beyond the next one."""
+    rows = [
+        {"time": HOUR * hour, "to": HOUR * end, "intensity": 1.0}
+        for hour, end in ((0, 1), (1, 2), (2, 8), (8, 20), (9, 11))
+    ]
+    assert [(each.begin / HOUR, each.end / HOUR) for each in stretches(rows)] == [
+        (0, 1),
+        (1, 2),
+        (2, 8),
+        (8, 9),
+        (9, 11),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"time": 3600.0, "intensity": "nan"}, "no intensity in"),
+        ({"time": 3600.0, "intensity": "inf"}, "no intensity in"),
+        ({"time": 0.0, "intensity": 5.0}, "two rows of one time"),
+        ({"time": 3600.0, "intensity": 5.0, "low": 9.0, "high": 1.0}, "low is not below high"),
+        ({"time": 3600.0, "intensity": 5.0, "low": "nan", "high": 1.0}, "low is not below high"),
+    ],
+)
+def test_rows_that_say_nothing_of_use_are_refused(row: dict[str, float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        stretches([{"time": 0.0, "intensity": 1.0}, row])
+
+
 def test_what_it_saves_and_how_sure_it_is(tmp_path: Path) -> None:
     now = 1.8e9
     rows = [(now - 10, 400.0, 350.0, 450.0), (now + HOUR, 300.0, 240.0, 360.0), (now + 2 * HOUR, 500.0, 400.0, 600.0)]

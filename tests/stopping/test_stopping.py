@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -108,6 +109,18 @@ def test_what_is_no_number_is_no_improvement() -> None:
         )
         is None
     )
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_one_metric_combined_stops_where_it_does_alone(direction: Any) -> None:
+    """Every sequence of five numbers, NaN and infinity among them, at the first evaluation too."""
+    for length in range(1, 6):
+        for values in itertools.product((1.0, 2.0, 3.0, NAN, math.inf, -math.inf), repeat=length):
+            told = [{"val/accuracy": 0.0, "val/loss": value} for value in values]
+            alone = stops_after(EarlyStopping("val/loss", direction, patience=2), told)
+            sign = -1.0 if direction == "minimize" else 1.0
+            both = stops_after(CombinedStopping({"val/loss": sign}, patience=2), told)
+            assert (alone and alone[0]) == (both and both[0]), values
 
 
 def test_wrong_weights_ranges_and_limits_are_refused() -> None:
