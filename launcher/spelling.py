@@ -175,17 +175,11 @@ def settle(node: DictConfig | ListConfig) -> None:
         if isinstance(value, DictConfig | ListConfig) and value._is_none():
             continue
         types = [] if known is None else known.parameters.get(str(key), [])
-        plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else None if value is None else value
-        if isinstance(value, DictConfig):
-            settle(value)
-        elif isinstance(value, ListConfig):
-            fitting = _fitting(plain, types)
-            if fitting is None:
-                settle(value)
-            else:
-                node[key] = fitting
-        elif types and (fitting := _fitting(value._value(), types)) is not None:
+        plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value._value()
+        if not isinstance(value, DictConfig) and (fitting := _fitting(plain, types)) is not None:
             node[key] = fitting
+        elif isinstance(value, DictConfig | ListConfig):
+            settle(value)
 
 
 def _fitting(value: Any, types: list[str]) -> Any:
@@ -197,8 +191,8 @@ def _fitting(value: Any, types: list[str]) -> Any:
 
 
 def _other(value: Any, types: list[str]) -> Any:
-    if type(value) is int and any("str" in each for each in types):
-        return str(value)
+    if any("str" in each for each in types):
+        return str(value) if type(value) is int else value
     if not isinstance(value, str):
         return value
     if any("bool" in each for each in types) and value.lower() in _TRUTH:
