@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from . import explain, explain_files, masking
+from . import explain, explain_files, masking, spelling
 from .errors import ConfigError
 from .origins import Origins
 from .schema import Config
@@ -25,6 +25,7 @@ def finish(config: DictConfig, origins: Origins) -> DictConfig:
     strange = _strangers(config, Config)
     if strange:
         raise ConfigError(explain.stranger(strange[0], config, origins))
+    spelling.settle(config)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError("\nerror: ".join(explain_files.missing(key, origins) for key in missing))

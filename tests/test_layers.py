@@ -17,6 +17,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     (
         "actions",
+        "at_once",
         "check",
         "cluster",
         "compose",
@@ -91,6 +92,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "schema",
         "seeds",
         "signatures",
+        "spelling",
         "splits",
         "trust",
         "values",

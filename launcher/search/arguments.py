@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from launcher import compose
+from launcher import compose, spelling
 from launcher.consent import OWN
 from launcher.errors import ConfigError, did_you_mean
 from launcher.explain import refuse_sweep
@@ -65,7 +65,7 @@ def space_of(
 ) -> tuple[list[str], list[Dimension]]:
     """The overrides that all trials share, and what is searched: of a file's `params` and the words of the command, of
     which for each key the last one counts. Raises ConfigError."""
-    told = list(space.words_of(params))
+    told = [(when, spelling.choices(spelling.told([word], config)[0])) for when, word in space.words_of(params)]
     for _, word in told:
         key = word.partition("=")[0].lstrip("+~")
         if any(f"{key}.".startswith(f"{own}.") for own in OWN) or key == "cluster":

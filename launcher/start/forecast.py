@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -38,6 +39,7 @@ SIGMAS = 2 * 1.6449
 LONGER = 1.5
 """Times the usual step of a forecast: a row is not taken to hold for longer than that until the next one."""
 GRAMS_A_POUND = 453.592
+_NUMBER = re.compile(r"\s*-?\d+,\d+\s*")
 _SECONDS = 20.0  # how long a provider may take
 
 
@@ -65,9 +67,10 @@ def read(path: Path) -> list[Stretch]:
     8601 or seconds since 1970. Raises ConfigError."""
     refuse_special(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        rows = list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else json.loads(text)
-        return stretches(rows)
+        text = path.read_text(encoding="utf-8-sig")  # with the mark that Excel puts in front, or without
+        return stretches(
+            json.loads(text) if path.suffix.lower() == ".json" or text.lstrip()[:1] in "[{" else table(text)
+        )
     except OSError as error:
         raise ConfigError(f"schedule.forecast={path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -75,6 +78,19 @@ def read(path: Path) -> list[Stretch]:
             f"schedule.forecast={path}: {str(error).strip(chr(39))}; expected rows of a time ({', '.join(TIMES)}) and "
             f"grams of CO2 a kWh ({', '.join(VALUES)}), perhaps low and high"
         ) from None
+
+
+def table(text: str) -> list[dict[str, Any]]:
+    """The rows of a CSV with a header, as spreadsheets write them too: between semicolons, with a comma before decimals."""
+    lines = text.splitlines()
+    between = max(",;\t", key=(lines[0] if lines else "").count)
+    rows: list[dict[str, Any]] = list(csv.DictReader(lines, delimiter=between))
+    if between == ",":
+        return rows
+    return [
+        {key: value.replace(",", ".") if _NUMBER.fullmatch(str(value)) else value for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def stretches(told: Any) -> list[Stretch]:
