@@ -52,3 +52,8 @@ class Fails(ImageClassification):
 
     def hangs(self) -> None:
         time.sleep(10_000)
+
+    def missing(self) -> None:
+        """As long as a file is not there, which says to every trial that what it needs is not there yet."""
+        if not Path(os.environ["NEEDED"]).exists():
+            raise FileNotFoundError(f"{os.environ['NEEDED']} is needed by process {os.getpid()}")

@@ -44,6 +44,10 @@ PRELOAD = [
 """What the server imports once, so that each process forked from it starts, and evaluates, in hundredths of a second."""
 
 
+_SURE = ("accelerate", "hydra", "launcher", "numpy", "optuna", "pandas", "skops", "sklearn", "torch", "torchmetrics")
+"""Whose import does not fail, and does nothing else; other modules are imported with more care (`foreign`)."""
+FOREIGN = "LAUNCHER_PRELOAD"
+"""Names them to the server, with commas between them."""
 FENCE = "LAUNCHER_FENCE"
 """What tells a trial's process with which fencing number of its lease it was started (`lease`)."""
 LOOK_S = 1.0
@@ -155,7 +159,14 @@ class LocalPool:
 
 def start_server(preload: list[str]) -> BaseContext:
     """The server that processes are forked from, with those modules imported; signals to the whole group are not its."""
-    multiprocessing.set_forkserver_preload(["launcher.preloaded", *preload])
+    foreign = [name for name in preload if name.partition(".")[0] not in _SURE]
+    os.environ.pop(FOREIGN, None)
+    if foreign:
+        os.environ[FOREIGN] = ",".join(foreign)
+    sure = [name for name in preload if name not in foreign]
+    multiprocessing.set_forkserver_preload(
+        ["launcher.preloaded", *sure, *(["launcher.search.foreign"] if foreign else [])]
+    )
     ensure_server()
     return multiprocessing.get_context("forkserver")
 

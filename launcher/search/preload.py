@@ -2,22 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from omegaconf import DictConfig
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
+from launcher.trust import allowed, whitelist
+
+from . import devices, presets
 from .arguments import families
 from .space import Dimension
 
+_LATER = ("hydra", "tracker", "cluster", "schedule", "wait")
+"""Groups of which a trial's process builds nothing, or nothing before it has begun."""
+_OURS = ("launcher", "torch", "sklearn")
 
-def modules_of(config: DictConfig, dimensions: Sequence[Dimension]) -> tuple[str, ...]:
-    """Modules that every trial will need beside those that every fit does."""
-    nodes = [config.get(group) for group in ("task", "model", "data")]
-    targets = [str(node.get("_target_")) for node in nodes if isinstance(node, DictConfig)]
-    own = [target.rpartition(".")[0] for target in targets if target.startswith("launcher.")]
+
+def modules_of(
+    config: DictConfig, dimensions: Sequence[Dimension], words: Sequence[str], parser: OverridesParser
+) -> tuple[str, ...]:
+    """Modules that trials will need beside those that every fit does: of what the sweep's config names and of the options that
+    are searched, where their targets are trusted.
+
+    On a machine with GPUs a person's own modules are left to the trials: one that looks for a GPU as it is imported would
+    keep every process that is forked after that from it.
+    """
+    patterns, foreign = whitelist(), not devices.visible()
+    own = {key: value for key, value in _plain(config).items() if key not in _LATER}
+    searched = [content for _, _, content in presets.options(words, parser, config)]
+    named = dict.fromkeys(target for node in (own, *map(_whole, searched)) for target in _targets(node))
+    trusted = [target for target in named if allowed(target, patterns)]
+    kept = [target for target in trusted if foreign or target.startswith(tuple(f"{root}." for root in _OURS))]
     return (
-        *own,
+        *dict.fromkeys(target.rpartition(".")[0] for target in kept),
         *families(config, dimensions),
         *([] if config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.pruning"]),
         *([] if config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.scoring"]),
     )
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    found: Any = OmegaConf.to_container(config, resolve=False)
+    for key in ("task", "model", "data"):  # which may follow the problem
+        node = config.get(key)
+        if isinstance(node, DictConfig) and "_target_" in node:
+            found[key] = found[key] | {"_target_": str(node._target_)}
+    return dict(found)
+
+
+def _whole(content: Any) -> Any:
+    """A file with those that its defaults name."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    if not isinstance(content, Mapping):
+        return content
+    below = []
+    for entry in content.get("defaults") or ():
+        for key, name in entry.items() if isinstance(entry, Mapping) else ():
+            path = f"{str(key).removeprefix('override ').strip('/').partition('@')[0]}/{name}"
+            found = hydra.config_loader.repository.load_config(path)  # type: ignore[attr-defined]  # what a loader of Hydra's has
+            if found is not None and isinstance(found.config, DictConfig):
+                below.append(OmegaConf.to_container(found.config, resolve=False))
+    return {**{key: value for key, value in content.items() if key not in _LATER}, "defaults": below}
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every plain `_target_` in it."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "_target_" and isinstance(value, str) and "${" not in value:
+                yield value
+            else:
+                yield from _targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _targets(value)

@@ -30,8 +30,10 @@ def options(words: Sequence[str], parser: OverridesParser, config: DictConfig) -
 def spaces(words: Sequence[str], parser: OverridesParser, config: DictConfig) -> dict[str, dict[str, Any]]:
     """The spaces of those options, as blocks under the condition that the option is drawn: what hydra.sweeper.params would hold.
 
-    Raises ConfigError for what an option says of the sweep beside that: a sweep has one sampler, and one number of trials.
+    Raises ConfigError for what an option says of the sweep beside that, and the command does not: a sweep has one sampler, and
+    one number of trials.
     """
+    typed = [word.lstrip("+").partition("=")[0].replace("/", ".") for word in config.hydra.overrides.hydra]
     blocks: dict[str, dict[str, Any]] = {}
     for group, name, content in options(words, parser, config):
         own = content.get("hydra")
@@ -39,7 +41,7 @@ def spaces(words: Sequence[str], parser: OverridesParser, config: DictConfig) ->
         for key, value in sweeper.items() if isinstance(sweeper, Mapping) else ():
             if key == "params":
                 blocks[f"{group}={name}"] = dict(value or {})
-            elif value != OmegaConf.select(config, f"hydra.sweeper.{key}"):
+            elif f"hydra.sweeper.{key}" not in typed and value != OmegaConf.select(config, f"hydra.sweeper.{key}"):
                 raise ConfigError(
                     f"{group}={name} is searched, and sets hydra.sweeper.{key}={value}: that is the whole sweep's. "
                     f"Say it on the command line, or give each {group} a sweep of its own"

@@ -152,7 +152,7 @@ class LauncherSweeper(Sweeper):
             )
         n_jobs = self.n_jobs or (self._cluster_jobs() if self.config.cluster else None)
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
-        self._modules = preload.modules_of(self.config, self._dimensions)
+        self._modules = preload.modules_of(self.config, self._dimensions, arguments, parser)
         pool = pool_of(self.config, len(self._slots), self._modules)
         folder = study_folder(self.config.hydra.sweep.dir, self.study_name, self._default_name(arguments))
         if self.config.action != "plan" and not self.config.schedule:

@@ -109,6 +109,30 @@ def test_two_objectives_have_a_front(tmp_path: Path) -> None:
     assert text.count(" *</td>") == 6
 
 
+def test_the_best_of_the_front_is_the_one_that_the_command_names(tmp_path: Path) -> None:
+    """Of the lowest number is another one; by the first objective trial 2 is the best."""
+    study = study_of(0, ("maximize", "minimize"))
+    for values in ([0.5, 10.0], [0.4, 5.0], [0.9, 90.0], [0.7, 50.0]):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 1)
+        study.tell(trial, values)
+    text, _ = page(tmp_path, study)
+    assert re.search(r"the best again.*?--config-dir \S*/2\b", text, re.DOTALL), text
+
+
+def test_a_failed_trial_says_why_and_leads_to_its_log(tmp_path: Path) -> None:
+    study = study_of(2)
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    study.tell(trial, state=TrialState.FAIL)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "log.txt").write_text("error: too <wide>\n")
+    (tmp_path / "2" / "result.json").write_text('{"status": "failed", "reason": "too <wide>\\nand more"}')
+    text, _ = page(tmp_path, study)
+    assert '<a href="2/log.txt">2</a>' in text
+    assert "<td>too &lt;wide&gt;</td>" in text
+
+
 def test_the_best_lines_of_two_objectives_are_the_darkest(tmp_path: Path) -> None:
     study = study_of(6, ("maximize", "minimize"))  # x and -x: the greatest x is the best of all
     _, drawn = page(tmp_path, study)

@@ -16,4 +16,4 @@ def sizes(config: DictConfig, trial: Trial) -> None:
 
 def configure(config: DictConfig, trial: Trial) -> None:
     """A norm to clip to, by a parameter that was drawn before."""
-    trial.suggest_float("training.clip_norm", 1, 1 + 100 * trial.params["optimizer.lr"])
+    trial.suggest_float("training.clip_norm", 1, 1 + 100 * trial.params.get("optimizer.lr", 0.01))

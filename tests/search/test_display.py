@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ import pexpect
 import pytest
 
 from launcher.search.display import Row, SweepView
+from launcher.terminal import Terminal
 from tests.harness import ROOT
 
 SCRIPT = """
@@ -103,6 +105,30 @@ def test_a_log_has_plain_lines(tmp_path: Path) -> None:
         f"table: {tmp_path / 'trials.csv'}",
         f"page: {tmp_path / 'report.html'}",
     ]
+
+
+def test_parameters_with_all_their_digits_have_room(tmp_path: Path) -> None:
+    """In 120 columns, beside what the trial has reached; what has none at all is cut, and not left out."""
+    params = {
+        "optimizer.lr": 0.00015720576161458653, "optimizer.weight_decay": 1.2345678901234567e-05,
+        "model.dropout": 0.30000000000000004, "training.batch_size": 64, "model.depth": 3, "encoder.depth": 2,
+    }  # fmt: skip
+    (tmp_path / "metrics.jsonl").write_text('{"step": 12345, "val/accuracy": 0.987654321}\n')
+    view = SweepView([Row(123, 10, params, tmp_path)], Counter(), 200, None, 0, 1.0, "val/accuracy")
+    said = "lr=0.0001572 weight_decay=1.235e-05 dropout=0.3 batch_size=64 model.depth=3 encoder.depth=2"
+    assert view.rows()[0][-1][0] == said
+
+    def drawn(columns: int) -> str:
+        stream = io.StringIO()
+        terminal = Terminal(stream)
+        terminal._console.width, terminal._console.height = columns, 30
+        terminal._console.print(terminal._drawn(view))
+        return SEQUENCE.sub("", stream.getvalue()).splitlines()[0]
+
+    assert drawn(160).endswith(said)
+    assert "lr=0.0001572 weight_decay=1.235e-05 dropout" in drawn(120)
+    assert drawn(120).endswith("...")
+    assert len(drawn(120)) <= 120
 
 
 def test_a_look_counts_and_foresees(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,26 @@ def test_lists_and_quoted_words_stay_whole(tmp_path: Path) -> None:
     assert [(lists, str(quoted), flag) for lists, quoted, flag in read] == [
         (lists, quoted, flag) for lists in ([], ["tensorboard"]) for quoted in ("a, b", "c=d") for flag in (True, None)
     ]
+
+
+@pytest.mark.parametrize("sampler", ["grid", "random"])
+def test_choices_that_python_takes_for_equal_stay_apart(tmp_path: Path, sampler: str) -> None:
+    """1 may be a number of steps, and 1.0 a share of them."""
+    words = ("a=1,1.0,true", "b=choice(0,false)", "c=1.5,2")
+    made = GridSampler(parsed(*words)) if sampler == "grid" else RandomSampler(0)
+    found = study(tmp_path, made, *words, n_trials=12 if sampler == "grid" else 60)
+    read = [[OverridesParser.create().parse_override(word).value() for word in point] for point in points(found)]
+    known = [[(type(value), value) for value in point] for point in read]
+    kinds = {tuple(point) for point in known}
+    assert kinds == set(itertools.product(
+        [(int, 1), (float, 1.0), (bool, True)], [(int, 0), (bool, False)], [(float, 1.5), (int, 2)]
+    ))  # fmt: skip
+    again = study(tmp_path, made, *words, n_trials=1).trials()
+    assert [space.overrides(space.point(trial.params)) for trial in again] == points_of(found)
+
+
+def points_of(found: Study) -> list[list[str]]:
+    return [space.overrides(space.point(trial.params)) for trial in found.trials()]
 
 
 def test_an_interval_has_no_grid() -> None:

@@ -14,10 +14,12 @@ from typing import Any
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from launcher.errors import ConfigError
 from launcher.search import lease
+from launcher.search.arguments import extension
 from launcher.search.lock import HostLock, myself
 from launcher.search.storage import HOME, TIE, open_storage, tie, without_login
 from tests.search.driver import STEPS, drive, open_study, steps
@@ -262,3 +264,20 @@ def test_what_a_custom_search_space_raises_is_said(tmp_path: Path) -> None:
     study._extend = lambda trial: {}["width"]  # type: ignore[func-returns-value]
     with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.custom_search_space: KeyError: 'width'$"):
         study.ask()
+
+
+def test_a_key_that_is_set_and_asked_for_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before any trial: each of them would have it twice."""
+    monkeypatch.setenv("LAUNCHER_TRUST", "tests.search.spaces.*")
+    config = OmegaConf.create({"training": {"batch_size": 32}})
+    study = open_study(tmp_path, "random", 3)
+    study._extend = extension("tests.search.spaces.configure", config, ["training.clip_norm=1", "seed=2"])
+    with pytest.raises(
+        ConfigError, match=r"^training\.clip_norm=1: hydra\.sweeper\.custom_search_space=tests\.search\.spaces"
+    ):
+        study.ask()
+    other = open_study(tmp_path / "other", "random", 3)
+    other._extend = extension("tests.search.spaces.configure", config, ["seed=2"])
+    claim = other.ask()
+    assert claim is not None
+    assert "training.clip_norm" in claim.params

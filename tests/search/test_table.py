@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from launcher.console import Console
 from launcher.search.keep import Keeper
 from launcher.search.listener import Ended
+from launcher.search.outcome import values_of
 from launcher.search.progress import Progress
 from launcher.search.samplers import GridSampler
 from launcher.search.storage import open_storage
@@ -103,3 +104,34 @@ def test_nothing_finished_is_no_best(tmp_path: Path) -> None:
     Tables(found, ["val/x"]).write()
     assert [row["state"] for row in table(tmp_path)] == ["running"]
     assert not (tmp_path / "optimization_results.yaml").exists()
+
+
+def test_a_pruned_trial_has_one_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its best, as result.json says it: the same on the terminal and in the table. Optuna knows its last."""
+    found = study(tmp_path, ["maximize"])
+    claim = found.ask()
+    assert claim is not None
+    for step, value in ((1, 0.75), (2, 0.5)):
+        found.storage.set_trial_intermediate_value(claim.id, step, value)
+    result = {
+        "status": "pruned", "reason": "pruned", "objective": {"name": "val/x", "value": 0.75, "direction": "maximize"},
+        "metrics": {"val/x": 0.5}, "steps": 2, "wall_s": 1.0,
+    }  # fmt: skip
+    (tmp_path / "0" / "result.json").write_text(json.dumps(result))
+    assert found.tell(claim, TrialState.PRUNED)
+    (tmp_path / "sweep.json").write_text("{}")
+    progress = Progress(found, Console(), ["val/x"], 1, Keeper(found, None))
+    progress.ended(Ended(claim, result, values_of(result, ["val/x"])))
+    progress.close()
+    assert "trial 0: pruned, val/x 0.75 " in capsys.readouterr().out
+    assert [row["value"] for row in table(tmp_path)] == ["0.75"]
+
+
+def test_a_value_is_never_another_metric_s() -> None:
+    result = {
+        "objective": {"name": "val/rmse", "value": 62.3},
+        "metrics": {"val/rmse": 62.3, "val/r2": 0.4},
+        "parameters": 9,
+    }
+    assert values_of(result, ["val/accuracy", "val/r2", "parameters", "val/rmse"]) == [None, 0.4, 9.0, 62.3]
+    assert values_of({"objective": {"name": "val/x", "value": float("nan")}, "metrics": {}}, ["val/x"]) == [None]
