@@ -152,7 +152,7 @@ class Pipeline(Distributed):
 
     def replicas(self, model: nn.Module) -> list[Group]:
         """This process's stages in each copy."""
-        own = {name: each for name, each in model.named_parameters() if name in self.mine}
+        own: dict[str, Tensor] = {name: each for name, each in model.named_parameters() if name in self.mine}
         return [(self.data_group, own)] if self.num_data_ranks > 1 else []
 
     # -- a step
