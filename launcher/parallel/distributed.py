@@ -80,8 +80,7 @@ class Distributed(Parallel):
         return torch.tensor(float(weight), device=self.device) if self.num_data_ranks > 1 else weight
 
     def whole(self, weight: Any) -> Any:
-        if not isinstance(weight, Tensor):
-            self._weight = float(weight)
+        self._weight = 0.0 if isinstance(weight, Tensor) else float(weight)
         return self.sum(weight)
 
     def agree(self, flag: bool) -> bool:
@@ -93,7 +92,8 @@ class Distributed(Parallel):
         if self._flag is not None:
             work, tensor = self._flag
             work.wait()
-            said, most, least = bool(tensor[0]), float(tensor[1]), -float(tensor[2])
+            raised, most, negated = tensor.tolist()
+            said, least = bool(raised), -negated
             if most != least:
                 raise TrainingError(
                     f"the loss's weight was a plain number, and not the same on every rank: from {least:g} to {most:g}, so "

@@ -42,7 +42,7 @@ PIPELINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "batch norm": (("model=cnn", "model.dropout=0", "training.accumulate=4"), ("training.accumulate=1",)),
     "pictures": (("model=vit", "model.dropout=0", "model.width=16", "model.depth=2"), ()),
     "texts of their own lengths": (
-        (*TEXT, "task.max_length=400", "training.batch_size=8", "model.depth=1", "model.num_heads=2"),
+        (*TEXT, "task.max_length=400", "validation.fraction=0.05", "training.batch_size=8", "model.depth=1"),
         ("parallel.num_microbatches=2", "training.accumulate=2"),
     ),
     "tied embeddings": (LLAMA, ("parallel.schedule=interleaved",)),
