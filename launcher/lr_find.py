@@ -1,23 +1,29 @@
-"""The range test: train for a moment with a rate that rises, and see where the loss falls fastest.
+"""The range test: train for a moment with a rate that rises, and see where the loss falls.
 
 Smith, 2017, "Cyclical Learning Rates for Training Neural Networks", section 3.3; the exponential rise and the smoothed
-loss by Gugger and Howard (fastai). It builds a model and an optimizer of its own, so that nothing of a run is touched.
+loss by Gugger and Howard (fastai). What is looked at is the fall: each batch's loss less that of the same batch at the
+first weights. What makes one batch harder than another is then gone, and with it the slopes that noise has.
+It builds a model and an optimizer of its own, so that nothing of a run is touched.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import math
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from . import CONF
 from .algorithm import Monitor, overriding
 from .build import build_parallel, build_run, build_task
 from .console import Console
@@ -31,19 +37,30 @@ from .report.picture import picture
 from .run import Run, rng_state, set_rng_state
 from .seeds import derive, seed_everything
 from .signals import Interrupt
+from .signatures import locate
 from .wording import relative
 
+if TYPE_CHECKING:
+    from .data import Batch
+
 JSON, PICTURE = "lr_find.json", "lr_find.svg"
+SHARE = 2 / 3
+"""Of the deepest fall: the suggestion is the first rate that reaches it. Less is often a first, easy part of the fall (the
+bias of the outputs), more is where the curve is flat and the place is noise."""
+CLEAR, SURE = 0.01, 6.0
+"""A fall is clear that is more than this part of the loss, and more than so many standard errors."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a range test saw, step by step, and the rate that it suggests."""
+    """What a range test saw, step by step, and the rate that it suggests: None where the loss does not clearly fall."""
 
     rates: list[float]
     losses: list[float]
     smoothed: list[float]
-    suggestion: float
+    fall: list[float]
+    """How far below that of the first weights the loss of the same batches is, smoothed: negative where it fell."""
+    suggestion: float | None
     diverged: bool
 
 
@@ -57,21 +74,40 @@ def act(config: DictConfig, folder: Path) -> int:
     except ConfigError:
         remove_folder(folder, made)
         raise
-    console.message(f"train with it: add optimizer.lr={rate:.3g}")
+    if rate is not None:
+        console.message(f"train with it: add optimizer.lr={rate:.3g}")
     return DONE
 
 
 def settle(config: DictConfig, folder: Path, console: Console) -> None:
-    """`optimizer.lr=auto`: put the suggested rate into the config, and into the run's config.yaml."""
-    config.optimizer.lr = find(config, folder, console)
+    """`optimizer.lr=auto`: put the suggested rate, or the optimizer's default, into the config and the run's config.yaml."""
+    rate = find(config, folder, console)
+    if rate is None:
+        rate = default_rate(config)
+        console.warning(f"optimizer.lr=auto: the run takes the optimizer's default, {number(rate)}")
+    config.optimizer.lr = rate
     write_config(config, folder)
 
 
-def find(config: DictConfig, folder: Path, console: Console) -> float:
-    """Run the test that `config.lr_find` describes on a fresh model; returns the suggested rate, to three digits.
+def default_rate(config: DictConfig) -> float:
+    """The rate of the optimizer's entry, else that of its class. Raises TrainingError where neither has one."""
+    target = str(config.optimizer._target_)
+    for path in sorted(CONF.glob("optimizer/*.yaml")):
+        entry: Any = OmegaConf.load(path)
+        if entry.get("_target_") == target and isinstance(entry.get("lr"), float):
+            return float(entry.lr)
+    given = inspect.signature(locate(target)).parameters.get("lr")
+    if given is None or not isinstance(given.default, int | float):
+        raise TrainingError(f"optimizer.lr=auto: {target} has no default rate to take instead; give one")
+    return float(given.default)
+
+
+def find(config: DictConfig, folder: Path, console: Console) -> float | None:
+    """Run the test that `config.lr_find` describes on a fresh model; returns the suggested rate, to three digits, or
+    None where the loss does not clearly fall, which is said.
 
     Writes lr_find.json and lr_find.svg into `folder`. The generators are left as they were found. Raises ConfigError
-    for what has no rate to find, TrainingError where the loss never falls.
+    for what has no rate to find.
     """
     before = rng_state()
     settings = config.lr_find
@@ -99,14 +135,22 @@ def find(config: DictConfig, folder: Path, console: Console) -> float:
     finally:
         parallel.close()
         set_rng_state(before)
-    rate = float(f"{found.suggestion:.3g}")
+    rate = None if found.suggestion is None else float(f"{found.suggestion:.3g}")
     _write(found, rate, config, folder)
-    end = "the loss diverged" if found.diverged else "the range was used up"
-    console.message(
-        f"range test: the loss falls fastest at a rate of {number(rate)} ({len(found.rates)} steps from "
-        f"{number(settings.min_lr)} to {number(found.rates[-1])}, where {end}; {relative(folder / PICTURE)})"
-    )
+    console.message(_said(found, rate, settings, relative(folder / PICTURE)))
     return rate
+
+
+def _said(found: Found, rate: float | None, settings: DictConfig, drawing: str) -> str:
+    end = "the loss diverged" if found.diverged else "the range was used up"
+    last = number(found.rates[-1]) if found.rates else number(settings.min_lr)
+    where = f"{len(found.rates)} steps from {number(settings.min_lr)} to {last}, where {end}; {drawing}"
+    if rate is None:
+        return f"range test: the loss does not clearly fall at any rate, so none is suggested ({where})"
+    more = ""
+    if not found.diverged and found.fall[-1] == min(found.fall):
+        more = "; the loss was still falling at the end: a higher lr_find.max_lr may show a higher rate"
+    return f"range test: most of the fall of the loss is reached at a rate of {number(rate)} ({where}){more}"
 
 
 def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing: float, divergence: float) -> Found:
@@ -116,30 +160,21 @@ def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing
     gives keep it; the others' rise together. Steps are those of the run, algorithms and clipping included; monitors,
     which only watch, have no part.
     """
-    part, parallel = run.main, run.parallel
-    algorithms = [each for each in run.algorithms if not isinstance(each, Monitor)]
-    batch_hooks, loss_hooks = overriding(algorithms, "batch"), overriding(algorithms, "loss")
-    gradient_hooks, step_hooks = overriding(algorithms, "gradients"), overriding(algorithms, "step")
-    after_hooks = overriding(algorithms, "after_step")
-    for hook in overriding(algorithms, "fit_start"):
+    part = run.main
+    for hook in overriding(_changing(run), "fit_start"):
         hook(run)
-    shares = [(group, group["lr"] / min_lr) for group in part.optimizer.param_groups if "name" not in group]
-    batches = run.loaders.train.start(0)
     part.model.train()
+    first = _first_losses(run, num_steps)
+    shares = [(group, group["lr"] / min_lr) for group in part.optimizer.param_groups if "name" not in group]
     rates: list[float] = []
     losses: list[float] = []
     smoothed: list[float] = []
     mean, lowest, diverged = 0.0, math.inf, False
-    for step in range(num_steps):
-        run.progress.step = step  # what is drawn at random follows from it
+    for step, micro in enumerate(_batches(run, num_steps)):
         rate = min_lr * (max_lr / min_lr) ** (step / max(1, num_steps - 1))
         for group, share in shares:
             group["lr"] = rate * share
-        micro = [parallel.place(batch) for batch in next(batches)]
-        for hook in batch_hooks:
-            micro = [hook(run, batch) for batch in micro]
-        total, weight = parallel.forward_backward(run, micro, loss_hooks)
-        loss = float(total) / float(weight)
+        loss = _step(run, micro)
         mean = smoothing * mean + (1 - smoothing) * loss
         value = mean / (1 - smoothing ** (step + 1))  # without the pull towards the zero that it began with
         diverged = not math.isfinite(value) or value > divergence * lowest
@@ -149,45 +184,100 @@ def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing
         rates.append(rate)
         losses.append(loss)
         smoothed.append(value)
-        if parallel.scaler is not None:
-            parallel.unscale(run)
-        skipped = [bool(hook(run)) for hook in gradient_hooks]
-        if any(skipped):
-            parallel.skip(run)
+    first = first[: len(losses)]
+    falls = [loss - before for loss, before in zip(losses, first, strict=True)]
+    half = round(0.5 / (1 - smoothing))
+    return Found(rates, losses, smoothed, centred(falls, half), suggest(rates, falls, first, half), diverged)
+
+
+def _changing(run: Run) -> list[Any]:
+    return [each for each in run.algorithms if not isinstance(each, Monitor)]
+
+
+def _batches(run: Run, num_steps: int) -> Iterator[list[Batch]]:
+    """The micro-batches of the first steps, as the run would train on them; what is drawn at random follows from the step."""
+    hooks = overriding(_changing(run), "batch")
+    batches = run.loaders.train.start(0)
+    for step in range(num_steps):
+        run.progress.step = step
+        micro = [run.parallel.place(batch) for batch in next(batches)]
+        for hook in hooks:
+            micro = [hook(run, batch) for batch in micro]
+        yield micro
+
+
+@torch.no_grad()
+def _first_losses(run: Run, num_steps: int) -> list[float]:
+    """What the steps' losses would be if the weights stayed as they are. The generators are left as they were found."""
+    before, parallel, losses = rng_state(), run.parallel, []
+    hooks = overriding(_changing(run), "loss")
+    for micro in _batches(run, num_steps):
+        total = weight = 0.0
+        for batch in micro:
+            with parallel.precision.autocast(parallel.device):
+                output = parallel.forward(run.task, run.main.model, batch)
+                loss = run.task.loss(output, batch)
+                for hook in hooks:
+                    loss = hook(run, batch, output, loss)
+            total, weight = total + float(loss.sum), weight + float(loss.weight)
+        losses.append(total / weight)
+    set_rng_state(before)
+    return losses
+
+
+def _step(run: Run, micro: list[Batch]) -> float:
+    """One step as the loop takes it; returns the loss before it. Nothing is changed where that is not finite."""
+    parallel, algorithms = run.parallel, _changing(run)
+    losses, steps = overriding(algorithms, "loss"), overriding(algorithms, "step")
+    total, weight = parallel.forward_backward(run, micro, losses)
+    loss = float(total) / float(weight)
+    if not math.isfinite(loss):
+        return loss
+    if parallel.scaler is not None:
+        parallel.unscale(run)
+    skipped = [bool(hook(run)) for hook in overriding(algorithms, "gradients")]  # each has its turn
+    if any(skipped):
+        parallel.skip(run)
+    else:
+        parallel.clip_asked(run)
+        if steps:
+            steps[0](run, micro, functools.partial(parallel.recompute, run, micro, losses))
         else:
-            parallel.clip_asked(run)
-            if step_hooks:
-                step_hooks[0](run, micro, functools.partial(parallel.recompute, run, micro, loss_hooks))
-            else:
-                parallel.step(run)
-            for hook in after_hooks:
-                hook(run)
-        part.optimizer.zero_grad()
-    return Found(rates, losses, smoothed, suggest(rates, smoothed), diverged)
+            parallel.step(run)
+        for hook in overriding(algorithms, "after_step"):
+            hook(run)
+    run.main.optimizer.zero_grad()
+    return loss
 
 
-def suggest(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The rate at which the loss falls fastest over the logarithm of the rate.
+def centred(values: Sequence[float], half: int) -> list[float]:
+    """The mean of each value and its neighbours, `half` on either side where there are so many: it does not lag."""
+    windows = (values[max(0, index - half) : index + half + 1] for index in range(len(values)))
+    return [statistics.fmean(window) for window in windows]
 
-    Of the steps before the lowest loss; slopes are taken over the two neighbours. Raises TrainingError where the loss
-    falls nowhere.
+
+def suggest(rates: Sequence[float], falls: Sequence[float], first: Sequence[float], half: int) -> float | None:
+    """The first rate at which the smoothed fall is `SHARE` of its deepest; None where the fall is not clear.
+
+    `falls` are the losses less those of the same batches at the first weights, which are `first`; smoothed as `centred`
+    does. Clear is a fall that is more than `CLEAR` of the first losses and than `SURE` times its standard error.
     """
-    lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
-    slopes = {
-        step: (losses[step + 1] - losses[step - 1]) / math.log(rates[step + 1] / rates[step - 1])
-        for step in range(1, min(lowest + 1, len(losses) - 1))
-    }
-    best = min(slopes, key=slopes.__getitem__, default=None)
-    if best is None or slopes[best] >= 0:
-        raise TrainingError(
-            "the range test found no rate at which the loss falls: try a lower lr_find.min_lr, or more lr_find.num_steps"
-        )
-    return rates[best]
+    if not falls:
+        return None
+    smoothed = centred(falls, half)
+    low = min(range(len(smoothed)), key=smoothed.__getitem__)
+    near = falls[max(0, low - 3 * half) : low + half + 1]
+    steps = [(after - before) ** 2 for before, after in pairwise(near)]  # of neighbours: a slope is no noise
+    width = len(falls[max(0, low - half) : low + half + 1])
+    error = math.sqrt(statistics.fmean(steps) / 2 / width) if steps else 0.0
+    if -smoothed[low] <= max(CLEAR * statistics.fmean(map(abs, first)), SURE * error):
+        return None
+    return next(rate for rate, fall in zip(rates, smoothed, strict=True) if fall <= SHARE * smoothed[low])
 
 
-def _write(found: Found, rate: float, config: DictConfig, folder: Path) -> None:
+def _write(found: Found, rate: float | None, config: DictConfig, folder: Path) -> None:
     kept: dict[str, Any] = {"suggestion": rate, "diverged": found.diverged}
-    kept |= {"rates": found.rates, "losses": found.losses, "smoothed": found.smoothed}
+    kept |= {"rates": found.rates, "losses": found.losses, "smoothed": found.smoothed, "fall": found.fall}
     optimizer = str(config.optimizer._target_).rpartition(".")[2]
     content = kept | {"optimizer": optimizer, "batch_size": config.training.batch_size, "seed": config.seed}
     (folder / JSON).write_text(json.dumps(content | provenance(), indent=2) + "\n", encoding="utf-8")
@@ -200,5 +290,7 @@ def drawn(found: Found) -> str:
         Series("smoothed loss", list(zip(found.rates, found.smoothed, strict=True))),
         Series("loss", list(zip(found.rates, found.losses, strict=True))),
     ]
+    if found.suggestion is None:
+        return picture(lines, "learning rate", log_across=True)
     mark = (found.suggestion, found.smoothed[found.rates.index(found.suggestion)])
-    return picture(lines, "learning rate", mark, f"{found.suggestion:.3g}: falls fastest", log_across=True)
+    return picture(lines, "learning rate", mark, f"{found.suggestion:.3g}: most of the fall", log_across=True)

@@ -14,10 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launcher import CONF
 from launcher.console import Console
-from launcher.errors import ConfigError, TrainingError
+from launcher.errors import ConfigError
 from launcher.estimate import CONSTANT
-from launcher.lr_find import find, range_test, suggest
+from launcher.lr_find import centred, default_rate, find, range_test, suggest
 from tests.conftest import Launch
 from tests.fits import PLAIN, config_of, fit, values
 from tests.runs import build, train
@@ -101,18 +102,96 @@ def test_groups_keep_their_proportion_and_rates_of_their_own(tmp_path: Path) -> 
     assert {group["lr"] for group in own} == {0.5}
 
 
-def test_the_suggestion_is_where_a_known_curve_falls_fastest() -> None:
-    rates = [10 ** (-6 + step / 20) for step in range(141)]
-    # A logistic fall whose steepest point is at 2e-3, and a rise after 0.3.
-    losses = [2.0 - 1.8 / (1 + math.exp(-4 * math.log(rate / 2e-3))) + max(0.0, rate - 0.3) for rate in rates]
-    assert suggest(rates, losses) == pytest.approx(2e-3, rel=0.13)  # a step of the rise
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model.dropout=0.3", "augment=[mixup]", "regularization=[label_smoothing]", "training.accumulate=2"),
+        ("model=cnn", "training.clip_norm=1.0"),
+    ],
+    ids=["mlp", "cnn"],
+)
+def test_the_fall_is_from_the_same_batches_at_the_first_weights(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Weights that hardly move leave none, whatever the batches, what is dropped out and how batches are mixed."""
+    run = build(tmp_path, "scheduler=constant", "optimizer.lr=1e-12", *words)
+    test = range_test(run, 1e-12, 1e-11, num_steps=8, smoothing=0.5, divergence=1e9)
+    assert np.std(test.losses) > 0.01
+    np.testing.assert_allclose(test.fall, 0, atol=1e-5)
+    run = build(tmp_path, "scheduler=constant", "optimizer.lr=1e-3", *words)
+    moved = range_test(run, 1e-3, 1e-2, num_steps=8, smoothing=0.5, divergence=1e9)
+    falls = np.subtract(moved.losses, test.losses)
+    np.testing.assert_allclose(moved.fall, centred(falls.tolist(), 1), atol=1e-4)
 
 
-def test_a_loss_that_never_falls_has_no_suggestion() -> None:
-    with pytest.raises(TrainingError, match=r"no rate at which the loss falls: try a lower lr_find.min_lr"):
-        suggest([1e-3, 1e-2, 1e-1, 1.0], [1.0, 1.1, 1.2, 1.3])
-    with pytest.raises(TrainingError, match="no rate"):
-        suggest([], [])
+RATES = [10 ** (-6 + step / 20) for step in range(141)]
+
+
+def known(steepest: float) -> np.ndarray:
+    """A fall of 1.8, logistic over the logarithm of the rate, and a rise after 0.3."""
+    rates = np.array(RATES)
+    return -1.8 / (1 + (rates / steepest) ** -4.0) + np.maximum(0, 40 * (rates - 0.3))
+
+
+@pytest.mark.parametrize("steepest", [2e-5, 2e-3, 4e-2])
+@pytest.mark.parametrize("noise", [0.0, 0.2])
+def test_the_suggestion_is_where_most_of_a_known_curve_has_fallen(steepest: float, noise: float) -> None:
+    """Two thirds of a logistic are at steepest * 2^(1/4); smoothing moves the place by two steps of the rise at most, noise
+    of a tenth of the fall by one more."""
+    for seed in range(20):
+        falls = known(steepest) + noise * np.random.default_rng(seed).normal(size=len(RATES))
+        found = suggest(RATES, falls.tolist(), [2.0] * len(RATES), half=5)
+        assert found is not None
+        assert abs(math.log10(found / (steepest * 2**0.25))) < (0.1 if noise == 0 else 0.15)
+
+
+def test_a_loss_that_does_not_clearly_fall_has_no_suggestion() -> None:
+    first = [2.0] * len(RATES)
+    assert suggest([], [], [], half=5) is None
+    assert suggest(RATES, np.linspace(0, 5, 141).tolist(), first, half=5) is None, "it rises"
+    assert suggest(RATES, (known(2e-3) / 200).tolist(), first, half=5) is None, "by half of a hundredth"
+    for seed in range(200):
+        noise = np.random.default_rng(seed).normal(size=len(RATES))
+        assert suggest(RATES, noise.tolist(), first, half=5) is None, "noise alone"
+
+
+def test_a_run_whose_loss_does_not_fall_says_so_and_keeps_the_default(launch: Launch, tmp_path: Path) -> None:
+    low = ("model=mlp", "tracker=[]", "lr_find.num_steps=30", "lr_find.min_lr=1e-9", "lr_find.max_lr=1e-8")
+    outcome = launch("optimizer.lr=auto", "optimizer=lion", *low, "training.max_steps=2", "hydra.run.dir=run")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "the loss does not clearly fall at any rate" in outcome.stdout
+    assert "optimizer.lr=auto: the run takes the optimizer's default, 0.00030" in outcome.stdout + outcome.stderr
+    assert "lr: 0.0003\n" in (tmp_path / "run" / "config.yaml").read_text()
+    assert found(tmp_path / "run")["suggestion"] is None
+    alone = launch("action=lr_find", *low, "hydra.run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    assert "does not clearly fall" in alone.stdout
+    assert "train with it" not in alone.stdout
+    ElementTree.parse(tmp_path / "alone" / "lr_find.svg")
+
+
+@pytest.mark.parametrize("entry", sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml")))
+def test_every_optimizer_has_a_default_rate(entry: str) -> None:
+    text = (CONF / "optimizer" / f"{entry}.yaml").read_text()
+    expected = next(float(line.split()[1]) for line in text.splitlines() if line.startswith("lr:"))
+    assert default_rate(config_of(f"optimizer={entry}", "optimizer.lr=auto")) == expected
+
+
+NOISY = {
+    "diabetes": ("task=tabular", "data=diabetes", "model=mlp"),
+    "sunspots": ("task=forecasting", "model=mlp"),
+}
+
+
+@pytest.mark.parametrize("task", sorted(NOISY))
+def test_a_suggestion_is_stable_where_batches_are_noisy(task: str, tmp_path: Path) -> None:
+    """From batch to batch the loss moves by a fifth: more than a step of training does."""
+    found = []
+    for seed in range(6):
+        rate = find(config_of(*NOISY[task], "tracker=[]", f"seed={seed}"), tmp_path, Console(quiet=True))
+        assert rate is not None
+        found.append(rate)
+    assert max(found) < 3 * min(found)
+    assert min(found) > 3e-4
+    assert max(found) < 1e-2
 
 
 def test_generators_are_left_as_they_were(tmp_path: Path) -> None:
@@ -167,7 +246,7 @@ def test_the_action_writes_its_numbers_and_a_picture_and_trains_nothing(launch: 
     assert picture.tag == "{http://www.w3.org/2000/svg}svg"
     words = " ".join(text.strip() for text in picture.itertext())
     assert "learning rate" in words
-    assert f"{content['suggestion']:g}: falls fastest" in words
+    assert f"{content['suggestion']:g}: most of the fall" in words
     assert sorted(path.name for path in (tmp_path / "test").iterdir()) == ["config.yaml", "lr_find.json", "lr_find.svg"]
     again = launch("resume=test")
     assert again.returncode == 2
@@ -200,18 +279,25 @@ def test_an_estimator_has_no_rate_and_leaves_no_folder(launch: Launch, tmp_path:
 TASKS = {
     "digits": ("task=image_classification", "model=mlp", "training.max_epochs=10"),
     "table": ("task=tabular", "data=breast_cancer", "model=mlp", "training.max_epochs=10"),
+    "diabetes": NOISY["diabetes"],
+    "sunspots": NOISY["sunspots"],
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", sorted(TASKS))
 def test_the_suggestion_is_as_good_as_a_grid(task: str, tmp_path: Path) -> None:
-    """Within one per cent of the best of ten rates from 1e-4 to 1, half a decade and less apart."""
+    """The objective beside the best of ten rates from 1e-4 to 1, half a decade and less apart: an accuracy within one per
+    cent, an error at most 1.1 times as large."""
     words = [*TASKS[task], "training.log_every=50"]
 
     def reached(rate: str) -> float:
         return float(fit(tmp_path / rate, f"optimizer.lr={rate}", *words)["objective"]["value"])
 
-    best = max(reached(f"{10 ** (-4 + 4 * point / 9):.3g}") for point in range(10))
+    grid = [reached(f"{10 ** (-4 + 4 * point / 9):.3g}") for point in range(10)]
     rate = find(config_of("tracker=[]", *words), tmp_path, Console(quiet=True))
-    assert reached(f"{rate:g}") >= best - 0.01
+    found = reached(f"{rate:g}")
+    if task in NOISY:
+        assert found <= 1.1 * min(grid)
+    else:
+        assert found >= max(grid) - 0.01
