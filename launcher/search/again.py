@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from .grid import GridSampler
 from .study import Study
 
 AGAIN = "launcher:again"
@@ -24,6 +26,16 @@ def put_back(study: Study) -> None:
         for trial in trials:
             if trial.state == TrialState.FAIL and trial.number not in done:
                 study.optuna.enqueue_trial(dict(trial.params), user_attrs={AGAIN: trial.number})
+
+
+def total(study: Study, sampler: BaseSampler, asked: int | None, retry: bool) -> int | None:
+    """How many trials the study has in the end, of so many that were asked for, when what has failed is put back if that is
+    wanted."""
+    if retry:
+        put_back(study)
+    trials = study.trials()
+    num = None if asked is None else asked + len(superseded(trials))
+    return sampler.total(trials, num) if isinstance(sampler, GridSampler) else num
 
 
 def superseded(trials: Sequence[FrozenTrial]) -> set[int]:

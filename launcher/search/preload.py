@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
@@ -52,19 +51,9 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return dict(found)
 
 
-def _whole(content: Any) -> Any:
+def _whole(content: Mapping[str, Any]) -> Any:
     """A file with those that its defaults name."""
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    if not isinstance(content, Mapping):
-        return content
-    below = []
-    for entry in content.get("defaults") or ():
-        for key, name in entry.items() if isinstance(entry, Mapping) else ():
-            path = f"{str(key).removeprefix('override ').strip('/').partition('@')[0]}/{name}"
-            found = hydra.config_loader.repository.load_config(path)  # type: ignore[attr-defined]  # what a loader of Hydra's has
-            if found is not None and isinstance(found.config, DictConfig):
-                below.append(OmegaConf.to_container(found.config, resolve=False))
+    below = [presets.file(f"{group}/{name}") for group, name in content["defaults"] if group not in _LATER]
     return {**{key: value for key, value in content.items() if key not in _LATER}, "defaults": below}
 
 

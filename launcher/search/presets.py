@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+from hydra.core.default_element import GroupDefault
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep
@@ -15,16 +16,27 @@ from launcher.errors import ConfigError
 
 def options(words: Sequence[str], parser: OverridesParser, config: DictConfig) -> Iterator[tuple[str, str, Any]]:
     """Each option that is searched as (group, option, what its file says), of those that are files of one."""
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
     for override in parser.parse_overrides(list(words)):
         group, sweep = override.get_key_element().lstrip("+"), override.value()
-        if not isinstance(sweep, ChoiceSweep) or group not in {*config.hydra.runtime.choices, *_groups(hydra)}:
+        if not isinstance(sweep, ChoiceSweep) or group not in {
+            *config.hydra.runtime.choices,
+            *_loader().list_groups(""),
+        }:
             continue
         for name in map(str, override.sweep_iterator()):
-            found = hydra.config_loader.repository.load_config(f"{group}/{name}")  # type: ignore[attr-defined]  # what a loader of Hydra's has
-            if found is not None and isinstance(found.config, DictConfig):
-                yield group, name, OmegaConf.to_container(found.config, resolve=False)
+            if (content := file(f"{group}/{name}")) is not None:
+                yield group, name, content
+
+
+def file(path: str) -> dict[str, Any] | None:
+    """What the file of an option says, as it was written, with the options that its own defaults name under `defaults`; None where
+    there is none."""
+    found = _loader().repository.load_config(path)
+    if found is None or not isinstance(found.config, DictConfig):
+        return None
+    content = cast(dict[str, Any], OmegaConf.to_container(found.config, resolve=False))
+    named = [(each.group, each.value) for each in found.defaults_list or () if isinstance(each, GroupDefault)]
+    return content | {"defaults": [(str(group).strip("/"), name) for group, name in named if isinstance(name, str)]}
 
 
 def spaces(words: Sequence[str], parser: OverridesParser, config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -49,5 +61,7 @@ def spaces(words: Sequence[str], parser: OverridesParser, config: DictConfig) ->
     return blocks
 
 
-def _groups(hydra: Any) -> list[str]:
-    return list(hydra.config_loader.list_groups(""))
+def _loader() -> Any:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    return hydra.config_loader

@@ -22,13 +22,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
 
 from launcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 WHEN = " when "
 """Between a parameter's key and its conditions, in the name by which Optuna knows it."""
@@ -191,3 +201,19 @@ def point(params: Mapping[str, Any]) -> dict[str, Any]:
 def overrides(params: dict[str, Any]) -> list[str]:
     """A trial's parameters as words of a command."""
     return [f"{key}={value}" for key, value in params.items()]
+
+
+def refuse_other_choices(trials: Sequence[FrozenTrial], dimensions: Sequence[Dimension], folder: Path) -> None:
+    """Raises ConfigError where a study's trials have drawn from choices that are others now, or from other kinds of span."""
+    before: dict[str, BaseDistribution] = {}
+    for trial in trials:
+        before = trial.distributions | before
+    for each in dimensions:
+        try:
+            if each.name in before:
+                check_distribution_compatibility(before[each.name], each.distribution)
+        except ValueError as error:
+            raise ConfigError(
+                f"{folder}: {each.line}: the study has trials of other choices, and Optuna can not change them. "
+                "Another hydra.sweeper.study_name begins a new study"
+            ) from error

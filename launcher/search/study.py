@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
@@ -98,26 +97,11 @@ class Study:
             self.storage = self.optuna._storage
             self._id = self.optuna._study_id
             tie(self.optuna, folder)
-            self._see_that_it_fits()
+            space.refuse_other_choices(self.trials(), dimensions, folder)
             if metrics and self.optuna.metric_names != list(metrics):
                 self.optuna.set_metric_names(list(metrics))
         self._renewed_at = time.monotonic()
         self._stints: dict[int, list[list[Any]]] = {}
-
-    def _see_that_it_fits(self) -> None:
-        """Raises ConfigError where the study's trials have drawn from choices that are others now, or from other kinds of span."""
-        before: dict[str, BaseDistribution] = {}
-        for trial in self.trials():
-            before = trial.distributions | before
-        for each in self.dimensions:
-            try:
-                if each.name in before:
-                    check_distribution_compatibility(before[each.name], each.distribution)
-            except ValueError as error:
-                raise ConfigError(
-                    f"{self.folder}: {each.line}: the study has trials of other choices, and Optuna can not change them. "
-                    "Another hydra.sweeper.study_name begins a new study"
-                ) from error
 
     def ask(self) -> Claim | None:
         """The next trial; None where all have been given out."""

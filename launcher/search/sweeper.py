@@ -6,8 +6,6 @@ a sweep goes on: finished trials stand, begun ones resume in their folders, the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import warnings
 from collections.abc import Sequence
@@ -22,7 +20,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
-from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from launcher import compose
@@ -41,7 +38,6 @@ from .alike import Alike
 from .arguments import directions_of, extension, objectives_of, refuse_other, seconds, space_of, types, words_of
 from .away import Waiting
 from .ensemble import MODULES, build, refuse
-from .grid import GridSampler
 from .keep import Keeper
 from .outcome import values_of
 from .pool import Pool, Together, cores
@@ -154,7 +150,11 @@ class LauncherSweeper(Sweeper):
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         self._modules = preload.modules_of(self.config, self._dimensions, arguments, parser)
         pool = pool_of(self.config, len(self._slots), self._modules)
-        folder = study_folder(self.config.hydra.sweep.dir, self.study_name, self._default_name(arguments))
+        folder = study_folder(
+            self.config.hydra.sweep.dir,
+            self.study_name,
+            identity.name_of(self.config, self.sampler, self.params, arguments),
+        )
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
         self._check_corners()
@@ -196,7 +196,7 @@ class LauncherSweeper(Sweeper):
                     waiting=waiting,
                 )
                 identity.accept(folder, now, self.accept_changes, self.config.worker)
-                self._count(study, sampler(0), asked)
+                self.n_trials = study.n_trials = again.total(study, sampler(0), asked, self.retry_failed)
                 if self.config.worker and study.is_new:
                     console.message(f"{folder}: nobody has begun this study; it is a new one")
                 return self._run(study, pool, console, waiting)
@@ -204,14 +204,6 @@ class LauncherSweeper(Sweeper):
                 if study is None or study.withdrawn:
                     remove_folder(folder, made)
                 raise
-
-    def _count(self, study: Study, sampler: BaseSampler, asked: int | None) -> None:
-        """Put back what has failed, if that is asked for, and see how many trials the study has in the end."""
-        if self.retry_failed:
-            again.put_back(study)
-        trials = study.trials()
-        total = None if asked is None else asked + len(again.superseded(trials))
-        self.n_trials = study.n_trials = sampler.total(trials, total) if isinstance(sampler, GridSampler) else total
 
     def _run(self, study: Study, pool: Pool, console: Console, waiting: Waiting) -> int:
         interrupt = Interrupt()
@@ -306,10 +298,3 @@ class LauncherSweeper(Sweeper):
         with open_dict(composed.config):
             composed.config.worker = False
         return composed.config
-
-    def _default_name(self, words: Sequence[str]) -> str:
-        task = str(self.config.task._target_).rpartition(".")[2]
-        told = [" ".join([*when, word]) for when, word in space.words_of(self.params)]
-        own = sorted(word for word in (*told, *words) if word.partition("=")[0].lstrip("+") not in ("worker", "action"))
-        named = json.dumps([str(self.sampler._target_), own])
-        return f"{task}-{hashlib.blake2b(named.encode(), digest_size=3).hexdigest()}"

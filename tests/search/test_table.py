@@ -92,7 +92,7 @@ def test_of_a_failure_the_first_line_is_told(tmp_path: Path, capsys: pytest.Capt
     claim = found.ask()
     assert claim is not None
     progress = Progress(found, Console(), ["val/x"], 1, Keeper(found, None))
-    progress.ended(Ended(claim, {"status": "failed", "reason": "ValueError: what\nand where"}, None))
+    progress.ended(Ended(claim, {"status": "failed", "reason": "ValueError: what\nand where"}, [None]))
     told = capsys.readouterr().out
     assert "failed: ValueError: what  (" in told
     assert "and where" not in told
