@@ -20,16 +20,15 @@ from .folder import (
     has_begun,
     locked,
     make_folder,
-    plain,
     read_config,
     remove_folder,
     remove_leftovers,
     write_config,
 )
+from .preload import modules, trains
 from .provenance import provenance
 from .result import RESULT, disk_full, record_failure, unfinished, write_result
 from .signals import Interrupt, listening
-from .signatures import signature
 
 if TYPE_CHECKING:
     from .cluster.engine import Engine, Nodes
@@ -46,7 +45,9 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
     console, interrupt = Console(), Interrupt()
     with listening(interrupt, console.message, impatient=True):
         if resume and config.cluster and engine_of(config).under_way(folder):
-            if _but_for_waiting(config) != _but_for_waiting(read_config(folder)):
+            from .cluster.follow import but_for_waiting
+
+            if but_for_waiting(config) != but_for_waiting(read_config(folder)):
                 console.warning(
                     "the run's job is under way and goes on as it is: what this command changes is not taken"
                 )
@@ -61,9 +62,8 @@ def place(config: DictConfig, folder: Path, resume: bool = False) -> int:
             return _place_on_cluster(config, folder, resume, console, interrupt)
         except ConfigError as error:
             if not resume and has_begun(folder):  # a fit of several: what the others have done is not thrown away
-                failure = TrainingError(str(error))
-                record_failure(folder, config, failure)
-                raise failure from error
+                record_failure(folder, config, error)
+                raise TrainingError(str(error)) from error
             remove_folder(folder, made)
             if before is not None:  # what was refused is not what the run is
                 (folder / CONFIG).write_text(before, encoding="utf-8")
@@ -132,13 +132,6 @@ def pool_of(config: DictConfig, slots: int, preload: tuple[str, ...] = ()) -> Po
     return LocalPool(slots, preload=preload)
 
 
-def _but_for_waiting(config: DictConfig) -> Any:
-    """The config without what says whether its job is followed."""
-    found = plain(config)
-    found["cluster"].pop("wait", None)
-    return found
-
-
 def script_of(config: DictConfig, folder: Path) -> str:
     """What would be submitted for a run: its job, or, of several fits, each of which is a job, that of the first."""
     fits = _procedure(config).plan(config)
@@ -183,7 +176,7 @@ def place_fit(
 
         begin()
         settle(config, folder, console)
-    if config.parallel.get("device_memory_gb") is not None and not resume and _trains(config):
+    if config.parallel.get("device_memory_gb") is not None and not resume and trains(config):
         from .verdict import refuse
 
         refuse(config)
@@ -253,9 +246,7 @@ def _place_fits(
     pool: Pool
     if slots is None and config.cluster:
         pool = pool_of(config, len(fits))
-    elif slots is not None and not _trains(
-        config
-    ):  # of a trial: to import scikit-learn anew takes longer than its fits
+    elif slots is not None and not trains(config):  # of a trial: to import scikit-learn anew takes longer than its fits
         pool = Here(interrupt)
     else:  # also in a job: it has its machine already
         slots = max(1, min(len(fits), (slots or cores()) // config.parallel.num_processes))
@@ -301,16 +292,3 @@ def _place_fits(
     write_page(folder, console)
     console.summary(combined, folder)
     return 0
-
-
-def _trains(config: DictConfig) -> bool:
-    return not signature(str(config.model._target_)).facts.get("estimator")
-
-
-def modules(config: DictConfig) -> tuple[str, ...]:
-    """The modules of what every fit of a run builds; of scikit-learn also those around an estimator."""
-    nodes = [config[group] for group in ("task", "model", "data", "validation")]
-    found = {str(node._target_).rpartition(".")[0] for node in nodes}
-    if str(config.model._target_).startswith("sklearn."):
-        found |= {"pandas", "skops.io", *(f"sklearn.{name}" for name in ("compose", "impute", "metrics", "pipeline"))}
-    return tuple(sorted(found))

@@ -15,6 +15,7 @@ from launcher.functional.baselines import Baselines, of_quantity
 
 from .base import Task, split_rows
 from .estimators import Rows, is_estimator, regression_scores
+from .regression import regression_metrics
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -131,19 +132,7 @@ class Forecasting(Task):
         return Loss((output.squeeze(-1) - batch["labels"]).square().sum(), len(batch["labels"]))
 
     def metrics(self) -> MetricCollection:
-        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
-
-        from .r2 import R2
-
-        return MetricCollection(
-            {
-                "rmse": MeanSquaredError(squared=False),
-                "mae": MeanAbsoluteError(),
-                "r2": R2(),
-                "naive_rmse": MeanSquaredError(squared=False),
-            },
-            compute_groups=False,
-        )
+        return regression_metrics("naive_rmse")
 
     def update(self, metrics: MetricCollection, output: Any, batch: Batch) -> None:
         found = self.predictions(output, batch)

@@ -16,6 +16,7 @@ from launcher.functional.calibration import calibration_error
 from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows
 from .data.kinds import Table
 from .estimators import Rows, is_estimator, log_loss, regression_scores, take
+from .regression import regression_metrics
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -282,13 +283,7 @@ class TabularRegression(Tabular):
         return Loss((output.squeeze(-1) - batch["labels"]).square().sum(), len(batch["labels"]))
 
     def metrics(self) -> MetricCollection:
-        from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
-
-        from .r2 import R2
-
-        return MetricCollection(
-            {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": R2()}, compute_groups=False
-        )
+        return regression_metrics()
 
     def update(self, metrics: MetricCollection, output: Any, batch: Batch) -> None:
         metrics.update(output.squeeze(-1).float() * self.std + self.mean, batch["labels"] * self.std + self.mean)

@@ -78,6 +78,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "leaving",
         "metrics",
         "pictures",
+        "preload",
         "preloaded",
         "resolvers",
         "schema",

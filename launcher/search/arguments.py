@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from launcher import compose
 from launcher.errors import ConfigError, did_you_mean
 from launcher.explain import refuse_sweep
-from launcher.place import modules
+from launcher.preload import modules
 from launcher.resolvers import models
 from launcher.schema import duration
 from launcher.seeds import derive

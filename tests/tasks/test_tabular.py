@@ -296,11 +296,11 @@ def test_r2_of_any_number_of_rows(num: int) -> None:
     """As the estimators' own score has it: none of one row."""
     from sklearn.metrics import r2_score
 
-    from launcher.tasks.r2 import R2
+    from launcher.tasks.regression import r2
 
     draw = np.random.default_rng(num)
     label, found = draw.normal(size=num), draw.normal(size=num)
-    metric = R2()
+    metric = r2()
     for row in range(num):
         metric.update(torch.tensor(found[row : row + 1]), torch.tensor(label[row : row + 1]))
     expected = r2_score(label, found) if num > 1 else np.nan
