@@ -27,6 +27,10 @@ def regression_metrics(*errors: str) -> MetricCollection:
     """`rmse`, `mae` and `r2`, and a root mean squared error for each of the names in `errors`."""
     from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-    metrics = {"rmse": MeanSquaredError(squared=False), "mae": MeanAbsoluteError(), "r2": r2()}
+    metrics: dict[str, Metric | MetricCollection] = {
+        "rmse": MeanSquaredError(squared=False),
+        "mae": MeanAbsoluteError(),
+        "r2": r2(),
+    }
     metrics |= {name: MeanSquaredError(squared=False) for name in errors}
     return MetricCollection(metrics, compute_groups=False)
