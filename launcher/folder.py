@@ -70,7 +70,7 @@ def make_parents(folder: Path, where: str) -> list[Path]:
 
 def has_begun(folder: Path) -> bool:
     """Whether a fit in the folder, or in one of those inside it, has logged or saved anything."""
-    return any(any(folder.rglob(name)) for name in ("metrics.jsonl", "checkpoints"))
+    return any(path.stat().st_size for path in folder.rglob("metrics.jsonl")) or any(folder.rglob("checkpoints/step-*"))
 
 
 def remove_folder(folder: Path, made: list[Path]) -> None:

@@ -22,7 +22,6 @@ from .folder import (
     has_begun,
     locked,
     make_folder,
-    plain,
     read_config,
     remove_folder,
     remove_leftovers,
@@ -69,7 +68,9 @@ def _left_early(config: DictConfig, folder: Path, console: Console, interrupt: I
 
 def _placed(config: DictConfig, folder: Path, resume: bool, console: Console, interrupt: Interrupt) -> int:
     if resume and config.cluster and engine_of(config).under_way(folder):
-        if _but_for_waiting(config) != _but_for_waiting(read_config(folder)):
+        from .cluster.follow import but_for_waiting
+
+        if but_for_waiting(config) != but_for_waiting(read_config(folder)):
             console.warning("the run's job is under way and goes on as it is: what this command changes is not taken")
         return _place_on_cluster(config, folder, resume, console, interrupt)
     made = [] if resume else make_folder(folder)
@@ -146,13 +147,6 @@ def pool_of(config: DictConfig, slots: int, preload: tuple[str, ...] = ()) -> Po
     from .search.pool import LocalPool
 
     return LocalPool(slots, preload=preload)
-
-
-def _but_for_waiting(config: DictConfig) -> Any:
-    """The config without what says whether its job is followed."""
-    found = plain(config)
-    found["cluster"].pop("wait", None)
-    return found
 
 
 def script_of(config: DictConfig, folder: Path) -> str:

@@ -65,8 +65,7 @@ def work(
         data = task.datasets()
         for note in getattr(task.data, "notes", ()):
             console.message(note)
-        leak = repeated(data) if parallel.is_main else None
-        if leak is not None:
+        if parallel.is_main and (leak := repeated(data)) is not None:
             console.warning(leak)
         if in_doubt(config, task):
             from .verdict import refuse_at_sight
@@ -227,8 +226,8 @@ def _fit_estimator(
     if provenance is not None:
         provenance.training(0.0)
     recorder = Recorder(folder, build_trackers(config), True, console.warning)
-    header = _header(config, folder, task, data, str(config.model._target_).rpartition(".")[2])
-    header |= {"device": "cpu", "ranks": 1}
+    model = str(config.model._target_).rpartition(".")[2]
+    header = _header(config, folder, task, data, model) | {"device": "cpu", "ranks": 1}
     console.header(header)
     (folder / RESULT).unlink(missing_ok=True)
     recorder.start(plain_dict(config), partial(_told, header, folder, provenance, data))
@@ -255,12 +254,12 @@ def _fitted(
     except ValueError as error:  # scikit-learn's word for an option or data that it can not work with
         said = str(error).partition("\n")[0]
         raise TrainingError(f"{model} can not be fitted to this data: {said}") from error
+    wall = time.monotonic() - started
     if metrics is None:
-        ended = {"status": "preempted", "reason": "preempted", "wall_s": time.monotonic() - started}
+        ended = {"status": "preempted", "reason": "preempted", "wall_s": wall}
         return close(config, folder, recorder, unfinished(config) | ended, console, interrupt)
     if name not in metrics:
         raise ConfigError(f"objective.metric={name}: this estimator reports {', '.join(sorted(metrics))}")
-    wall = time.monotonic() - started
     recorder.log(1, metrics, epoch=1.0, time_s=wall)
     console.evaluation(1, 1.0, {key: value for key, value in metrics.items() if key.startswith("val/")}, True)
     look_closer(config, folder, task, estimator, data, None, recorder)

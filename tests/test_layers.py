@@ -86,6 +86,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "metrics",
         "objects",
         "pictures",
+        "preload",
         "preloaded",
         "records",
         "resolvers",

@@ -6,10 +6,13 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
 
 from launcher.console import Console
 from launcher.errors import DONE, ConfigError
+from launcher.folder import plain
 from launcher.signals import Interrupt
 
 if TYPE_CHECKING:
@@ -119,3 +122,10 @@ def _changed(folder: Path) -> float:
     """When something was last written into a run's folder."""
     files = [path for path in (folder / "metrics.jsonl", folder / "log.txt", folder / "config.yaml") if path.exists()]
     return max(path.stat().st_mtime for path in files)
+
+
+def but_for_waiting(config: DictConfig) -> Any:
+    """The config without what says whether its job is followed."""
+    found = plain(config)
+    found["cluster"].pop("wait", None)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from launcher.errors import ConfigError
@@ -10,7 +12,6 @@ from ..offline import hub_error, prepare_hub
 from . import columns
 from .kinds import Corpus, Images, Series, Table, Texts
 from .labelled_pictures import of_column
-from .readers import quiet
 from .records import of_dataset
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Hub:
         import datasets
 
         try:
-            with quiet(f"data.path={self.path}"):
+            with _quiet(f"data.path={self.path}"):
                 return datasets.load_dataset(
                     self.path, self.config, split=self.split, revision=self.revision, trust_remote_code=False
                 )
@@ -94,3 +95,22 @@ class Hub:
             if reachable and not isinstance(error.__cause__, ConnectionError):
                 raise
             raise hub_error("data.path", self.path, error, reachable=False) from error
+
+
+@contextlib.contextmanager
+def _quiet(what: str) -> Iterator[None]:
+    """Keep `datasets` from drawing bars and logging, and make one message of what it raises."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    verbosity = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, OSError, datasets.exceptions.DatasetsError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise ConfigError(f"{what}: can not be read: {' '.join(str(cause).split())[:300]}") from error
+    finally:
+        datasets.logging.set_verbosity(verbosity)

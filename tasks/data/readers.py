@@ -6,7 +6,6 @@ line, and of a row that is too short it says nothing at all.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import hashlib
 import json
@@ -266,25 +265,6 @@ def _words(path: Path, delimiter: str) -> pyarrow.Table:
             f"{path}: can not be read: {num:,} rows, or {table.num_rows:,}, as its quotes and line ends are understood"
         )
     return table
-
-
-@contextlib.contextmanager
-def quiet(what: str) -> Iterator[None]:
-    """Keep `datasets` from drawing bars and logging, and make one message of what it raises."""
-    import datasets
-
-    datasets.disable_progress_bars()
-    verbosity = datasets.logging.get_verbosity()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    try:
-        yield
-    except (ValueError, TypeError, KeyError, OSError, datasets.exceptions.DatasetsError) as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise ConfigError(f"{what}: can not be read: {' '.join(str(cause).split())[:300]}") from error
-    finally:
-        datasets.logging.set_verbosity(verbosity)
 
 
 def files_of(path: str) -> Found:

@@ -15,6 +15,8 @@ from launcher import compose
 from launcher.check import check
 from launcher.errors import ConfigError
 from launcher.export import load_estimator
+from launcher.procedures.base import deviation
+from launcher.procedures.selection import best_of
 from launcher.search.pool import cores
 from launcher.seeds import derive
 from launcher.trackers.jsonl import read
@@ -316,3 +318,38 @@ def test_a_trial_may_be_a_cross_validation(launch: Launch, tmp_path: Path) -> No
         assert trial["objective"]["value"] == pytest.approx(np.mean(own))
     assert trials[0]["objective"]["value"] < trials[1]["objective"]["value"]
     assert "best: trial 0" in outcome.stdout
+
+
+FIVE = "a,b,y\n0,0.134,0.847\n1,0.764,2.255\n2,0.495,4.449\n3,0.652,6.789\n4,0.094,8.028\n"
+
+
+def test_a_metric_that_a_fold_has_no_value_of(launch: Launch, tmp_path: Path) -> None:
+    """r2 of one row is none: its mean is none, all else is there."""
+    (tmp_path / "five.csv").write_text(FIVE)
+    outcome = launch(
+        "task=tabular", "model=linear_regression", "data=files", "data.path=five.csv", "data.target=y",
+        "data.problem=regression", "validation=kfold", "validation.n_splits=5", "tracker=[]", "hydra.run.dir=run",
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    assert "warning: no mean of val/r2: a fit has no value of it\n" in outcome.stdout
+    result = result_of(tmp_path / "run")
+    assert result["status"] == "completed"
+    assert (result["mean"]["val/r2"], result["std"]["val/r2"]) == ("NaN", "NaN")
+    assert result["confidence"]["intervals"]["val/r2"] == ["NaN", "NaN"]
+    errors = [result_of(tmp_path / "run" / f"fold-{fold}")["metrics"]["val/rmse"] for fold in range(5)]
+    assert result["mean"]["val/rmse"] == pytest.approx(np.mean(errors))
+    assert result["std"]["val/rmse"] == pytest.approx(np.std(errors, ddof=1))
+
+
+@pytest.mark.parametrize("values", [[1.0, float("nan")], [float("inf"), 1.0]])
+def test_the_deviation_of_what_is_not_finite(values: list[float]) -> None:
+    assert np.isnan(deviation(values))
+    assert deviation([1.0, 3.0]) == pytest.approx(2**0.5)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_point_without_a_mean_is_never_the_best(direction: str) -> None:
+    values = [float("nan"), 1.0, 3.0, 3.0, 2.0, 2.0]  # two folds of each of three points
+    results = {f"fit-{number}": {"objective": {"value": value}} for number, value in enumerate(values)}
+    decide = best_of([{"seed": 1}, {"seed": 2}, {"seed": 3}], direction)
+    assert decide(OmegaConf.create({"seed": 0}), results).seed == (3 if direction == "minimize" else 2)

@@ -20,6 +20,7 @@ from launcher.signatures import locate
 from launcher.splits import Holdout
 from launcher.tasks.data.bundled import Bundled
 from launcher.tasks.data.files import Files
+from launcher.tasks.estimators import regression_scores
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.tabular import PREPROCESSING, TabularClassification, TabularRegression
 from tests.conftest import Launch
@@ -271,3 +272,37 @@ def test_evaluation_of_torch_and_estimators_agree() -> None:
         model.head.weight.copy_(torch.from_numpy(linear.coef_[None] / mine.std))
         model.head.bias.fill_((linear.intercept_ - mine.mean) / mine.std)
     assert evaluate(mine, model, data.val) == pytest.approx(theirs.score(pipeline, found.val), rel=1e-4)
+
+
+@pytest.mark.parametrize("empty", ["train", "all"])
+def test_a_category_without_a_value_among_the_training_rows(tmp_path: Path, empty: str) -> None:
+    held_out = set(Holdout(0.2, seed=0).split(np.zeros(40)).__next__()[1].tolist())
+    lines = [f"{row},{'x' if row in held_out and empty == 'train' else ''},{row % 2}" for row in range(40)]
+    path = tmp_path / "void.csv"
+    path.write_text("\n".join(["age,remark,target", *lines]) + "\n")
+    from sklearn.linear_model import LogisticRegression
+
+    data = task(Files(str(path)), factory(MLP)).datasets()
+    assert data.train.columns["inputs"].shape == (32, 2)
+    assert torch.isfinite(data.val.columns["inputs"]).all()
+    mine = task(Files(str(path)), factory(LogisticRegression))
+    rows = mine.datasets()
+    fitted = mine.model().fit(rows.train.X, rows.train.y)
+    assert np.isfinite(mine.score(fitted, rows.val)["loss"])
+
+
+@pytest.mark.parametrize("num", [1, 2, 5])
+def test_r2_of_any_number_of_rows(num: int) -> None:
+    """As the estimators' own score has it: none of one row."""
+    from sklearn.metrics import r2_score
+
+    from launcher.tasks.regression import r2
+
+    draw = np.random.default_rng(num)
+    label, found = draw.normal(size=num), draw.normal(size=num)
+    metric = r2()
+    for row in range(num):
+        metric.update(torch.tensor(found[row : row + 1]), torch.tensor(label[row : row + 1]))
+    expected = r2_score(label, found) if num > 1 else np.nan
+    assert float(metric.compute()) == pytest.approx(expected, rel=1e-4, nan_ok=True)
+    assert regression_scores(label, found, 1.0)["r2"] == pytest.approx(expected, nan_ok=True)
