@@ -184,15 +184,17 @@ def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     """Show help, the config or what Hydra knows; the work is Hydra's, the refusals are ours."""
     from hydra._internal.utils import get_args_parser
 
-    from . import compose
+    from . import at_once, compose
 
     if args.shell_completion:
         hydra.shell_completion(config_name=name, overrides=args.overrides)
         return 0
     parsed: list[Override] = compose.parse(hydra, name, args.overrides)
+    if args.cfg:
+        parsed = at_once.reparse(hydra, name, parsed)
     common: dict[str, Any] = {"config_name": name, "parsed_overrides": parsed}
     try:
-        with compose.raising():
+        with at_once.raising():
             if args.help:
                 print(help_text(hydra, args, **common))
             elif args.hydra_help:
@@ -206,7 +208,7 @@ def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except compose.REFUSALS as error:
-        raise compose.refusal(error, hydra, name, parsed) from error
+        raise at_once.refusal(error, hydra, name, parsed) from error
     except SystemExit as left:  # Hydra found nothing under --package, and has said so
         return REFUSED if left.code else 0
     return 0
@@ -252,13 +254,14 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     from omegaconf import OmegaConf, flag_override
     from omegaconf.errors import OmegaConfBaseException
 
-    from . import compose
+    from . import at_once, compose
 
     parsed = compose.parse(hydra, name, overrides, sweep=True)
     try:
+        parsed = at_once.reparse(hydra, name, parsed, RunMode.MULTIRUN)
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
     except compose.REFUSALS as error:
-        raise compose.refusal(error, hydra, name, parsed) from error
+        raise at_once.refusal(error, hydra, name, parsed) from error
     compose.mean_cluster(hydra, config)
     if config.action not in ("train", "plan"):
         raise ConfigError(f"action={config.action}: -m starts trainings; leave one of the two out")
@@ -285,7 +288,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     try:
         return int(sweeper.sweep(list(config.hydra.overrides.task)))
     except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition
-        raise compose.refusal(error, hydra, name, parsed) from error
+        raise at_once.refusal(error, hydra, name, parsed) from error
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from . import CONF, explain, explain_files, resolvers
+from . import CONF, explain, explain_files, resolvers, spelling
 from .errors import ConfigError, did_you_mean
 from .origins import Origins, shown
 from .schema import Config
@@ -80,7 +80,8 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
         search_path.prepend("--config-dir", f"file://{folder}", SearchPathQuery(provider="main"))
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=search_path)
+        with spelling.plain_yaml():
+            yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=search_path)
     finally:
         GlobalHydra.instance().clear()
 
@@ -92,8 +93,9 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
     """
     loader = loader_of(hydra)
     try:
-        parsed = loader.parse_overrides(config_name, overrides)
+        parsed = loader.parse_overrides(config_name, [spelling.choices(each) for each in spelling.told(overrides)])
         repository = loader._parse_overrides_and_create_caching_repo(config_name, [], parsed)[1]
+        parsed = [spelling.spread(each, repository, loader) if sweep else each for each in parsed]
     except OverrideParseException as error:
         raise ConfigError(explain.syntax(error.override)) from error
     except REFUSALS as error:
@@ -207,19 +209,13 @@ def set_key(config: DictConfig, override: Override, origins: Origins) -> None:
     """Apply one override of a key. Raises ConfigError."""
     if override.is_delete() and override.key_or_group in Config.__dataclass_fields__:
         raise ConfigError(explain.kept(str(override.input_line), override.key_or_group))
+    line = str(override.input_line)
     try:
+        if not override.is_delete() and (text := spelling.told([line], config)[0]) != line:
+            override = spelling.read(text, origins.loader)
         origins.loader._apply_overrides_to_config([override], config)
     except REFUSALS as error:
         raise explain.key(override, error, config, origins) from error
-
-
-def refusal(error: Exception, hydra: Hydra, config_name: str, parsed: list[Override]) -> ConfigError:
-    """What to say of a composition that failed elsewhere: what `whole` says of the same overrides."""
-    try:
-        whole(hydra, Origins(loader_of(hydra), config_name, parsed))
-    except ConfigError as found:
-        return found
-    return ConfigError(explain_files.short(error))
 
 
 def finish(config: DictConfig, origins: Origins) -> DictConfig:
@@ -231,6 +227,7 @@ def finish(config: DictConfig, origins: Origins) -> DictConfig:
     strange = _strangers(config, Config)
     if strange:
         raise ConfigError(explain.stranger(strange[0], config, origins))
+    spelling.settle(config)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError("\nerror: ".join(explain_files.missing(key, origins) for key in missing))
@@ -264,20 +261,6 @@ def loader_of(hydra: Hydra) -> ConfigLoaderImpl:
     """Hydra's loader, by its real type: the abstract one hides what messages are made of."""
     loader: Any = hydra.config_loader
     return loader  # type: ignore[no-any-return]  # the only loader there is
-
-
-@contextlib.contextmanager
-def raising() -> Iterator[None]:
-    """Have Hydra raise its errors, which it would otherwise print in its own words before it exits."""
-    before = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 _LISTS: WeakKeyDictionary[Hydra, dict[str, set[str]]] = WeakKeyDictionary()  # of a session: a sweep asks for each trial

@@ -31,7 +31,16 @@ def syntax(line: str) -> str:
         return (
             f"{line}: {key!r} can not be a key: keys are words with dots between them, and there is no space around '='"
         )
-    return f"{line}: the value can not be read{_unbalanced(value)}; a text with special characters needs quotes: '{key}=\"{value}\"'"
+    return f"{line}: the value can not be read{_unbalanced(value)}; a text with special characters needs quotes: '{key}={_quoted(value)}'"
+
+
+def _quoted(value: str) -> str:
+    """A value in quotes; of a list, each element that needs them."""
+    if not re.fullmatch(r"\[[^][(){}'\"]*\]", value):
+        return f'"{value}"'
+    elements = [each.strip() for each in value[1:-1].split(",")]
+    plain = re.compile(r"[\w./:-]+", re.ASCII)
+    return f"[{','.join(each if plain.fullmatch(each) else f'{chr(34)}{each}{chr(34)}' for each in elements)}]"
 
 
 def _unbalanced(value: str) -> str:

@@ -17,6 +17,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     (
         "actions",
+        "at_once",
         "check",
         "cluster",
         "compose",
@@ -83,6 +84,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "schema",
         "seeds",
         "signatures",
+        "spelling",
         "splits",
         "trust",
         "values",

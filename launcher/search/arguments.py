@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from launcher import compose
+from launcher import compose, spelling
 from launcher.errors import ConfigError, did_you_mean
 from launcher.explain import refuse_sweep
 from launcher.place import modules
@@ -63,7 +63,7 @@ def space_of(
 ) -> tuple[list[str], list[Dimension]]:
     """The overrides that all trials share, and what is searched: of a file's `params` and the words of the command, of
     which for each key the last one counts. Raises ConfigError."""
-    told = list(space.words_of(params))
+    told = [(when, spelling.choices(spelling.told([word], config)[0])) for when, word in space.words_of(params)]
     plain = parser.parse_overrides([*(word for when, word in told if not when), *words])
     for override in (*plain, *(parser.parse_override(word) for when, word in told if when)):
         if override.is_sweep_override():

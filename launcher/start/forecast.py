@@ -6,6 +6,7 @@ import base64
 import csv
 import json
 import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -31,6 +32,7 @@ VALUES = ("intensity", "carbon_intensity", "carbonIntensity", "gco2_kwh", "value
 SIGMAS = 2 * 1.6449
 """Bounds `low` and `high` are taken to hold nine of ten outcomes; so many standard deviations lie between them."""
 GRAMS_A_POUND = 453.592
+_NUMBER = re.compile(r"\s*-?\d+,\d+\s*")
 _SECONDS = 20.0  # how long a provider may take
 
 
@@ -57,9 +59,10 @@ def read(path: Path) -> list[Stretch]:
     """A forecast in a file: CSV with a header, or JSON, a list of objects or what a provider has answered. Times are ISO
     8601 or seconds since 1970. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
-        rows = list(csv.DictReader(text.splitlines())) if path.suffix == ".csv" else json.loads(text)
-        return stretches(rows)
+        text = path.read_text(encoding="utf-8-sig")  # with the mark that Excel puts in front, or without
+        return stretches(
+            json.loads(text) if path.suffix.lower() == ".json" or text.lstrip()[:1] in "[{" else table(text)
+        )
     except OSError as error:
         raise ConfigError(f"schedule.forecast={path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -67,6 +70,19 @@ def read(path: Path) -> list[Stretch]:
             f"schedule.forecast={path}: {str(error).strip(chr(39))}; expected rows of a time ({', '.join(TIMES)}) and "
             f"grams of CO2 a kWh ({', '.join(VALUES)}), perhaps low and high"
         ) from None
+
+
+def table(text: str) -> list[dict[str, Any]]:
+    """The rows of a CSV with a header, as spreadsheets write them too: between semicolons, with a comma before decimals."""
+    lines = text.splitlines()
+    between = max(",;\t", key=(lines[0] if lines else "").count)
+    rows: list[dict[str, Any]] = list(csv.DictReader(lines, delimiter=between))
+    if between == ",":
+        return rows
+    return [
+        {key: value.replace(",", ".") if _NUMBER.fullmatch(str(value)) else value for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def stretches(told: Any) -> list[Stretch]:

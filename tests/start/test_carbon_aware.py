@@ -40,6 +40,33 @@ def write(path: Path, rows: list[tuple[float, ...]]) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "between", "decimals", "encoding"),
+    [
+        ("plain.csv", "time,intensity,low,high", ",", ".", "utf-8"),
+        ("excel.csv", "time,intensity,low,high", ",", ".", "utf-8-sig"),
+        ("UPPER.CSV", "time,intensity,low,high", ",", ".", "utf-8"),
+        ("european.csv", "time;intensity;low;high", ";", ",", "utf-8-sig"),
+        ("tabs.tsv", "time\tintensity\tlow\thigh", "\t", ".", "utf-8"),
+        ("rows.JSON", "", "", "", "utf-8-sig"),
+    ],
+)
+def test_a_forecast_as_programs_save_it(
+    tmp_path: Path, name: str, head: str, between: str, decimals: str, encoding: str
+) -> None:
+    rows = [(iso(HOUR * hour), 200.5 + hour, 190.25, 210.75) for hour in range(3)]
+    lines = [head, *(between.join(str(each).replace(".", decimals) for each in row) for row in rows)]
+    text = (
+        "\n".join(lines)
+        if head
+        else json.dumps([{"time": row[0], "intensity": row[1], "low": row[2], "high": row[3]} for row in rows])
+    )
+    (tmp_path / name).write_text(text, encoding=encoding)
+    assert read(tmp_path / name) == [
+        Stretch(HOUR * hour, HOUR * (hour + 1), 200.5 + hour, pytest.approx(20.5 / (2 * 1.6449))) for hour in range(3)
+    ]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_cleanest_window_of_all(seed: int) -> None:
     """No begin on a fine grid is better, and a window's mean is the integral's."""
