@@ -120,7 +120,7 @@ def test_a_terminal_shows_one_live_bar_below_permanent_lines() -> None:
     bars = [row for row in drawn if "━" in row or ("─" in row and "/1,350" in row)]
     assert len(bars) > 5
     assert re.search(
-        r"━{2,3}─{20,}\s+10%  135/1,350  .* left  loss 0\.2500  val/accuracy 0\.7500  .* steps?/s", "\n".join(bars)
+        r"━{2,3}─{20,}\s+10%  135/1,350  loss 0\.2500  .* left  val/accuracy 0\.7500  .* steps?/s", "\n".join(bars)
     )
     assert any(row.startswith("step    60  epoch 1.3    val/accuracy 0.7500  best  val/loss 0.5000") for row in drawn)
     assert "from a task" in drawn
@@ -161,6 +161,22 @@ def test_a_narrow_terminal_gets_no_row_wider_than_itself() -> None:
     assert max(len(row) for row in rows(received)) <= 40
     assert any("/1,350" in row for row in rows(received))
     assert SEQUENCE.sub("", received).count("/b") >= 59  # a long folder is folded, not cut
+
+
+@pytest.mark.parametrize("columns", [40, 30])
+def test_a_narrow_terminal_shows_the_value_before_what_stands_around_it(columns: int) -> None:
+    body = (
+        "run.metrics['val/accuracy'] = 0.75\nsteps(0, 60)\n"
+        "console.evaluation(1060, 1.3, {'val/loss': 0.5, 'val/accuracy': 0.75}, True)\nsteps(60, 80)\n"
+    )
+    received, status = on_terminal(body, columns=columns)
+    assert status == 0
+    drawn = rows(received)
+    assert max(map(len, drawn)) <= columns
+    assert any(row.startswith("step 1,060  val/accuracy 0.7500") for row in drawn), drawn
+    assert any("/1,350" in row and "loss 0.2500" in row for row in drawn), "the moving line too"
+    if columns == 40:
+        assert any(row.rstrip().endswith("0.7500  best") for row in drawn)
 
 
 def test_commands_are_not_broken_so_that_they_can_be_copied() -> None:
@@ -348,7 +364,7 @@ def test_a_look_counts_rate_and_time_left_over_the_last_seconds(monkeypatch: pyt
         view = look(run, trail)
     assert (view.rate, view.left) == (20.0, 20.0)
     run.metrics |= {"train/loss": 0.5, "val/accuracy": 0.875}
-    assert look(run, trail).words() == ["600/1,000", "20 s left", "loss 0.5000", "val/accuracy 0.8750", "20 steps/s"]
+    assert look(run, trail).words() == ["600/1,000", "loss 0.5000", "20 s left", "val/accuracy 0.8750", "20 steps/s"]
 
 
 def test_a_run_limited_by_time_is_as_far_as_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -425,7 +441,7 @@ def test_nothing_heavy_is_imported_for_plain_lines() -> None:
         ("completed", "max_time", {"evaluate", "page"}),
         ("stopped", "val/loss has not improved", {"evaluate", "page"}),
         ("preempted", "preempted", {"go on", "evaluate", "page"}),
-        ("failed", "the loss is nan", {"go on", "page"}),
+        ("failed", "the loss is nan", {"page"}),
     ],
 )
 def test_the_commands_that_come_next(tmp_path: Path, status: str, reason: str, expected: set[str]) -> None:
@@ -434,6 +450,12 @@ def test_the_commands_that_come_next(tmp_path: Path, status: str, reason: str, e
     assert set(said) == expected
     if "train on" in said:
         assert said["train on"] == f"python -m launcher resume={tmp_path} training.max_epochs=60"
+
+
+@pytest.mark.parametrize("kept", ["checkpoints/step-10", "fold-1/checkpoints/step-10", "fold-0/result.json"])
+def test_a_failed_run_goes_on_where_there_is_something_to_go_on_from(tmp_path: Path, kept: str) -> None:
+    (tmp_path / kept).mkdir(parents=True)
+    assert "go on" in commands(RESULT | {"status": "failed", "reason": "the loss is nan"}, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,7 @@ SCRIPT = """<script>
 for (const place of document.querySelectorAll(".plot")) {
   const {data, layout} = JSON.parse(place.nextElementSibling.textContent);
   if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
-  Plotly.newPlot(place, data, layout, {responsive: true, displayModeBar: false}).then(() => {
-    for (const layer of place.querySelectorAll("svg")) layer.ariaHidden = "true";  // `place` has the name of them all
-  });
+  Plotly.newPlot(place, data, layout, {responsive: true, displayModeBar: false});
 }
 </script>"""
 INK, FAINT, RULE, BLUE = "#18202c", "#5b6677", "#dfe5ee", "#2463d6"
@@ -266,7 +264,7 @@ def section(found: Sequence[Drawing]) -> Iterator[str]:
         note = f'<p class="legend">{escape(each.note)}</p>' if each.note else ""
         name = escape(": ".join(filter(None, (each.title, each.note))), quote=True)
         cards.append(
-            f'<div class="chart{wide}"><h3>{escape(each.title)}</h3>{note}<div class="scroll"><div class="plot" role="img" aria-label="{name}"{size}></div>'
+            f'<div class="chart{wide}"><h3>{escape(each.title)}</h3>{note}<div class="scroll" role="img" aria-label="{name}"><div class="plot" aria-hidden="true"{size}></div>'
             f'<script type="application/json">{_plain(each.figure)}</script></div></div>'
         )
     yield STYLE

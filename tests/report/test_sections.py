@@ -13,9 +13,11 @@ from PIL import Image
 
 from launcher.errors import ConfigError
 from launcher.evidence import classified
+from launcher.figures import number
 from launcher.functional.calibration import calibration_error
 from launcher.pictures import data_uri, pixels_of, png, sheet
 from launcher.report import compare, sections
+from launcher.report.compare_lines import told
 from launcher.report.run import write
 from tests.fits import fit
 from tests.harness import Warm
@@ -196,6 +198,58 @@ def test_a_sweeps_folder_stands_for_its_trials(tmp_path: Path) -> None:
     runs = compare.look(compare.folders_of([str(tmp_path)]))
     assert [run.name for run in runs] == ["0", "1", "10"]
     assert compare.differing([run.config for run in runs]) == [["seed", "0", "1", "10"]]
+
+
+def many(place: Path, num: int, data: list[str]) -> list[compare.Seen]:
+    """Runs as their folders have them, each with its own rate and accuracy, on the data of that hash."""
+    for index in range(num):
+        folder = place / f"run-{index}"
+        folder.mkdir()
+        config = {"seed": 0, "optimizer": {"lr": 10**-index, "betas": [0.9, 0.99]}, "notes": "a long one " * index}
+        (folder / "config.yaml").write_text(json.dumps(config))
+        objective = {"name": "val/accuracy", "value": index / num, "direction": "maximize"}
+        result = {"status": "completed", "objective": objective, "metrics": {"val/loss": 1 / num}, "steps": 100}
+        (folder / "result.json").write_text(json.dumps(result))
+        origin = {"data": {"val": {"samples": 10, "hash": data[index % len(data)]}}, "host": f"node{index}"}
+        (folder / "provenance.json").write_text(json.dumps(origin))
+    return compare.look([place / f"run-{index}" for index in range(num)])
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_many_runs_are_a_line_each_that_fits_the_terminal(tmp_path: Path, width: int) -> None:
+    runs = many(tmp_path, 30, ["one"])
+    lines = told(runs, width)
+    assert max(map(len, lines)) <= width
+    by_run = {line.split()[0]: line.split() for line in lines if line.startswith("run-")}
+    assert len(by_run) == 30
+    assert all(words[1:3] == ["completed", number(index / 30)] for index, words in enumerate(by_run.values()))
+    assert [name for name, words in by_run.items() if "*" in words] == ["run-29"]
+    text = " ".join(" ".join(lines).split())
+    assert "optimizer.lr" in text
+    assert "notes" in text, "what has no room is named"
+    assert "origin: differs in host" in text
+
+
+def test_two_runs_stand_side_by_side_also_where_their_words_are_long(tmp_path: Path) -> None:
+    lines = told(many(tmp_path, 2, ["one"]), 80)
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["run-0", "run-1"]
+    assert next(line.split() for line in lines if line.startswith("optimizer.lr")) == ["optimizer.lr", "1", "0.1"]
+
+
+def test_no_run_is_the_best_of_others_that_were_judged_on_other_samples(tmp_path: Path) -> None:
+    runs = many(tmp_path, 4, ["one", "other"])
+    lines = told(runs, 120)
+    assert lines[-1] == "none is marked as the best: they were not judged on the same held-out samples"
+    assert "*" not in "".join(lines[:-1])
+    page = Page(compare.write(runs, tmp_path / "c.html"))
+    assert lines[-1] in page.text
+    assert "*" not in page.text
+    for run in runs:  # without a hash, where the data come from says it
+        del run.origin["val data"]
+    assert compare.judged_alike(runs)
+    runs[0].config["data.path"] = "other.csv"
+    assert not compare.judged_alike(runs)
 
 
 @pytest.mark.parametrize("inside", [(), ("0",)])
