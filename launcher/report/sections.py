@@ -219,7 +219,7 @@ def attended(evidence: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield (
         heading("What it looks at")
-        + '<p class="faint">The attention over the first held-out sample; the largest weight of a row is dark, a tenth of it half as dark, a hundredth and less pale, none white.</p>'
+        + '<p class="faint">The attention over the first held-out sample; the largest weight of a row is dark, the smallest of the layer are pale, logarithms between; what is not looked at is white.</p>'
     )
     yield f'<div class="charts">{"".join(cards)}</div>'
 
