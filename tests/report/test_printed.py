@@ -100,8 +100,8 @@ def test_attention_can_be_seen(first: float | None, spread: float) -> None:
     pixels = shaded(shares, 1).astype(int)
     seen = (765 - pixels.sum(axis=2)) > 30  # a twentieth of the way from white to the darkest: what an eye tells apart
     assert (seen == allowed.numpy()).all(), "what is looked at is not white, what is not is"
-    inner = shares[32:, 1:32]
-    assert inner.std() > 0.1, "and one weight is not as dark as the next"
+    if first is None or spread > 1:
+        assert shares[32:, 1:32].std() > 0.1, "and one weight is not as dark as the next"
     order = scores[40, :41].argsort()
     assert (np.diff(shares[40, :41][order.numpy()]) >= 0).all(), "darker is more"
 
