@@ -18,6 +18,7 @@ what those of its latest evaluation do.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,7 @@ def _texts(task: Task, samples: Samples, model: nn.Module) -> list[dict[str, str
 
 def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
     """A picture a layer, white where a token is not looked at. A weight's darkness is its logarithm below the largest of its
-    row, down to a hundredth: one token that all look at would leave the others blank, and so would the length of a row."""
+    row, down to the layer's small ones: in proportion, one token that all look at would leave the others blank."""
     import torch
 
     from .data import moved
@@ -167,9 +168,12 @@ def _attention(task: Task, samples: Samples, model: nn.Module) -> list[str]:
 
 
 def darkness(weights: Tensor) -> np.ndarray:
-    """Weights of attention ([queries, keys]) as shares: 1 the largest of a row, 0.1 a hundredth of it, 0 none at all."""
-    relative = weights / weights.amax(dim=1, keepdim=True)
-    return ((1 + relative.log10() * 0.45).clamp(min=0.1) * (relative > 0)).nan_to_num(0).numpy()
+    """Weights of attention ([queries, keys]) as shares: 1 the largest of a row, 0.1 the twentieth part of all that are the
+    smallest beside theirs, logarithms between, and 0 none at all."""
+    relative = (weights / weights.amax(dim=1, keepdim=True)).nan_to_num(0)
+    some = relative[relative > 0]
+    low = min(0.5, float(some.quantile(0.05))) if len(some) else 0.5
+    return ((1 - 0.9 * relative.log10() / math.log10(low)).clamp(min=0.1) * (relative > 0)).nan_to_num(0).numpy()
 
 
 def write(folder: Path, found: dict[str, Any]) -> None:

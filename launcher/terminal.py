@@ -235,8 +235,8 @@ class Terminal:
     def _bar(self, view: Look) -> Text:
         words = view.words()
         room = self._console.width - 1 - len("100%" + GAP) * (view.share is not None)
-        while len(words) > 1 and len(GAP.join(words)) + 8 > room:
-            words.pop()
+        while len(words) > 1 and len(GAP.join(words)) + (8 if len(words) > 2 else 0) > room:
+            words.pop()  # the first two are worth more than a bar
         said: Words = [(word, "") for word in words]
         if view.share is None:
             return self._text(said)

@@ -163,7 +163,7 @@ def test_a_narrow_terminal_gets_no_row_wider_than_itself() -> None:
     assert SEQUENCE.sub("", received).count("/b") >= 59  # a long folder is folded, not cut
 
 
-@pytest.mark.parametrize("columns", [40, 30])
+@pytest.mark.parametrize("columns", [40, 32])
 def test_a_narrow_terminal_shows_the_value_before_what_stands_around_it(columns: int) -> None:
     body = (
         "run.metrics['val/accuracy'] = 0.75\nsteps(0, 60)\n"

@@ -37,6 +37,7 @@ for (const place of document.querySelectorAll(".plot")) {
   if (matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
   Plotly.newPlot(place, data, layout, {responsive: true, displayModeBar: false});
 }
+document.getElementById("js-plotly-tester")?.setAttribute("aria-hidden", "true");  // its own, to measure letters with
 </script>"""
 INK, FAINT, RULE, BLUE = "#18202c", "#5b6677", "#dfe5ee", "#2463d6"
 REM = 16

@@ -86,7 +86,7 @@ def classified(evidence: Mapping[str, Any]) -> Iterator[str]:
     cards = []
     if confusion and len(classes) > SHOWN_CLASSES:
         source = data_uri(heat(confusion, cell=4))
-        picture = f'<img class="heat" alt="confusion matrix of {len(classes)} classes" src="{source}">'
+        picture = f'<img class="heat" alt="Labels and predictions: confusion matrix of {len(classes)} classes" src="{source}">'
         said = '<p class="legend">a row a label, a column a prediction; darker is more</p>'
         cards.append(f'<div class="chart"><h3>Labels and predictions</h3>{said}{picture}</div>')
     elif confusion:
@@ -214,12 +214,12 @@ def attended(evidence: Mapping[str, Any]) -> Iterator[str]:
         return
     cards = [
         f'<div class="chart"><h3>Layer {index} of {len(layers)}</h3><p class="legend">a row looks, a column is looked at; the mean over the heads</p>'
-        f'<img class="heat" alt="attention of layer {index}" src="{escape(picture, quote=True)}"></div>'
+        f'<img class="heat" alt="Layer {index} of {len(layers)}: attention" src="{escape(picture, quote=True)}"></div>'
         for index, picture in enumerate(layers, start=1)
     ]
     yield (
         heading("What it looks at")
-        + '<p class="faint">The attention over the first held-out sample; the largest weight of a row is dark, a tenth of it half as dark, a hundredth and less pale, none white.</p>'
+        + '<p class="faint">The attention over the first held-out sample; the largest weight of a row is dark, the smallest of the layer are pale, logarithms between; what is not looked at is white.</p>'
     )
     yield f'<div class="charts">{"".join(cards)}</div>'
 

@@ -24,7 +24,9 @@ class Clock:
     def __init__(self, folder: Path, records: Sequence[dict[str, Any]] = ()) -> None:
         found = provenance.read(folder) or {}
         told = [each.get("training") for each in [*found.get("before", []), found]]
-        self._sessions = [(each["time_s"], datetime.fromisoformat(each["began"]).timestamp()) for each in told if each]
+        self._sessions: list[tuple[float, float]] = [
+            (each["time_s"], datetime.fromisoformat(each["began"]).timestamp()) for each in told if each
+        ]
         if not self._sessions and records:
             self._sessions = [(records[-1]["time_s"], (folder / FILE).stat().st_mtime)]
 
