@@ -22,10 +22,11 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .algorithm import Monitor, overriding
-from .build import build_run, build_task, instantiate, optimizer_of
+from .build import build_run, build_task, optimizer_of
 from .capacity import on_host
 from .errors import ConfigError
 from .functional.flops import counter
+from .instances import instantiate
 from .memory import blocks
 from .optim.groups import roles
 from .parallel.base import Parallel

@@ -15,7 +15,7 @@ from torch import nn
 
 from .algorithm import overriding
 from .best import best_or_last
-from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
+from .build import build_parallel, build_run, build_task, build_trackers
 from .capacity import in_doubt
 from .collecting import begin
 from .console import Console
@@ -25,6 +25,7 @@ from .evidence import gather_seen
 from .export import write_model
 from .folder import group_of
 from .host import keep_memory, suitable_threads
+from .instances import plain_dict
 from .leaks import repeated
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised

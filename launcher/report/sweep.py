@@ -73,9 +73,11 @@ def facts_of(folder: Path) -> dict[str, Any] | None:
     """What sweep.json says of the sweep in a folder; None where there is none. Raises ConfigError for one that is damaged."""
     then = "take it away, and the sweep's own command writes it anew"
     facts = object_of(folder / FACTS, then)
-    for key, kind in {} if facts is None else _FORM.items():
+    if facts is None:
+        return None
+    for key, kind in _FORM.items():
         if key not in facts or not isinstance(facts[key], kind):
-            raise damaged(folder / FACTS, f"{key!r} is {'no such thing' if key in facts else 'missing'}", then)
+            raise damaged(folder / FACTS, f"{key!r} is {'of another kind' if key in facts else 'missing'}", then)
     return facts
 
 

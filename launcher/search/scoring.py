@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from launcher.build import build_task, instantiate
+from launcher.build import build_task
 from launcher.errors import ConfigError
+from launcher.instances import instantiate
 from launcher.monitors.inference import measured
 from launcher.parallel.devices import choose_device
 from launcher.result import unfinished, write_result

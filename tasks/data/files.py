@@ -52,6 +52,11 @@ class Files:
         if not path:
             raise ConfigError("data.path is empty: it names a file, a folder or a pattern")
         columns.refuse_problem(problem)
+        if target in drop:
+            raise ConfigError(f"data.drop: {target!r} is the column that is learned (data.target)")
+        twice = sorted({str(each) for each in classes if classes.count(each) > 1}) if isinstance(classes, list) else []
+        if twice:
+            raise ConfigError(f"data.classes: {', '.join(twice)} is there twice; each label is a class of its own")
         self.path, self.format = path, format
         self.text, self.label, self.target, self.problem = text, label, target, problem
         self.drop, self.classes = tuple(drop), classes

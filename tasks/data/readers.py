@@ -121,7 +121,10 @@ def quiet(what: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise ConfigError(f"{what}: can not be read: {' '.join(str(cause).split())[:300]}") from error
+        said = " ".join(str(cause).split())[:300]
+        if "corresponds to no data" in said:  # the library's word for a split that it makes of nothing
+            said = "there is not one row in it"
+        raise ConfigError(f"{what}: can not be read: {said}") from error
     finally:
         datasets.logging.set_verbosity(verbosity)
 
@@ -194,6 +197,8 @@ def _table(path: Path, format: str) -> Iterator[tuple[int, list[str]]]:
                 raise ConfigError(f"{path}:{start}: {error}") from error
             if not row:
                 continue
+            if any("\0" in field for field in row):
+                raise ConfigError(f"{path}:{start}: a NUL byte, which no text has")
             if header is None:
                 header = row
                 doubles = sorted({name for name in row if row.count(name) > 1})
