@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -50,13 +51,16 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # `launcher --cfg job | head`
-        if not nobody_reads():
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            print(f"error: {str(error.filename)[:60]}…: no file has a name longer than 255 letters", file=sys.stderr)
+            return REFUSED
+        if not isinstance(error, BrokenPipeError) or not nobody_reads():  # `launcher --cfg job | head`
             raise
         sys.stderr.close()
         return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def nobody_reads() -> bool:

@@ -82,7 +82,8 @@ def _status(config: DictConfig, console: Console) -> int:
         raise ConfigError(f"{'run' if config.run else 'study'}={asked}: no such folder")
     inside = sorted(path.parent for path in folder.glob("*/config.yaml"))
     inside.sort(key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0))
-    folders = [*([folder] if (folder / "config.yaml").exists() else []), *inside]
+    own = folder / "config.yaml"
+    folders = [*([folder] if own.exists() or own.is_symlink() else []), *inside]
     if not folders:
         raise ConfigError(f"{folder}: no run is here")
     rows = [("run", "state", "job", "log"), *report(folders)]

@@ -23,6 +23,7 @@ from .checkpoint import Checkpoints
 from .data import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers, first
 from .errors import ConfigError
 from .objects import instantiate as instantiate
+from .objects import plain_dict, refusals_of
 from .optim.fused import guard
 from .optim.groups import param_groups
 from .run import Loaders, Part, Plan, Run
@@ -79,7 +80,8 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
     def make(**facts: Any) -> Any:
         known = {name: value for name, value in facts.items() if name in accepted and name not in partial.keywords}
         # Not `partial(**known)`: Hydra would also hold what a trusted target returns against the list of targets.
-        model = target(**partial.keywords, **known)
+        with refusals_of(target):
+            model = target(**partial.keywords, **known)
         if isinstance(model, nn.Module):
             built = {"_target_": f"{target.__module__}.{target.__qualname__}"} | partial.keywords | known
             model.launcher_config = built  # type: ignore[assignment]  # torch knows tensors and modules as attributes
@@ -95,7 +97,9 @@ def build_parallel(config: DictConfig) -> Parallel:
     settings = {name: value for name, value in plain_dict(config.parallel).items() if name not in CONSUMED["parallel"]}
     strategy = instantiate(OmegaConf.create(settings), group="parallel")
     given = [name for name in PROVIDED["parallel"] if name in inspect.signature(strategy.func).parameters]
-    parallel: Parallel = strategy(**{name: instantiate(config[name]) for name in given})
+    provided = {name: instantiate(config[name]) for name in given}
+    with refusals_of(strategy.func):
+        parallel: Parallel = strategy(**provided)
     return parallel
 
 
@@ -233,13 +237,6 @@ def build_run(
     return run
 
 
-def plain_dict(config: DictConfig) -> dict[str, Any]:
-    """A node as plain Python values, resolved."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
 def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, parallel: Parallel, memory: Memory) -> Part:
     """The main part: surgery, frozen models, wrapping, groups, optimizer, scheduler. `run` is what the hooks are shown."""
     for hook in overriding(run.algorithms, "model"):
@@ -259,7 +256,8 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
         groups = hook(run, groups)
     if not any(group["params"] for group in groups):
         raise ConfigError("the model has no parameter to train")
-    built = parallel.build_optimizer(lambda given: guard(optimizer(given), parallel.scaler is not None), groups)
+    with refusals_of(optimizer.func):
+        built = parallel.build_optimizer(lambda given: guard(optimizer(given), parallel.scaler is not None), groups)
     return Part(model, built, build_scheduler(config.scheduler, built, plan))
 
 
@@ -281,5 +279,7 @@ def _argument(partial: functools.partial[Any], name: str) -> Any:
 def build_scheduler(node: DictConfig, optimizer: torch.optim.Optimizer, plan: Plan) -> Warmup:
     """The schedule with its warm-up. Raises ConfigError for lengths that need the run's, where it is not known."""
     found = lengths(plain_dict(node), plan.total_steps, plan.steps_per_epoch)
-    schedule = instantiate(OmegaConf.create(found.settings), group="scheduler")(optimizer)
+    partial = instantiate(OmegaConf.create(found.settings), group="scheduler")
+    with refusals_of(partial.func):
+        schedule = partial(optimizer)
     return Warmup(schedule, found.warmup_steps, found.warmup_shape)

@@ -29,6 +29,13 @@ from .values import expected, matches
 CONTROLS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 """Words of Hydra's inside a node with a `_target_`."""
 
+_OF_HYDRA = {
+    "_partial_": ["bool"],
+    "_recursive_": ["bool"],
+    "_args_": ["list"],
+    "_convert_": ["'none'", "'partial'", "'object'", "'all'"],
+}
+
 ONE = (
     "task",
     "model",
@@ -104,6 +111,8 @@ def _special(node: Any, path: str, where: Where) -> Iterator[str]:
                 refuse_special(Path(value).expanduser())
             except (ConfigError, RuntimeError) as error:
                 yield f"{where(key)}: {str(error).removeprefix(f'{value}: ')}"
+            if "\0" in value or any(len(part.encode()) > 255 for part in value.split("/")):
+                yield f"{where(key)}: no file has such a name: {'a sign of it is NUL' if chr(0) in value else 'it is longer than 255 letters'}"
         else:
             yield from _special(value, key, where)
 
@@ -167,6 +176,10 @@ def _node(node: dict[str, Any], path: str, group: str, provided: frozenset[str],
     for name in node:
         if re.fullmatch(r"_.*_", name) and name not in CONTROLS:
             yield f"{where(f'{path}.{name}')}: no word of Hydra's.{did_you_mean(name, CONTROLS)}"
+    strange = [name for name in _OF_HYDRA if name in node and not matches(node[name], _OF_HYDRA[name])]
+    if strange:
+        yield from (f"{where(f'{path}.{name}')}: {expected(_OF_HYDRA[name], node[name])}" for name in strange)
+        return
     if said := refused(node):
         yield f"{where(path)}: {said}"
     if top and group in PARTIAL and node.get("_partial_") is not True:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 CONFIG_NAME = "config"
-REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError, AssertionError)
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError, AssertionError, RecursionError)  # fmt: skip
 """What Hydra raises while it composes something that a person got wrong."""
 
 
@@ -54,10 +54,8 @@ class Composed:
 
 @contextlib.contextmanager
 def session(config_dir: str | None = None) -> Iterator[Hydra]:
-    """Hydra over our catalogue, the installed packages' and the user's own folder, whose files come first.
-
-    Raises ConfigError where `config_dir` is no folder.
-    """
+    """Hydra over our catalogue, the installed packages' and the user's own folder, whose files come first. Raises
+    ConfigError where `config_dir` is no folder."""
     registry = importlib.import_module("launcher.tasks.registry")
     store = ConfigStore.instance()
     store.store(name="schema", node=Config, provider="launcher", replace=True)
@@ -95,6 +93,7 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
     loader = loader_of(hydra)
     try:
         parsed = loader.parse_overrides(config_name, [spelling.choices(each) for each in spelling.told(overrides)])
+        explain.refuse_absent_folders(parsed)
         repository = loader._parse_overrides_and_create_caching_repo(config_name, [], parsed)[1]
         parsed = [spelling.spread(each, repository, loader) if sweep else each for each in parsed]
     except OverrideParseException as error:
@@ -121,7 +120,7 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
             raise ConfigError(f"{line}: that is a sweep's, and there is one with -m alone")
         if override.is_value_path or not repository.group_exists(override.key_or_group):
             continue
-        if isinstance(override._value, bool) or (override._value is None and not override.is_delete()):
+        if override._value in (True, False, [True]) or (override._value is None and not override.is_delete()):
             override._value = explain.TRUE if override._value else []
             override.input_line = f'{key}="true"' if override._value else f"{key}=[]"
         value: Any = override._value

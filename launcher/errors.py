@@ -45,7 +45,7 @@ class NodeLost(WorkerLost):
 
 def nearest(word: str, words: Iterable[str], num: int = 3) -> list[str]:
     """The up to `num` entries of `words` that look most like `word`, best first."""
-    pool = sorted(set(words))
+    pool = sorted(set(words) - {word})
     lowered = {entry.lower(): entry for entry in reversed(pool)}
     found = difflib.get_close_matches(word.lower(), lowered, n=num, cutoff=0.55)
     return [lowered[entry] for entry in found]

@@ -22,11 +22,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .algorithm import Monitor, overriding
-from .build import build_run, build_task, instantiate, optimizer_of
+from .build import build_run, build_task, optimizer_of
 from .capacity import on_host
 from .errors import ConfigError
 from .functional.flops import counter
 from .memory import blocks
+from .objects import instantiate
 from .optim.groups import roles
 from .parallel.base import Parallel
 from .parallel.shares import Shares

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
@@ -73,6 +74,20 @@ def refuse_empty(line: str, key: str, value: Any) -> None:
         )
 
 
+def refuse_absent_folders(overrides: list[Override]) -> None:
+    """Refuse folders of configs that are not there, which Hydra passes over with a warning. Raises ConfigError."""
+    for override in overrides:
+        if override.key_or_group != "hydra.searchpath":
+            continue
+        for entry in override._value if isinstance(override._value, list) else [override._value]:
+            text = entry.text if isinstance(entry, QuotedString) else str(entry)
+            scheme, separated, place = text.partition("://")
+            folder = Path(place if separated else text)
+            if (not separated or scheme == "file") and "${" not in text and not folder.is_dir():
+                line = override.input_line
+                raise ConfigError(f"{line}: {folder}: no such folder; a folder of configs is file://<its path>")
+
+
 def refuse_sweep(override: Override, searched: bool) -> None:
     """Refuse several values where there is one run, and those of a key that no search can have. Raises ConfigError."""
     line = str(override.input_line)
@@ -139,6 +154,13 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
     exists = _has(config, key)
     if override.package is not None:
         return f"{line}: there is no group {key!r}.{did_you_mean(key, roots)}"
+    if isinstance(override._value, dict) and key in roots:
+        option = (
+            "[<option>]" if isinstance(config.get(key), DictConfig) and "_target_" not in config[key] else "<option>"
+        )
+        return (
+            f"{line}: {key!r} is a group, and {key}={option} chooses of it; single keys are set as {key}.<key>=<value>"
+        )
     if override.is_delete():
         if not exists:
             return f"{line}: there is no key {key!r} to delete.{_nearest(key, config, roots)}"

@@ -27,6 +27,11 @@ def files(error: Exception, origins: Origins) -> ConfigError:
         mark = error.problem_mark
         what = (error.problem or "").replace("found duplicate key", "the same key twice:")
         return ConfigError(f"{shown(Path(mark.name))}:{mark.line + 1}: this is no YAML: {what}")
+    if isinstance(error, RecursionError):
+        circle = " -> ".join(_circle(origins))
+        return ConfigError(f"defaults that name each other in a circle: {circle}" if circle else "nested too deeply")
+    if isinstance(error, UnicodeDecodeError) and (undecodable := origins.undecodable()) is not None:
+        return ConfigError(f"{shown(undecodable)}: not a text in UTF-8")
     text = str(error)
     inside = re.match(r"In '(?P<config>[^']+)': ", text)
     path = origins.path(inside["config"]) if inside else None
@@ -52,6 +57,32 @@ def files(error: Exception, origins: Origins) -> ConfigError:
             )
         return ConfigError(f"{name}: {short(text[inside.end() :])}" if inside else short(text))
     return ConfigError(short(error))
+
+
+def _circle(origins: Origins) -> list[str]:
+    """The files whose defaults lead back to the first of them; none where there is no such circle."""
+
+    def walk(config: str, above: list[str]) -> list[str]:
+        if config in above:
+            return [*above[above.index(config) :], config]
+        loaded = origins.loader.repository.load_config(config)
+        for each in (loaded.defaults_list if loaded is not None else None) or ():
+            group, value = getattr(each, "group", None), getattr(each, "value", getattr(each, "path", None))
+            if not isinstance(value, str) or value == "_self_":
+                continue
+            here = config.rpartition("/")[0]
+            name = f"{group}/{value}" if group else value
+            inner = name.lstrip("/") if name.startswith("/") or not here else f"{here}/{name}"
+            if found := walk(inner, [*above, config]):
+                return found
+        return []
+
+    for override in origins.overrides:
+        values = override._value if isinstance(override._value, list) else [override._value]
+        for value in values:
+            if found := walk(f"{override.key_or_group}/{value}", []):
+                return found
+    return walk(origins.config_name, [])
 
 
 def _chooser(group: str, option: str, origins: Origins) -> str | None:

@@ -62,8 +62,10 @@ def make_parents(folder: Path, where: str) -> list[Path]:
             if not path.is_dir():
                 raise ConfigError(f"{where}: {path} is a file") from None
         except OSError as error:
-            if path.is_dir():
+            if error.errno != errno.ENAMETOOLONG and path.is_dir():
                 continue
+            for other in reversed(made):
+                other.rmdir()
             raise ConfigError(f"{where}: {path} can not be made ({error.strerror})") from None
     return made
 

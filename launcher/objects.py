@@ -6,6 +6,8 @@ resumed run read a file that anybody may have written meanwhile.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -43,6 +45,8 @@ def instantiate(node: Any, *args: Any, group: str | None = None, **kwargs: Any) 
     except InstantiationException as error:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
+        if isinstance(error.__cause__, REFUSING):
+            raise _in_words(plain.get("_target_"), error.__cause__) from error
         raise
 
 
@@ -90,3 +94,32 @@ def _refused(value: Any, name: str) -> str | None:
         if found:
             return found
     return None
+
+
+REFUSING = (TypeError, ValueError, AssertionError, NotImplementedError)
+"""What libraries raise for arguments that they do not take."""
+
+
+@contextlib.contextmanager
+def refusals_of(target: Any) -> Iterator[None]:
+    """What a class says of its arguments while it is called is said as the config's fault, which it is.
+
+    Raises ConfigError, with what it was as the cause.
+    """
+    try:
+        yield
+    except REFUSING as error:
+        raise _in_words(
+            f"{target.__module__}.{target.__qualname__}" if hasattr(target, "__qualname__") else target, error
+        ) from error
+
+
+def _in_words(target: Any, error: BaseException) -> ConfigError:
+    return ConfigError(f"{target} does not take its arguments: {' '.join(str(error).split())[:300]}")
+
+
+def plain_dict(config: DictConfig) -> dict[str, Any]:
+    """A node as plain Python values, resolved."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

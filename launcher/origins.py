@@ -48,6 +48,18 @@ class Origins:
                     return f"{shown(path)}:{line}"
         return None
 
+    def undecodable(self) -> Path | None:
+        """A file of a person's own folders that is no text in UTF-8, if there is one."""
+        own = [Path(source.path) for source in self.loader.get_sources() if source.scheme() == "file"]
+        for path in (path for folder in own if folder != CONF for path in sorted(folder.rglob("*.yaml"))):
+            try:
+                path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                return path
+            except OSError:
+                continue
+        return None
+
     def path(self, config_path: str) -> Path | None:
         """The file of a config such as `optimizer/adamw`; None where no folder has it."""
         for source in self.loader.get_sources():

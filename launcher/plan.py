@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from .build import build_plan, build_scheduler, instantiate, plain_dict
+from .build import build_plan, build_scheduler
 from .capacity import on_host, room
 from .console import Console
 from .errors import DONE, ConfigError
 from .estimate import Estimator
 from .figures import count, number, size, span, things
+from .objects import instantiate, plain_dict
 from .report.curves import Series
 from .report.picture import picture
 from .run import Plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 from .bindings import RANGES, length
@@ -75,12 +76,19 @@ def _schedule(config: dict[str, Any], where: Where) -> Iterator[str]:
     if (
         isinstance(warmup, bool)
         or not isinstance(warmup, int | float)
-        or warmup < 0
+        or not 0 <= warmup < inf
         or (not share and warmup != int(warmup))
         or (isinstance(warmup, float) and warmup == 1)  # one step, or all of the run
     ):
         yield f"{where('scheduler.warmup')}: expected a share of the run below 1, or a whole number of steps"
         return
+    if training["eval_every"] in (None, 0, "0"):
+        for path, node in (
+            ("scheduler", scheduler),
+            *((f"stopping.{name}", each) for name, each in config["stopping"].items()),
+        ):
+            if "patience" in node:
+                yield f"{where(path)}: looks at each evaluation, of which training.eval_every={training['eval_every']} makes none before the end"
     if shape not in ("linear", "cosine"):
         yield f"{where('scheduler.warmup_shape')}: expected linear or cosine"
     steps = training["max_steps"]

@@ -9,12 +9,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from . import evidence, provenance
-from .build import build_trackers, plain_dict
+from .build import build_trackers
 from .console import Console
 from .ending import hand_over, show
 from .errors import DONE, FAILED, ConfigError
 from .figures import things
 from .folder import group_of, locked
+from .objects import plain_dict
 from .result import checked_result
 from .resume import load
 from .trackers.base import Recorder

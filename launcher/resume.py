@@ -90,6 +90,8 @@ def load(folder: Path, word: str = "resume") -> DictConfig:
     try:
         loaded = read_config(folder)
         found = loaded.get("format")
+        if found is None:
+            raise damaged(folder / "config.yaml", "'format' is missing")
         if found != schema.FORMAT:
             raise ConfigError(
                 f"{start}the run was written in format {found}; this launcher reads format {schema.FORMAT}"

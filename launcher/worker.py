@@ -15,7 +15,7 @@ from torch import nn
 
 from .algorithm import overriding
 from .best import best_or_last
-from .build import build_parallel, build_run, build_task, build_trackers, plain_dict
+from .build import build_parallel, build_run, build_task, build_trackers
 from .capacity import in_doubt
 from .collecting import begin
 from .console import Console
@@ -28,6 +28,7 @@ from .host import keep_memory, suitable_threads
 from .leaks import repeated
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
+from .objects import plain_dict
 from .provenance import Provenance
 from .report.live import LivePage
 from .restoring import restore

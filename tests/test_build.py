@@ -12,9 +12,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from launcher.build import build_loaders, build_parallel, build_plan, build_task, instantiate, model_factory
+from launcher.build import build_loaders, build_parallel, build_plan, build_task, model_factory
 from launcher.data import TensorSamples
 from launcher.errors import ConfigError
+from launcher.objects import instantiate
 from launcher.parallel.devices import choose_device
 from launcher.parallel.single import Single
 from launcher.precision import Precision

@@ -16,9 +16,10 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
 from launcher import CONF, bindings, compose, schema, signatures
-from launcher.build import build_scheduler, instantiate, optimizer_of
+from launcher.build import build_scheduler, optimizer_of
 from launcher.check import MANY, ONE, check
 from launcher.errors import ConfigError
+from launcher.objects import instantiate
 from launcher.run import Plan
 
 ENTRIES = sorted(

@@ -45,7 +45,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ),
     ("worker",),
     ("best", "ending", "estimate", "restoring", "verdict"),
-    ("build", "capacity", "report"),
+    ("build", "capacity", "instances", "report"),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (
         "algorithm",

@@ -246,7 +246,7 @@ RESUMED = [
     Case("resume=study", "resume=study: that is a sweep's folder; the same command with -m and the same hydra.sweeper.study_name continues a sweep"),
     Case("resume=old", "resume=old: the run was written in format 0; this launcher reads format 1"),
     Case("resume=edited", "edited/config.yaml:3: there is no group or key 'sed'. Did you mean 'seed'?"),
-    Case("resume=torn", "torn/config.yaml:3: this is no YAML: did not find expected ',' or ']'"),
+    Case("resume=torn", "torn/config.yaml: no YAML (line 3: did not find expected ',' or ']'); nothing is left beside it"),
     Case("resume=done", "resume=done: the run is complete (completed; 1350 steps, 30 epochs). It goes on with a larger training.max_epochs than 30"),
     Case("resume=done training.max_epochs=20", "resume=done: the run is complete (completed; 1350 steps, 30 epochs). It goes on with a larger training.max_epochs than 20"),
     Case("resume=done training.max_epochs=60 training.max_steps=1000", "resume=done: the run is complete (completed; 1350 steps, 30 epochs). It goes on with a larger training.max_steps than 1000"),

@@ -86,7 +86,7 @@ def facts_of(folder: Path) -> dict[str, Any] | None:
         return None
     for key, kind in _FORM.items():
         if key not in facts or not isinstance(facts[key], kind):
-            raise damaged(folder / FACTS, f"{key!r} is {'no such thing' if key in facts else 'missing'}", then)
+            raise damaged(folder / FACTS, f"{key!r} is {'of another kind' if key in facts else 'missing'}", then)
     return facts
 
 

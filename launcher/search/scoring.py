@@ -13,10 +13,11 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from launcher.build import build_task, instantiate
+from launcher.build import build_task
 from launcher.data import moved
 from launcher.errors import ConfigError
 from launcher.monitors.inference import measured
+from launcher.objects import instantiate
 from launcher.parallel.devices import choose_device
 from launcher.result import unfinished, write_result
 from launcher.seeds import derive

@@ -28,7 +28,10 @@ def encode(record: dict[str, Any]) -> bytes:
 
 def decode(line: bytes) -> dict[str, Any]:
     """The record of one line. Raises ValueError for a line that is none."""
-    record = json.loads(line)
+    try:
+        record = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(record, dict):
         raise ValueError("expected a JSON object")
     return {key: NOT_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
@@ -44,6 +47,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
     records = []
     for number, line in enumerate(lines, start=1):
         try:

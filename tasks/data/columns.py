@@ -84,6 +84,8 @@ def texts(
             raise ConfigError(
                 f"{where(row)}: {'the text is missing' if value is None else f'expected a text in {text!r}, found {value!r}'}"
             )
+    if not any(value.strip() for value in found):
+        raise ConfigError(f"{source}: every text in {text!r} is empty")
     numbers, names = labels(records, "data.label", label, classes, where, source)
     return Texts(found, numbers, names, groups(records, group, where, source))
 

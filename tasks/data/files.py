@@ -61,6 +61,11 @@ class Files:
         if not path:
             raise ConfigError("data.path is empty: it names a file, a folder or a pattern")
         columns.refuse_problem(problem)
+        if target in drop:
+            raise ConfigError(f"data.drop: {target!r} is the column that is learned (data.target)")
+        twice = sorted({str(each) for each in classes if classes.count(each) > 1}) if isinstance(classes, list) else []
+        if twice:
+            raise ConfigError(f"data.classes: {', '.join(twice)} is there twice; each label is a class of its own")
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
             raise ConfigError(f"data.delimiter={delimiter!r}: expected one character, such as ';'")
         self.path, self.format = path, format

@@ -111,6 +111,9 @@ def _quiet(what: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise ConfigError(f"{what}: can not be read: {' '.join(str(cause).split())[:300]}") from error
+        said = " ".join(str(cause).split())[:300]
+        if "corresponds to no data" in said:  # the library's word for a split that it makes of nothing
+            said = "there is not one row in it"
+        raise ConfigError(f"{what}: can not be read: {said}") from error
     finally:
         datasets.logging.set_verbosity(verbosity)

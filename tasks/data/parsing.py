@@ -54,6 +54,8 @@ def fields(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                 raise ConfigError(f"{path}:{start}: {error}") from error
             if not row:
                 continue
+            if any("\0" in field for field in row):
+                raise ConfigError(f"{path}:{start}: a NUL byte, which no text has")
             if header is None:
                 header = row
                 _refuse_header(path, start, header, delimiter)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from launcher.build import instantiate
+from launcher.objects import instantiate
 from launcher.place import run_in_pool
 from launcher.procedures.base import Procedure
 from launcher.search.runner import Job, run_jobs

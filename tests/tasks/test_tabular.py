@@ -12,9 +12,9 @@ import yaml
 from omegaconf import OmegaConf
 
 from launcher import CONF
-from launcher.build import instantiate
 from launcher.errors import ConfigError
 from launcher.export import load_estimator, load_facts, load_module
+from launcher.objects import instantiate
 from launcher.resolvers import alternatives
 from launcher.signatures import locate
 from launcher.splits import Holdout
