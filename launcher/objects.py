@@ -48,13 +48,16 @@ def instantiate(node: Any, *args: Any, group: str | None = None, **kwargs: Any) 
 
 def unwanted(target: Any, group: str, inside: bool = False) -> str | None:
     """Why a target can not stand in a group's node, or within its arguments; None where it may. What the table knows of
-    is not imported. Raises ConfigError where there is no such target."""
+    is not imported."""
     said = misnamed(target, group, inside)
     if said is not None:
         return said
     known = table().get(target)
     if known is None:
-        return unfit(locate(target), target, group, inside)
+        try:
+            return unfit(locate(target), target, group, inside)
+        except ConfigError as error:
+            return f"{target}: {error}"
     of = [group, *GROUPS[group].inside] if inside else [group]
     return None if set(of) & set(known.facts.get("groups", ())) else unlike(target, group)
 
