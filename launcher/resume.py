@@ -11,6 +11,7 @@ from yaml import MarkedYAMLError
 
 from . import compose, explain_files, schema
 from .errors import ConfigError
+from .finishing import finish
 from .folder import read_config, refuse_links
 from .origins import Origins, line_of
 from .result import read_result
@@ -116,7 +117,7 @@ def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_n
     for override in overrides:
         if override not in groups:
             compose.set_key(config, override, origins)
-    return compose.finish(config, origins)
+    return finish(config, origins)
 
 
 def refuse_complete(folder: Path, saved: DictConfig, config: DictConfig) -> None:

@@ -167,7 +167,7 @@ def test_a_study_lies_below_its_folder(launch: Launch, tmp_path: Path, name: str
     [
         ("resume=",), ("hydra.run.dir=",), ('hydra.run.dir="  "',), ("action=evaluate", "run="), ("action=compare", "runs=['']"),
         ("action=status", "study="), ("-m", "optimizer.lr=0.1,0.2", "hydra.sweep.dir="), ("action=plan", "plan.picture="),
-        ("task=tabular", "data=files", "data.path="), ("-m", "resume=", "optimizer.lr=0.1,0.2"),
+        ("task=tabular", "data=files", "data.path="),
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -346,3 +346,47 @@ def test_nothing_asks_and_no_code_of_a_folder_is_imported(tmp_path: Path) -> Non
         assert "contains custom code" in done.stderr
         assert not (tmp_path / "RAN").exists()
         assert not (tmp_path / "run").exists()
+
+
+# -- processes of others
+
+
+def test_a_folder_names_no_job_of_another_one(tmp_path: Path) -> None:
+    """What stands in a run's folder as its job is followed, and cancelled with it."""
+    from launcher.cluster.jobs import Job, note, noted
+    from launcher.cluster.kubernetes import Kubernetes
+
+    (tmp_path / "mine" / "slurm").mkdir(parents=True)
+    (tmp_path / "theirs" / "slurm").mkdir(parents=True)
+    mine = Job("7", tmp_path / "mine" / "slurm")
+    note(tmp_path / "mine", mine)
+    note(tmp_path / "theirs", mine)
+    assert noted(tmp_path / "mine") == mine
+    assert noted(tmp_path / "theirs") is None
+    array = Job("8_0", tmp_path / "slurm" / "array-1")
+    note(tmp_path / "mine", array)
+    assert noted(tmp_path / "mine") == array
+
+    pool = Kubernetes(image="x").pool(1)
+    (tmp_path / "theirs" / "kubernetes").mkdir()
+    (tmp_path / "theirs" / "kubernetes" / "job.json").write_text('{"job": "launcher-0123abcd-1"}')
+    assert pool.found(tmp_path / "theirs") is None  # type: ignore[attr-defined]  # without a word to the cluster
+
+
+def test_a_file_that_is_no_journal_stays_as_it_is(launch: Launch, tmp_path: Path) -> None:
+    other = tmp_path / "other.journal"
+    other.write_text("a line\na line without its end")
+    words = ("-m", "optimizer.lr=0.1,0.2", "tracker=[]", f"hydra.sweeper.storage={other}")
+    assert "a file that is no journal of Optuna's" in refused(launch, tmp_path, *words)
+    assert other.read_text() == "a line\na line without its end"
+
+
+def test_what_is_quoted_steers_no_terminal(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "own" / "optimizer").mkdir(parents=True)
+    (tmp_path / "own" / "optimizer" / "mine.yaml").write_text(
+        '_target_: "os.\\e]52;c;ZXZpbA==\\asystem"\n_partial_: true\n'
+    )
+    said = refused(launch, tmp_path, "--config-dir=own", "optimizer=mine")
+    assert "system" in said
+    assert "\x1b" not in said
+    assert "\x07" not in said

@@ -20,6 +20,8 @@ from .lock import HostLock
 JOURNAL, OPENING = "study.journal", ".opening"
 TIE, HOME = ".study", "launcher:home"
 """The folder's file with its study's id, and the study's attribute with the same id and where that folder is."""
+_BEGINS = b'{"op_code'
+"""What each line of Optuna's journals begins with."""
 DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
 
 
@@ -113,6 +115,9 @@ def without_login(url: str) -> str:
 def _cut_torn_line(path: Path) -> None:
     """Take away a last line that was never written to its end: the next one would be appended to it."""
     with path.open("rb+") as file:
+        begins = file.read(len(_BEGINS))
+        if begins and begins != _BEGINS[: len(begins)]:
+            raise ConfigError(f"hydra.sweeper.storage={path}: a file that is no journal of Optuna's")
         size = file.seek(0, 2)
         start = max(0, size - 1_000_000)
         file.seek(start)
