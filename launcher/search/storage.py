@@ -50,6 +50,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         path = folder / JOURNAL if url is None else Path(url)
         if not path.absolute().parent.is_dir():
             raise ConfigError(f"hydra.sweeper.storage={url}: there is no folder {path.parent}")
+        _refuse_other(path)
         lock = HostLock(path.with_name(path.name + ".lock"))
         backend = JournalFileBackend(str(path), lock_obj=lock)
         with lock.held():
@@ -112,12 +113,18 @@ def without_login(url: str) -> str:
     return mask(f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url)
 
 
+def _refuse_other(path: Path) -> None:
+    """Raises ConfigError for a file that is no journal: its end would be cut, and lines be written to it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            begins = file.read(len(_BEGINS))
+        if not _BEGINS.startswith(begins):
+            raise ConfigError(f"hydra.sweeper.storage={path}: a file that is no journal of Optuna's")
+
+
 def _cut_torn_line(path: Path) -> None:
     """Take away a last line that was never written to its end: the next one would be appended to it."""
     with path.open("rb+") as file:
-        begins = file.read(len(_BEGINS))
-        if begins and begins != _BEGINS[: len(begins)]:
-            raise ConfigError(f"hydra.sweeper.storage={path}: a file that is no journal of Optuna's")
         size = file.seek(0, 2)
         start = max(0, size - 1_000_000)
         file.seek(start)

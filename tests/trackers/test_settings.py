@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from launcher.errors import ConfigError
 from launcher.trackers.clearml import ClearML
 from launcher.trackers.mlflow import MLflow
 from launcher.trackers.neptune import Neptune
+from launcher.trackers.reach import reach
 from launcher.trackers.settings import run_id
 from launcher.trackers.wandb import Wandb
 from tests.conftest import Launch
@@ -85,12 +87,10 @@ def test_the_services_variables_decide_and_offline_is_offline(
     variables = {
         "WANDB_MODE": "offline", "WANDB_PROJECT": "theirs", "WANDB_NAME": "named", "WANDB_RUN_ID": "abc123",
         "WANDB_RUN_GROUP": "grouped", "WANDB_TAGS": "one,two", "WANDB_DIR": str(tmp_path / "there"), "WANDB_NOTES": "noted",
-        "CLEARML_OFFLINE_MODE": "1", "CLEARML_PROJECT": "theirs", "MLFLOW_EXPERIMENT_NAME": "theirs",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db", "NEPTUNE_PROJECT": "them/theirs", "NEPTUNE_CUSTOM_RUN_ID": "abc",
+        "CLEARML_OFFLINE_MODE": "1", "CLEARML_PROJECT": "theirs", "NEPTUNE_PROJECT": "them/theirs", "NEPTUNE_CUSTOM_RUN_ID": "abc",
     }  # fmt: skip
     (tmp_path / "there").mkdir()
-    words = ("tracker=[wandb,clearml,mlflow,neptune]", "hydra.run.dir=run")
-    done = launch(*SHORT, *words, env=hosts(listener.url) | variables)
+    done = launch(*SHORT, "tracker=[wandb,clearml,neptune]", "hydra.run.dir=run", env=hosts(listener.url) | variables)
     assert done.returncode == 0, done.stderr
     assert "does not hold the whole run" not in done.stdout + done.stderr
     assert listener.heard == 0
@@ -103,25 +103,34 @@ def test_the_services_variables_decide_and_offline_is_offline(
     (archive,) = tmp_path.glob("run/clearml/offline/*.zip")
     with zipfile.ZipFile(archive) as opened:
         assert "theirs" in opened.read("task.json").decode()
-    name, runs = runs_of_mlflow(tmp_path / "runs.db")
-    assert name == "theirs"
-    assert len(runs) == 1
-    again = variables | {"WANDB_MODE": "disabled", "NEPTUNE_MODE": "debug", "MLFLOW_RUN_ID": runs[0]}
-    done = launch(*SHORT, "tracker=[wandb,mlflow,neptune]", "hydra.run.dir=second", env=hosts(listener.url) | again)
+    assert json.loads((tmp_path / "run" / "trackers" / "neptune.json").read_text())["id"] == "abc"
+
+
+def test_switched_off_is_nothing_and_mlflow_goes_on_in_the_run_that_is_named(
+    launch: Launch, tmp_path: Path, listener: Listener
+) -> None:
+    variables = hosts(listener.url) | {
+        "WANDB_MODE": "disabled", "NEPTUNE_MODE": "debug", "MLFLOW_EXPERIMENT_NAME": "theirs",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/runs.db",
+    }  # fmt: skip
+    done = launch(*SHORT, "tracker=[wandb,mlflow,neptune]", "hydra.run.dir=first", env=variables)
+    assert done.returncode == 0, done.stderr
+    identity = json.loads((tmp_path / "first" / "trackers" / "mlflow.json").read_text())["id"]
+    done = launch(*SHORT, "tracker=[mlflow]", "hydra.run.dir=second", env=variables | {"MLFLOW_RUN_ID": identity})
     assert done.returncode == 0, done.stderr
     assert "does not hold the whole run" not in done.stdout + done.stderr
+    assert runs_of_mlflow(tmp_path / "runs.db") == ("theirs", [identity])
     assert listener.heard == 0
-    assert len(list(tmp_path.glob("there/wandb/*run-*"))) == 1
-    assert not (tmp_path / "second" / "neptune").exists()
-    assert runs_of_mlflow(tmp_path / "runs.db") == ("theirs", runs)
+    for name in ("wandb", "neptune"):
+        assert not (tmp_path / "first" / name).exists()
+        assert not (tmp_path / "first" / "trackers" / f"{name}.json").exists()
 
 
-def test_the_listener_hears_who_is_not_told_to_be_silent(launch: Launch, tmp_path: Path, listener: Listener) -> None:
+def test_the_listener_hears_who_comes(listener: Listener) -> None:
     """Else what it did not hear would prove nothing."""
-    env = hosts(listener.url) | {"CLEARML_OFFLINE_MODE": "1", "WANDB_MODE": "disabled"}
-    done = launch(*SHORT, "tracker=[clearml]", "tracker.clearml.mode=online", "hydra.run.dir=run", env=env)
-    assert done.returncode == 0, done.stderr
-    assert listener.heard > 0
+    reach(listener.url)
+    while not listener.heard:
+        time.sleep(0.01)
 
 
 def test_the_config_counts_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
