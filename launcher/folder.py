@@ -126,7 +126,20 @@ def read_config(folder: Path) -> DictConfig:
     except OSError as error:
         raise ConfigError(f"{folder}: no run is here (config.yaml: {error.strerror})") from None
     assert isinstance(config, DictConfig)
+    # A run writes what its words came to. What stands for something else was put there by hand, to be looked up here.
+    for value in _values(OmegaConf.to_container(config)):
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{folder / CONFIG}: {value[:80]}: a run's config holds no interpolation")
     return config
+
+
+def _values(node: Any) -> Iterator[Any]:
+    """Every value within nested dicts and lists."""
+    for each in node.values() if isinstance(node, dict) else node:
+        if isinstance(each, dict | list):
+            yield from _values(each)
+        else:
+            yield each
 
 
 def plain(config: DictConfig) -> Any:

@@ -198,6 +198,20 @@ def test_a_folder_handed_on_leads_nowhere_else(launch: Launch, tmp_path: Path) -
         link.unlink()
 
 
+def test_a_run_s_config_takes_nothing_from_here(launch: Launch, tmp_path: Path) -> None:
+    words = ("model=mlp", "tracker=[]", "training.max_steps=2", "hydra.run.dir=run")
+    assert launch(*words).returncode == 0
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(path.read_text().replace("notes: null", "notes: ${oc.env:HOME}"))
+    for command in (
+        ("action=evaluate", "run=run"),
+        ("action=replay", "run=run", "tracker=[tensorboard]"),
+        ("resume=run", "training.max_steps=4"),
+    ):
+        said = refused(launch, tmp_path, *command)
+        assert "run/config.yaml: ${oc.env:HOME}: a run's config holds no interpolation" in said
+
+
 # -- secrets
 
 SECRET = "correct-horse-battery"
