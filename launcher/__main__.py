@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             "debug="
         ):  # of no such option there is nothing to trace
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        from .figures import printable
+
+        print("\n".join(map(printable, f"error: {error}".split("\n"))), file=sys.stderr)  # it may quote a file
         return error.exit_status
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

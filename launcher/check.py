@@ -202,10 +202,7 @@ def _inside(value: Any, path: str, group: str, where: Where) -> Iterator[str]:
 
 def _known(target: Any, group: str, inside: bool) -> Signature | str:
     """The signature of a target that may stand there, or why it may not."""
-    try:
-        return unwanted(target, group, inside) or signature(target)
-    except ConfigError as error:
-        return f"{target}: {error}"
+    return unwanted(target, group, inside) or signature(target)
 
 
 def _arguments(

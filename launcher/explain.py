@@ -61,13 +61,8 @@ def _unbalanced(value: str) -> str:
 
 def refuse_empty(line: str, key: str, value: Any) -> None:
     """Refuse nothing where a place is to be named, as an unset variable of the shell leaves it. Raises ConfigError."""
-    if value is None or (isinstance(value, str | QuotedString) and str(getattr(value, "text", value)).strip()):
-        return
-    empty = (
-        value == ""
-        or isinstance(value, str | QuotedString)
-        or (isinstance(value, list) and key == "runs" and not all(value))
-    )
+    given = value if isinstance(value, list) else [value]
+    empty = any(str(getattr(each, "text", each)).strip() == "" for each in given)
     if empty and (key in PLACES or key.rpartition(".")[2] in PLACES):
         raise ConfigError(
             f"{line}: the value is empty, as a variable is that is not set; leave {key} out, or say where"

@@ -142,7 +142,20 @@ def read_config(folder: Path) -> DictConfig:
         raise damaged(path, f"no YAML{place_of(error)}") from error
     if not isinstance(config, DictConfig) or config._is_none():
         raise damaged(path, f"{kind_of(OmegaConf.to_container(config))}, where keys are expected")
+    # A run writes what its words came to. What stands for something else was put there by hand, to be looked up here.
+    for value in _values(OmegaConf.to_container(config)):
+        if isinstance(value, str) and "${" in value:
+            raise ConfigError(f"{path}: {value[:80]}: a run's config holds no interpolation")
     return config
+
+
+def _values(node: Any) -> Iterator[Any]:
+    """Every value within nested dicts and lists."""
+    for each in node.values() if isinstance(node, dict) else node:
+        if isinstance(each, dict | list):
+            yield from _values(each)
+        else:
+            yield each
 
 
 def plain(config: DictConfig) -> Any:

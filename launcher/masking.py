@@ -115,10 +115,10 @@ def secrets(node: Any, path: str = "") -> list[str]:
     found = []
     for key, value in entries:
         full = f"{path}.{key}" if path else key
-        if isinstance(value, dict | list):
+        if mask(key) != key:
+            found.append(f"a key of {path or 'the config'}")
+        elif isinstance(value, dict | list):
             found += secrets(value, full)
-            if mask(key) != key:
-                found.append(path or full)
         elif value is None or isinstance(value, bool) or value == "":
             continue
         elif _KEY.fullmatch(key) or (isinstance(value, str) and mask(value) != value):

@@ -35,6 +35,7 @@ def instantiate(node: Any, *args: Any, group: str | None = None, **kwargs: Any) 
 
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     where = group or _group_of(node)
+    target = plain.get("_target_") if isinstance(plain, dict) else None
     for each, inside in within(plain):
         found = unwanted(each["_target_"], where, inside) or refused(each)
         if found:
@@ -46,19 +47,22 @@ def instantiate(node: Any, *args: Any, group: str | None = None, **kwargs: Any) 
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         if isinstance(error.__cause__, REFUSING):
-            raise _in_words(plain.get("_target_"), error.__cause__) from error
+            raise _in_words(target, error.__cause__) from error
         raise
 
 
 def unwanted(target: Any, group: str, inside: bool = False) -> str | None:
     """Why a target can not stand in a group's node, or within its arguments; None where it may. What the table knows of
-    is not imported. Raises ConfigError where there is no such target."""
+    is not imported."""
     said = misnamed(target, group, inside)
     if said is not None:
         return said
     known = table().get(target)
     if known is None:
-        return unfit(locate(target), target, group, inside)
+        try:
+            return unfit(locate(target), target, group, inside)
+        except ConfigError as error:
+            return f"{target}: {error}"
     of = [group, *GROUPS[group].inside] if inside else [group]
     return None if set(of) & set(known.facts.get("groups", ())) else unlike(target, group)
 

@@ -39,9 +39,18 @@ def note(folder: Path, job: Job) -> None:
 
 
 def noted(folder: Path) -> Job | None:
-    """The job that was last submitted for the run in `folder`."""
+    """The job that was last submitted for the run in `folder`. One whose script lies elsewhere is not this run's, whoever
+    wrote that down: it would be followed, and cancelled with it."""
     content = engine.read(folder / INSIDE / "job.json")
-    return Job(str(content["job"]), Path(content["script"])) if content else None
+    if not content:
+        return None
+    own, script = folder.resolve(), Path(str(content["script"]))
+    places = (own / INSIDE, own.parent / INSIDE)
+    return (
+        Job(str(content["job"]), script)
+        if places[0] == script.resolve() or places[1] == script.resolve().parent
+        else None
+    )
 
 
 def said(folder: Path, name: str) -> int | None:

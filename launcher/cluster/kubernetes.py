@@ -103,8 +103,7 @@ class Kubernetes:
             self.gpu: self.gpus_per_node,
         }
         limits = {name: str(value) for name, value in limits.items() if value is not None}
-        digest = hashlib.blake2b(str(folder).encode(), digest_size=4).hexdigest()
-        name = f"{self.name}-{digest}-{time.time_ns() // 1000:x}"
+        name = f"{self.name}-{_digest(folder)}-{time.time_ns() // 1000:x}"
         own = {"LAUNCHER_JOB": name, "LAUNCHER_NODES": self.nodes}
         variables = self.environment | dict(environment or {}) | own
         env: list[dict[str, Any]] = [{"name": key, "value": str(value)} for key, value in variables.items()]
@@ -174,7 +173,8 @@ class KubernetesPool:
     def found(self, folder: Path) -> str | None:
         """The Job of a run that has not ended."""
         name = _noted(folder)
-        if name is None or said(folder / INSIDE, name) is not None:
+        # Of another folder's Job, whoever wrote its name down here, nothing is asked, and it is not deleted.
+        if name is None or f"-{_digest(folder)}-" not in name or said(folder / INSIDE, name) is not None:
             return None
         state = _jobs(self.asked.namespace).get(name)
         return None if state is None or _ended(state) else name
@@ -284,6 +284,11 @@ def _state(status: dict[str, Any]) -> str:
     if ended is not None:
         return " ".join(word for word in (ended["type"], ended.get("reason", "")) if word)
     return "Running" if status.get("ready") else "Pending"
+
+
+def _digest(folder: Path) -> str:
+    """What a Job's name tells of its folder."""
+    return hashlib.blake2b(str(folder).encode(), digest_size=4).hexdigest()
 
 
 def _noted(folder: Path) -> str | None:

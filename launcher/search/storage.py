@@ -21,6 +21,8 @@ from .lock import HostLock
 JOURNAL, OPENING = "study.journal", ".opening"
 TIE, HOME = ".study", "launcher:home"
 """The folder's file with its study's id, and the study's attribute with the same id and where that folder is."""
+_BEGINS = b'{"op_code'
+"""What each line of Optuna's journals begins with."""
 DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
 
 
@@ -51,8 +53,9 @@ def open_storage(url: str | None, folder: Path, waiting: Waiting | None = None) 
         path = folder / JOURNAL if url is None else Path(url)
         if not path.absolute().parent.is_dir():
             raise ConfigError(f"hydra.sweeper.storage={url}: there is no folder {path.parent}")
+        _refuse_other(path)
         return JournalStorage(Journal(path, waiting))
-    from optuna.storages import RDBStorage, get_storage
+    from optuna.storages import RDBStorage
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     shown = without_login(url)
@@ -108,6 +111,15 @@ def without_login(url: str) -> str:
     """A storage's URL as it may be shown."""
     scheme, sign, rest = url.partition("://")
     return mask(f"{scheme}{sign}{rest.rpartition('@')[2]}" if sign else url)
+
+
+def _refuse_other(path: Path) -> None:
+    """Raises ConfigError for a file that is no journal: its end would be cut, and lines be written to it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            begins = file.read(len(_BEGINS))
+        if not _BEGINS.startswith(begins):
+            raise ConfigError(f"hydra.sweeper.storage={path}: a file that is no journal of Optuna's")
 
 
 def trials_of(storage: BaseStorage, study_id: int, *states: Any) -> list[Any]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from launcher.predictions import safe
+
 from .base import Tracker, best_of
 from .identity import new_id, write_id
 from .settings import chosen, mode_of, run_id
@@ -89,7 +91,7 @@ class Neptune(Tracker):
         from neptune.types import File
 
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+        csv.writer(text, lineterminator="\n").writerows(map(safe, row) for row in [columns, *rows])
         self._run[f"tables/{name}"].upload(File.from_content(text.getvalue(), extension="csv"))
 
     def artifact(self, name: str, path: Path) -> None:

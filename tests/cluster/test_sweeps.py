@@ -210,7 +210,9 @@ def test_a_config_for_submitit_runs_unchanged(
     launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
 ) -> None:
     """hydra-submitit-launcher's options and keys: in a preset, in a file of one's own that names its class, on the command
-    line."""
+    line. What a shell would run of a file has to be allowed."""
+    shell = ("cluster.setup", "cluster.srun_args", "cluster.python", "cluster.extra")
+    env = env | {"LAUNCHER_TRUST": ",".join(shell)}
     queue = jobs(slurm)
     keys = yaml.safe_load(KEYS)
     known = yaml.safe_load((ROOT / "conf" / "hydra" / "launcher" / "submitit_slurm.yaml").read_text())

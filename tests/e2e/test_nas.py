@@ -190,7 +190,7 @@ def test_with_rungs_and_latency(launch: Launch, tmp_path: Path) -> None:
         (("hydra.sweeper.proxy.first=none",), "hydra.sweeper.proxy.first=none: expected at least 1"),
         (("+hydra.sweeper.proxy.share=1",), "hydra.sweeper.proxy has no key share; it has keep, first, num_samples"),
         (("hydra/sweeper/proxy=ntkk",), "Did you mean 'ntk'"),
-        (("hydra.sweeper.proxy._target_=os.system",), "os.system is not trusted"),
+        (("hydra.sweeper.proxy._target_=os.system",), "os.system, which a config may not run"),
         (
             ("hydra.sweeper.metrics=[val/accuracy,inference/latency_ms]",),
             "is measured by a monitor: monitor=[inference]",

@@ -254,6 +254,10 @@ def test_a_folder_s_own_journal_is_its_own(tmp_path: Path) -> None:
 
 def test_a_login_is_not_shown(tmp_path: Path) -> None:
     assert without_login("postgresql+psycopg://me:word@host/db") == "postgresql+psycopg://host/db"
+    assert without_login("postgresql+psycopg://me:w/or@d@host/db") == "postgresql+psycopg://host/db"
+    assert (
+        without_login("mysql+pymysql://host/db?user=me&password=word") == "mysql+pymysql://host/db?user=me&password=***"
+    )
     with pytest.raises(Exception, match=r"needs a driver|expected a URL") as refused:
         open_storage("postgresql+nothing://me:word@host/db", tmp_path)
     assert "word" not in str(refused.value)
