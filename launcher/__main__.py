@@ -9,6 +9,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from launcher.search.command import sweep
+
 from . import __version__
 from .collecting import begin, held_off
 from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
@@ -22,11 +24,6 @@ if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
 
-SWEEPERS = (
-    "launcher.search.sweeper.LauncherSweeper",
-    "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
-)
-"""What a sweep's config may name as its sweeper; all mean ours, which knows that plugin's keys."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C before anything was started: 128 + SIGINT, as shells have it."""
 
@@ -250,55 +247,6 @@ def help_text(hydra: Hydra, args: argparse.Namespace, **common: Any) -> str:
         "OVERRIDE_ALIASES": lambda: hydra._get_override_aliases(common["config_name"]).format(),
     }
     return template.substitute({name: made[name]() for name in template.get_identifiers() if name in made})
-
-
-def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
-    """Compose the sweep's own config and hand it to the sweeper; returns the exit status."""
-    import inspect
-
-    from hydra._internal.callbacks import Callbacks
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.core.plugins import Plugins
-    from hydra.errors import HydraException
-    from hydra.types import HydraContext, RunMode
-    from omegaconf import OmegaConf, flag_override
-    from omegaconf.errors import OmegaConfBaseException
-
-    from . import at_once, compose
-
-    parsed = compose.parse(hydra, name, overrides, sweep=True)
-    try:
-        parsed = at_once.reparse(hydra, name, parsed, RunMode.MULTIRUN)
-        config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
-    except compose.REFUSALS as error:
-        raise at_once.refusal(error, hydra, name, parsed) from error
-    compose.mean_cluster(hydra, config)
-    if config.action not in ("train", "plan"):
-        raise ConfigError(f"action={config.action}: -m starts trainings; leave one of the two out")
-    if config.hydra.sweeper.get("_target_") not in SWEEPERS:
-        raise ConfigError(
-            f"hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']}: a sweep is run by hydra/sweeper=launcher; leave it out"
-        )
-    from .search.sweeper import LauncherSweeper
-
-    HydraConfig.instance().set_config(config)
-    OmegaConf.resolve(
-        config.cluster
-    )  # it may be made of hydra.launcher, which the trials' own configs take the place of
-    Plugins.instance().register(LauncherSweeper)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-    with flag_override(config.hydra, ["readonly", "struct"], False):
-        config.hydra.sweeper._target_ = SWEEPERS[0]
-    known = inspect.signature(LauncherSweeper).parameters
-    for key in config.hydra.sweeper:
-        if key not in known and key != "_target_":
-            raise ConfigError(f"hydra.sweeper.{key}: the sweeper has no such key.{did_you_mean(str(key), known)}")
-    sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)
-    begin()
-    try:
-        return int(sweeper.sweep(list(config.hydra.overrides.task)))
-    except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition
-        raise at_once.refusal(error, hydra, name, parsed) from error
 
 
 if __name__ == "__main__":

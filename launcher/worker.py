@@ -23,7 +23,7 @@ from .ending import close, look_closer
 from .errors import ConfigError, TrainingError
 from .evidence import gather_seen
 from .export import write_model
-from .folder import group_of
+from .header import header_of, sizes_of, told_to_trackers
 from .host import keep_memory, suitable_threads
 from .leaks import repeated
 from .loops.estimator import fit_estimator
@@ -118,9 +118,9 @@ def _fit_module(
     state = run.checkpoints.load_last() if resume else None
     if state is not None:
         restore(run, state, run.checkpoints.folder / f"step-{state['progress']['step']}")
-    counts = _sizes(data) | run.sizes()
+    counts = sizes_of(data) | run.sizes()
     header = (
-        _header(config, folder, task, data, name)
+        header_of(config, folder, task, data, name)
         | counts
         | {
             "device": str(parallel.device),
@@ -134,7 +134,7 @@ def _fit_module(
         }
     )
     console.header(header)
-    told_of = partial(_told, header, folder, provenance, data)
+    told_of = partial(told_to_trackers, header, folder, provenance, data)
     if parallel.is_main:
         (folder / RESULT).unlink(missing_ok=True)  # of an earlier session; from now on it would tell a lie
         recorder.start(plain_dict(config), told_of)
@@ -228,10 +228,10 @@ def _fit_estimator(
         provenance.training(0.0)
     recorder = Recorder(folder, build_trackers(config), True, console.warning)
     model = str(config.model._target_).rpartition(".")[2]
-    header = _header(config, folder, task, data, model) | {"device": "cpu", "ranks": 1}
+    header = header_of(config, folder, task, data, model) | {"device": "cpu", "ranks": 1}
     console.header(header)
     (folder / RESULT).unlink(missing_ok=True)
-    recorder.start(plain_dict(config), partial(_told, header, folder, provenance, data))
+    recorder.start(plain_dict(config), partial(told_to_trackers, header, folder, provenance, data))
     begin()
     with begun():
         return _fitted(config, folder, console, interrupt, task, data, estimator, recorder, started)
@@ -266,7 +266,7 @@ def _fitted(
     look_closer(config, folder, task, estimator, data, None, recorder)
     if config.training.export:
         write_model(task, estimator, folder)
-    result = _sizes(data) | {
+    result = sizes_of(data) | {
         "status": "completed",
         "reason": "fitted",
         "objective": {"name": name, "value": metrics[name], "direction": config.objective.direction},
@@ -282,25 +282,3 @@ def _fitted(
         "trainable_parameters": None,
     }
     return close(config, folder, recorder, result, console, interrupt)
-
-
-def _header(config: DictConfig, folder: Path, task: Task, data: Datasets, model: str) -> dict[str, Any]:
-    return {
-        "name": config.name,
-        "task": type(task).__name__,
-        "model": model,
-        "data": type(task.data).__name__,
-        **_sizes(data),
-        "seed": config.seed,
-        "folder": folder,
-    }
-
-
-def _sizes(data: Datasets) -> dict[str, Any]:
-    return {"train_samples": len(data.train), "val_samples": 0 if data.val is None else len(data.val)}
-
-
-def _told(header: dict[str, Any], folder: Path, provenance: Provenance | None, data: Datasets) -> dict[str, Any]:
-    """What the trackers are told of a run: its header, what it is part of, and where it comes from."""
-    assert provenance is not None
-    return header | {"group": group_of(folder), "provenance": provenance.write(folder, data)}

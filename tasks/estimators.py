@@ -70,3 +70,12 @@ def log_loss(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> f
         [probabilities[row, column[int(number)]] if int(number) in column else 0.0 for row, number in enumerate(y)]
     )
     return float(-np.log(right.clip(smallest, 1)).mean())
+
+
+SCALERS = {
+    "standard": "StandardScaler", "minmax": "MinMaxScaler", "robust": "RobustScaler", "power": "PowerTransformer",
+    "none": None,
+}  # fmt: skip
+
+
+IMPUTERS = ("median", "mean", "most_frequent")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from launcher.data import Batch, Datasets, TensorSamples
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.calibration import calibration_error
+from tasks.estimators import IMPUTERS, SCALERS
 
 from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows, squared_loss
 from .data.kinds import Table
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 
 PREPROCESSING = "preprocessing"
 """The folder in an exported torch model that holds the fitted preprocessing."""
-SCALERS = {
-    "standard": "StandardScaler", "minmax": "MinMaxScaler", "robust": "RobustScaler", "power": "PowerTransformer",
-    "none": None,
-}  # fmt: skip
-IMPUTERS = ("median", "mean", "most_frequent")
 
 
 class Tabular(Task):

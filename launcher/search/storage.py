@@ -55,7 +55,7 @@ def open_storage(url: str | None, folder: Path, waiting: Waiting | None = None) 
             raise ConfigError(f"hydra.sweeper.storage={url}: there is no folder {path.parent}")
         _refuse_other(path)
         return JournalStorage(Journal(path, waiting))
-    from optuna.storages import RDBStorage
+    from optuna.storages import RDBStorage, get_storage
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     shown = without_login(url)

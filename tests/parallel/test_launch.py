@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from launcher.elastic import LEAVE_S, LOOK_S
+from launcher.elastic import LOOK_S
+from launcher.rank import LEAVE_S
 from launcher.resolvers import num_devices
 from tests.fits import TRUST, config_of
 from tests.harness import Outcome, Warm
