@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from . import CONF, explain, explain_files, resolvers
+from . import CONF, explain, explain_files, hydra_keys, resolvers
 from .errors import ConfigError, did_you_mean
 from .origins import Origins, shown
 from .schema import Config
@@ -64,7 +64,7 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     store.store(name="schema", node=Config, provider="launcher", replace=True)
     registry.register(store)
     resolvers.register()
-    OmegaConf.register_resolver("run_id", _run_id, replace=True, use_cache=True)
+    OmegaConf.register_resolver("run_id", resolvers.run_id, replace=True, use_cache=True)
     search_path = create_config_search_path(str(CONF))
     for entry in registry.search_path():
         search_path.prepend("launcher.tasks", entry, SearchPathQuery(provider="schema"))
@@ -140,8 +140,9 @@ def compose(
     config_name: str = CONFIG_NAME,
     trial: bool = False,
     known: Known | None = None,
+    job: hydra_keys.Job | None = None,
 ) -> Composed:
-    """The finished config of one run, or of a sweep's trial. Raises ConfigError for everything composition can know.
+    """The finished config of one run, or of a sweep's trial, which is that `job`. Raises ConfigError for everything composition can know.
 
     Trials that choose the same options are composed in a third of the time with the same `known`, which is filled here.
     """
@@ -150,7 +151,9 @@ def compose(
     origins = Origins(loader, config_name, parsed)
     config = whole(hydra, origins, known)
     mean_cluster(hydra, config)
+    hydra_keys.refuse(config, parsed)
     try:
+        hydra_keys.fill(config, parsed, job)
         OmegaConf.resolve(config.hydra.launcher)  # while what it refers to is there; a cluster may be made of it
         HydraConfig.instance().set_config(config)
         folder = Path(str(config.hydra.run.dir))
@@ -253,11 +256,6 @@ def _strangers(node: DictConfig, cls: Any, path: str = "") -> list[str]:
         if dataclasses.is_dataclass(nested):
             found += _strangers(node[name], nested, f"{path}{name}.")
     return found
-
-
-def _run_id() -> str:
-    """Four hex digits, so that two runs started in the same second do not share a folder."""
-    return os.urandom(2).hex()
 
 
 def loader_of(hydra: Hydra) -> ConfigLoaderImpl:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,17 @@ class Plan:
     checkpoint_seconds: float  # how old the last one is at least, for one that only `checkpoint_every` asks for
     max_time: float | None  # seconds of training, with the evaluation, the checkpoint and the export at its end
     limited_by: str = "max_time"  # the reason to stop once that is over
-    counted_by: str = "max_epochs"  # the reason to end at `total_steps`
+    counted_by: str = "max_epochs"  # the reason to end at `last_step`
+    stop_after: int | None = None
+
+    @property
+    def last_step(self) -> int | None:
+        """Where the fit ends: at its schedule's length, or before it."""
+        return min((each for each in (self.total_steps, self.stop_after) if each is not None), default=None)
+
+    @property
+    def ended_by(self) -> str:
+        return self.counted_by if self.last_step == self.total_steps else "stop_after"
 
 
 @dataclass
@@ -193,15 +203,20 @@ class Run:
             "recorder": self.recorder.state_dict(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned. The reverse of it, in the legal order: weights before moments."""
+    def restore(self, state: dict[str, Any], own: Sequence[str] = ()) -> None:
+        """Take up what `state` returned. The reverse of it, in the legal order: weights before moments. The optimizer's options
+        named in `own` stay this run's, and with them its schedule."""
         for name, part in self.parts.items():
             saved = state["parts"][name]
             self.parallel.load_model(part.model, saved["model"])
+            kept = [{key: group[key] for key in own if key in group} for group in part.optimizer.param_groups]
             self.parallel.load_optimizer(part.optimizer, saved["optimizer"])
-            if state["total_steps"] == self.plan.total_steps or part.scheduler.metric is not None:
+            for group, options in zip(part.optimizer.param_groups, kept, strict=True):
+                group.update(options)
+            same = state["total_steps"] == self.plan.total_steps and not own
+            if same or part.scheduler.metric is not None:
                 part.scheduler.load_state_dict(saved["scheduler"])
-            else:  # the run was given another length: its schedule is the new length's, at the same step
+            else:  # another length or another rate: its schedule is the new one, at the same step
                 part.scheduler.seek(state["progress"]["step"])
         self.parallel.load_state_dict(state["parallel"])
         for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):

@@ -25,6 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "explain",
         "explain_files",
         "fits",
+        "hydra_keys",
         "installed",
         "batch_size",
         "lr_find",
@@ -40,7 +41,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         "start",
     ),
     ("worker",),
-    ("best", "ending", "estimate", "verdict"),
+    ("best", "ending", "estimate", "inherited", "verdict"),
     ("build", "capacity", "report"),
     ("algorithms", "loops", "monitors", "parallel", "tasks", "trackers"),
     (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from launcher.errors import ConfigError
 from launcher.report.sweep import FACTS
 
 from .lock import HostLock
-from .space import Dimension
+from .space import Dimension, words_of
 from .storage import without_login
 from .study import LOCK
 
@@ -42,6 +43,16 @@ def identity(
     found |= {"metrics": list(metrics), "storage": None if storage is None else without_login(storage)}
     read: dict[str, Any] = json.loads(json.dumps(found))  # as it will be read, to be compared: tuples are lists
     return read
+
+
+def default_name(config: DictConfig, sampler: DictConfig, params: Mapping[str, Any], words: Sequence[str]) -> str:
+    """A study's name where none is given: it follows from the task and the words, in whatever order, so that the same command
+    finds its study again."""
+    task = str(config.task._target_).rpartition(".")[2]
+    told = [" ".join([*when, word]) for when, word in words_of(params)]
+    own = sorted(word for word in (*told, *words) if word.partition("=")[0].lstrip("+") not in ("worker", "action"))
+    named = json.dumps([str(sampler._target_), own])
+    return f"{task}-{hashlib.blake2b(named.encode(), digest_size=3).hexdigest()}"
 
 
 def compare(folder: Path, now: dict[str, Any], changes_wanted: bool, joins: bool = False) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -18,10 +19,11 @@ class Keeper:
     those of the lowest rank of non-domination, and of equals those with most room around them.
     """
 
-    def __init__(self, study: Study, num: int | None) -> None:
-        self._study, self._num = study, num
+    def __init__(self, study: Study, num: int | None, needed: Callable[[], set[int]] = set) -> None:
+        """`needed` are the trials that others will go on from: they keep theirs too."""
+        self._study, self._num, self._needed = study, num, needed
         self._maximize = [each.name == "MAXIMIZE" for each in study.optuna.directions]
-        self._kept: set[int] = set() if num is None else self._best()
+        self._kept: set[int] = set() if num is None else self._best() | needed()
 
     def ended(self, number: int, status: str) -> None:
         """A trial has ended: take away what nobody will ask for."""
@@ -32,7 +34,7 @@ class Keeper:
             _thin(own, ("last",))
         elif status in ("completed", "stopped"):
             _thin(own, ("last", "best"))
-            best = self._best()
+            best = self._best() | self._needed()
             for gone in {*self._kept, number} - best:
                 _strip(self._study.folder / str(gone))
             self._kept = best

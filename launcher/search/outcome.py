@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from launcher.errors import DONE, PREEMPTED
 from launcher.result import read_result, unfinished, write_result
+
+if TYPE_CHECKING:
+    from optuna.trial import TrialState
 
 ENDED = ("completed", "stopped", "pruned")
 """The statuses that need nothing more."""
@@ -59,3 +63,28 @@ def _last_words(text: str) -> str:
     lines = text.splitlines()
     told = [line.partition("error: ")[2] for line in lines if "error: " in line]
     return (told or [line for line in lines if line.strip()] or ["it died without a word"])[-1]
+
+
+def values_of(metrics: Sequence[str], result: dict[str, Any]) -> list[float]:
+    """A finished trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s."""
+    found = []
+    for metric in metrics:
+        objective = result["objective"]
+        value = objective["value"] if metric == objective["name"] else result["metrics"].get(metric, result.get(metric))
+        found.append(float("nan") if value is None else float(value))
+    return found
+
+
+def state_of(
+    result: dict[str, Any], values: Callable[[dict[str, Any]], list[float]]
+) -> tuple[TrialState, list[float] | None]:
+    """What a study is told of a trial that is over. One whose objective is not a number has failed."""
+    from optuna.trial import TrialState
+
+    if result["status"] == "pruned":
+        return TrialState.PRUNED, None
+    if result["status"] in ENDED:
+        found = values(result)
+        if not any(value != value for value in found):
+            return TrialState.COMPLETE, found
+    return TrialState.FAIL, None

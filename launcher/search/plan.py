@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,8 +19,9 @@ from launcher.signatures import signature
 
 from . import space
 from .arguments import words_of
-from .early import Early
-from .pruning import Pruning, races
+from .early import Early, races_of
+from .population import Population
+from .pruning import Pruning, first_rung, is_halving, rungs_of
 from .space import Dimension
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def show(
     early: Early,
     config: DictConfig,
     pace: Callable[[], Pace] | None = None,
+    population: Population | None = None,
 ) -> None:
     """Print the plan of trials of `config`; `pace` times some steps, where nothing else tells how long they take."""
     pruning, proxy, training = early.pruning, early.filter, config.training
@@ -51,6 +54,10 @@ def show(
         facts["objectives"] = words_of(early.metrics, early.directions)
     facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
     conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
+    if population is not None and n_trials is not None:
+        times = n_trials // population.population
+        facts["population"] = f"{count(population.population)} runs, {things(times, 'generation')}"
+        length = length / times
     size = space.size(dimensions)
     facts["size"] = "without end" if size is None else things(size, "point")
     facts["trials"] = "as many as the time allows" if n_trials is None else count(n_trials)
@@ -66,7 +73,7 @@ def show(
     if trained is not None and by_estimator(config):
         facts["cost"] = things(trained * fits, "fit") + (f", {fits} a trial" if fits > 1 else "")
     elif trained is not None and length is not None:
-        spent, told = _cost(folder, pruning, trained, length * fits, unit)
+        spent, told = _cost(pruning, trained, length * fits, unit)
         facts |= told
         facts["cost"] += f", in {fits} fits a trial" if fits > 1 else ""
     left = None if n_trials is None else _left(folder, n_trials, slots)
@@ -107,27 +114,41 @@ def _span(each: Dimension) -> str:
     return f"{shown}{by}" + (f", {len(each.values)} values" if each.values is not None else "")
 
 
-def _cost(
-    folder: Path, pruning: Pruning | None, trained: int, length: float, unit: str
-) -> tuple[float, dict[str, str]]:
+def _cost(pruning: Pruning | None, trained: int, length: float, unit: str) -> tuple[float, dict[str, str]]:
     """What is spent at the most, in that unit, and in words; with rungs, how many trials come to each, race by race."""
     whole = trained * length
-    found = [] if pruning is None else races(pruning.node, folder.name, trained, length)
+    found = [] if pruning is None else _races(pruning, trained, length)
     if pruning is None or not found:
         ends = {} if pruning is None else {"pruner": pruning.node["_target_"].rpartition(".")[2]}
         return whole, ends | {"cost": f"{count(round(whole))} {unit}{' at the most' if ends else ''}"}
-    spent, told = 0.0, []
-    for come, rungs in found:
-        before, shown = 0.0, []
-        for end in [*rungs, length]:
-            shown.append(f"{count(come)} to {end:g}")
-            spent += come * (end - before)
-            before, come = end, max(1, come // pruning.node["reduction_factor"])
-        told.append(", ".join(shown))
+    spent = sum(come * (end - before) for come, before, end in itertools.chain(*found))
+    alike = Counter(", ".join(f"{count(come)} to {end:g}" for come, _, end in race) for race in found)
+    told = [f"{times} x ({race})" if times > 1 else race for race, times in alike.items()]
     return spent, {
         "rungs": f"{'; '.join(told)} {unit}",
         "cost": f"about {count(round(spent))} of {count(round(whole))} {unit} ({spent / whole:.0%})",
     }
+
+
+def _races(pruning: Pruning, n_trials: int, length: float) -> list[list[tuple[int, float, float]]]:
+    """How many trials go from where to where, rung by rung, in each race; nothing where the pruner has no rungs that are known.
+    One trial at least comes to the end."""
+    node, races = pruning.node, races_of(pruning)
+    if races is None and not is_halving(node):
+        return []
+    own = [(n_trials, rungs_of(first_rung(node), node["reduction_factor"], length))] if races is None else []
+    own += [] if races is None else [(len(each.numbers), list(each.rungs)) for each in races.races(n_trials)]
+    ends = any(num // node["reduction_factor"] ** len(rungs) for num, rungs in own)
+    found = []
+    for index, (num, rungs) in enumerate(own):
+        legs: list[tuple[int, float, float]] = []
+        before = 0.0
+        for end in [*rungs, length]:
+            if num:
+                legs.append((num, before, end))
+            before, num = end, max(num // node["reduction_factor"], 0 if ends or index else 1)
+        found.append(legs)
+    return found
 
 
 def _left(folder: Path, n_trials: int, slots: int) -> str | None:

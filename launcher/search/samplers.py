@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from launcher.errors import ConfigError, did_you_mean
 from launcher.seeds import derive
 
+from .independent import Independent, draw
+from .population import Population, PopulationSampler
 from .space import Dimension
 
 if TYPE_CHECKING:
@@ -26,24 +28,21 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 GRID, RANDOM = "optuna.samplers.GridSampler", "optuna.samplers.RandomSampler"
-MODULES = ("hydra_plugins.hydra_optuna_sweeper.*", "launcher.search.samplers.motpe", "optuna.samplers.*")
+MODULES = (
+    "hydra_plugins.hydra_optuna_sweeper.*",
+    "launcher.search.bohb.Bohb",
+    "launcher.search.samplers.motpe",
+    "optuna.samplers.*",
+)
 PACKAGES = {"CmaEsSampler": "cmaes"}
 """What a sampler imports at its first draw, which is too late to say that it is missing."""
 
 
-class _Independent(BaseSampler):
-    """A sampler that looks at no other trial."""
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
+AUTO = "auto"
+LEAST_STARTUP, MOST_STARTUP = 3, 8
 
 
-class GridSampler(_Independent):
+class GridSampler(Independent):
     """Trial n is the n-th point of the product, the last dimension varying fastest."""
 
     def __init__(self, dimensions: Sequence[Dimension]) -> None:
@@ -62,7 +61,7 @@ class GridSampler(_Independent):
         raise AssertionError
 
 
-class RandomSampler(_Independent):
+class RandomSampler(Independent):
     """Each draw is a function of (seed, the trial's number, the key): of nothing that was drawn before."""
 
     def __init__(self, seed: int) -> None:
@@ -73,24 +72,6 @@ class RandomSampler(_Independent):
     ) -> Any:
         rng = np.random.default_rng(derive(self._seed, "trial", trial.number, param_name))
         return draw(param_distribution, rng)
-
-
-def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
-    """An even draw; by the logarithm where the distribution says so."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(rng.integers(len(distribution.choices)))]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    if isinstance(distribution, IntDistribution):
-        first, last = distribution.low, distribution.high
-        if distribution.log:
-            value = float(np.exp(rng.uniform(np.log(first - 0.5), np.log(last + 0.5))))
-            return min(last, max(first, round(value)))
-        return first + distribution.step * int(rng.integers((last - first) // distribution.step + 1))
-    low, high = distribution.low, distribution.high
-    if distribution.step is not None:
-        value = low + distribution.step * int(rng.integers(round((high - low) / distribution.step) + 1))
-        return float(min(high, value))
-    return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if distribution.log else float(rng.uniform(low, high))
 
 
 def motpe(n_ehvi_candidates: int = 24, **settings: Any) -> BaseSampler:
@@ -109,10 +90,26 @@ def is_independent(node: DictConfig) -> bool:
     return str(node.get("_target_")) in (GRID, RANDOM)
 
 
-def sampler_of(node: DictConfig, seed: int, dimensions: Sequence[Dimension]) -> Callable[[int], BaseSampler]:
-    """Makes the sampler for trial n from the node of hydra/sweeper/sampler. Raises ConfigError."""
+def num_startup(n_trials: int | None) -> int:
+    """`n_startup_trials=auto`: how many draws a model-based search of so many trials begins with."""
+    return MOST_STARTUP if n_trials is None else max(LEAST_STARTUP, min(MOST_STARTUP, n_trials // 4))
+
+
+def sampler_of(
+    node: DictConfig,
+    seed: int,
+    dimensions: Sequence[Dimension],
+    n_trials: int | None = None,
+    population: Population | None = None,
+) -> Callable[[int], BaseSampler]:
+    """Makes the sampler for trial n of `n_trials` from the node of hydra/sweeper/sampler, or of the population that it
+    describes. Raises ConfigError."""
+    if population is not None:
+        return lambda number: PopulationSampler(population)
     target = str(node.get("_target_"))
     own: Any = OmegaConf.to_container(node, resolve=True)
+    if own.get("n_startup_trials") == AUTO:
+        own["n_startup_trials"] = num_startup(n_trials)
     base = own["seed"] if own.get("seed") is not None else seed
     if target == GRID:
         return lambda number: GridSampler(dimensions)

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from launcher.errors import PREEMPTED, ConfigError
 from launcher.folder import CONFIG, in_use, read_config, write_config
+from launcher.inherited import step_of
 from launcher.result import RESULT, read_result, unfinished, write_result
 from launcher.signals import Interrupt
 
 from .ahead import Ahead
 from .candidates import FILTERED, scored
 from .listener import Ended, Listener
-from .outcome import ENDED, settle
+from .outcome import ENDED, settle, state_of
 from .patience import NO_STEP, Patience, Standstill
 from .pool import Pool, Together
 from .study import PAUSED, Claim, Study
@@ -43,7 +44,8 @@ class _Running:
 
 
 class Scheduler:
-    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know.
+    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know,
+    `prepare` makes a new one's config and folder ready, in a population's search.
 
     With `ahead` the next trial is asked for and composed while the slots are busy, without it where that is worth it (`Ahead`).
     """
@@ -52,7 +54,7 @@ class Scheduler:
         self,
         study: Study,
         pool: Pool,
-        compose: Callable[[dict[str, Any]], DictConfig],
+        compose: Callable[..., DictConfig],
         values: Callable[[dict[str, Any]], list[float]],
         listener: Listener,
         interrupt: Interrupt,
@@ -62,10 +64,11 @@ class Scheduler:
         trial_timeout: float | None = None,
         together: Together | None = None,
         ahead: bool = False,
+        prepare: Callable[[Claim, DictConfig], None] = lambda claim, config: None,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
         self._compose, self._values, self._environment = compose, values, environment
-        self._promote, self._trial_timeout = promote, trial_timeout
+        self._promote, self._trial_timeout, self._prepared = promote, trial_timeout, prepare
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._together = together
         self._running: dict[Any, _Running] = {}
@@ -147,7 +150,8 @@ class Scheduler:
                     return
 
     def _submit(self, claim: Claim, began: bool, slot: int) -> list[Any]:
-        return [self.pool.submit(self._own(claim), began, self._environment(claim, slot))]
+        own = self._own(claim)
+        return [self.pool.submit(own, began or step_of(own) is not None, self._environment(claim, slot))]
 
     def _fill_together(self, pool: Together) -> None:
         """Give the pool every trial that is left."""
@@ -205,7 +209,7 @@ class Scheduler:
                 (own / RESULT).unlink()
                 return promoted
         new = None if self._all_given else self.study.ask()
-        self._all_given = new is None
+        self._all_given = new is None and self.study.all_given()
         return new
 
     def _begun(self, claim: Claim) -> DictConfig | None:
@@ -219,7 +223,8 @@ class Scheduler:
     def _new(self, claim: Claim) -> DictConfig | None:
         """The config of a trial that begins now; None where its parameters do not go together."""
         try:
-            config = self._compose(claim.params)
+            config = self._compose(claim.params, claim.number)
+            self._prepared(claim, config)
         except ConfigError as error:
             failed = unfinished(self._compose({})) | {"status": "failed", "reason": str(error).partition("\n")[0]}
             write_result(self._own(claim), failed)
@@ -250,15 +255,7 @@ class Scheduler:
             self._tell(run.claim, result)
 
     def _tell(self, claim: Claim, result: dict[str, Any]) -> None:
-        state, values = TrialState.FAIL, None
-        if result["status"] == "pruned":
-            state = TrialState.PRUNED
-        elif result["status"] in ENDED:
-            values = self._values(result)
-            if any(value != value for value in values):
-                values = None
-            else:
-                state = TrialState.COMPLETE
+        state, values = state_of(result, self._values)
         if self.study.tell(claim, state, values):
             self._news.append(partial(self.listener.ended, Ended(claim, result, values)))
         else:

@@ -69,9 +69,11 @@ class Study:
         patience_s: float = 60.0,
         metrics: Sequence[str] = (),
         points: Sequence[dict[str, Any]] = (),
+        ready: Callable[[Sequence[FrozenTrial]], bool] | None = None,
     ) -> None:
+        """`ready` says of the trials that there are whether the next one may begin yet."""
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
-        self._sampler_of, self._extend, self._points = sampler_of, extend, points
+        self._sampler_of, self._extend, self._points, self._ready = sampler_of, extend, points, ready
         self._turn = HostLock(folder / LOCK)
         self.withdrawn = False
         with self._turn.held():
@@ -109,9 +111,9 @@ class Study:
                 ) from error
 
     def ask(self) -> Claim | None:
-        """The next trial; None where all have been given out."""
+        """The next trial; None where all have been given out, or the next one has to wait for others."""
         with self._turn.held():
-            if self._all_given():
+            if self.all_given() or (self._ready is not None and not self._ready(self.trials())):
                 return None
             return self._taken(self.storage.create_new_trial(self._id))
 
@@ -205,7 +207,7 @@ class Study:
         """How many trials are still to end, on whatever machine; those that are paused wait for nobody."""
         return sum(not paused(self._own(trial.number)) for trial in self.trials(*OPEN))
 
-    def _all_given(self) -> bool:
+    def all_given(self) -> bool:
         """Whether the last number has been given out; asked so that it costs the same however many trials there are."""
         if self.n_trials is None:
             return False

@@ -6,12 +6,11 @@ a sweep goes on: finished trials stand, begun ones resume in their folders, the 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +27,17 @@ from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
 from launcher.figures import things
 from launcher.folder import in_use, locked, make_parents, remove_folder
+from launcher.hydra_keys import Job, told_place
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
 
-from . import devices, early, identity, page, plan, space
+from . import devices, early, identity, page, plan, population, space
 from . import points as first
 from .arguments import directions_of, extension, families, objectives_of, seconds, space_of, types, words_of
 from .ensemble import MODULES, build, refuse
 from .keep import Keeper
+from .outcome import values_of
 from .pool import Pool, Together, cores
 from .progress import Progress
 from .samplers import is_grid, is_independent, sampler_of
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from .pace import Pace
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
 
 ARRAY_PARALLELISM = 256
 """So many jobs at once a cluster is given where nobody says a number; hydra-submitit-launcher's default."""
@@ -72,6 +72,7 @@ class LauncherSweeper(Sweeper):
         pruner: DictConfig | None = None,
         proxy: DictConfig | None = None,
         points: Any = None,
+        default_first: bool = False,
         timeout: Any = None,
         trial_timeout: Any = None,
         devices_per_trial: int | None = None,
@@ -85,7 +86,7 @@ class LauncherSweeper(Sweeper):
             n_trials=n_trials, n_jobs=n_jobs, max_failure_rate=max_failure_rate, params=params, points=points,
             devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
             accept_changes=accept_changes, ensemble=ensemble, metrics=metrics, storage=storage,
-            custom_search_space=custom_search_space,
+            custom_search_space=custom_search_space, default_first=default_first,
         )  # fmt: skip
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
@@ -97,7 +98,7 @@ class LauncherSweeper(Sweeper):
         self._known: compose.Known = {}
         self.params, self.accept_changes = dict(params or {}), accept_changes
         self.metrics: Sequence[str] = metrics or []
-        self.points = points
+        self.points, self.default_first = points, default_first
         self.directions: Directions = directions_of(direction)
         self.timeout, self.trial_timeout = seconds("timeout", timeout), seconds("trial_timeout", trial_timeout)
         self.lease = seconds("lease", lease) or 60.0
@@ -119,8 +120,11 @@ class LauncherSweeper(Sweeper):
         per_trial = self.devices_per_trial
         if per_trial is None:
             per_trial = ranks if isinstance(ranks, int) else len(there)
-        sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
-        points = first.read(self.points, self._fixed, self._dimensions, self.config)
+        self._population, self.n_trials = population.of(
+            self.sampler, self.config, self._dimensions, self.n_trials, self.metrics, self.directions
+        )
+        sampler = sampler_of(self.sampler, self.config.seed, self._dimensions, self.n_trials, self._population)
+        points = first.read(self.points, self._fixed, self._dimensions, self.config, self.default_first)
         if points and is_grid(self.sampler):
             raise ConfigError("hydra.sweeper.points: a grid has its own order; search=random begins with points")
         self._early = early.read(self.config, self.metrics, self.directions, self._dimensions)
@@ -137,7 +141,9 @@ class LauncherSweeper(Sweeper):
         n_jobs = self.n_jobs or (self._cluster_jobs() if self.config.cluster else None)
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         pool = pool_of(self.config, len(self._slots), self._preload())
-        folder = Path(str(self.config.hydra.sweep.dir)) / (self.study_name or self._default_name(arguments))
+        folder = self._folder = Path(str(self.config.hydra.sweep.dir)) / (
+            self.study_name or identity.default_name(self.config, self.sampler, self.params, arguments)
+        )
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
         self._check_corners()
@@ -167,12 +173,13 @@ class LauncherSweeper(Sweeper):
                     folder,
                     self._dimensions,
                     sampler,
-                    None if self._early.pruning is None else self._early.pruning.pruner(),
+                    self._early.pruner(),
                     extend=extension(self.custom_search_space, self.config),
                     n_trials=self.n_trials,
                     patience_s=self.lease,
                     metrics=self.metrics,
                     points=points,
+                    ready=None if self._population is None else self._population.ready,
                 )
                 identity.accept(folder, now, self.accept_changes, self.config.worker)
                 if self.config.worker and study.is_new:
@@ -197,7 +204,9 @@ class LauncherSweeper(Sweeper):
 
     def _run(self, study: Study, pool: Pool, console: Console) -> int:
         interrupt = Interrupt()
-        progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
+        goes_on = population.Lineage(self._population, study)
+        progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials, goes_on.needed))
+        told_place(self.config, study.folder, console.message)
         if len(self.metrics) > 1:
             console.message(f"objectives: {words_of(self.metrics, self.directions)}")
         facts = self._early.facts(study, self.storage)
@@ -207,7 +216,7 @@ class LauncherSweeper(Sweeper):
                 study,
                 pool,
                 self._compose,
-                self._values,
+                partial(values_of, self.metrics),
                 progress,
                 interrupt,
                 lambda claim, slot: devices.environment(self._slots[slot]) | facts(claim),
@@ -216,6 +225,7 @@ class LauncherSweeper(Sweeper):
                 trial_timeout=self.trial_timeout,
                 together=self._together(pool),
                 ahead=is_independent(self.sampler),
+                prepare=goes_on.begin,
             )
             try:
                 scheduler.run()
@@ -253,7 +263,9 @@ class LauncherSweeper(Sweeper):
         several = own.num_seeds > 1 or "fold" in own.procedure or own.parallel.num_processes > 1
         here = not (own.cluster or several or plan.by_estimator(own))
         pace = self._pace if here else None
-        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, own, pace)
+        plan.show(
+            Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, own, pace, self._population
+        )
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
             said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, slots)
@@ -265,35 +277,23 @@ class LauncherSweeper(Sweeper):
 
         return measure(self._compose(next(space.corners(self._dimensions))), max(1, cores() // len(self._slots)))
 
-    def _values(self, result: dict[str, Any]) -> list[float]:
-        """A finished trial's objectives: metrics of its, or numbers of its result such as parameters and wall_s."""
-        found = []
-        for metric in self.metrics:
-            objective = result["objective"]
-            value = (
-                objective["value"] if metric == objective["name"] else result["metrics"].get(metric, result.get(metric))
-            )
-            found.append(float("nan") if value is None else float(value))
-        return found
-
     def _check_corners(self) -> None:
         """Compose so many trials that each choice and each end of an interval was seen once: what is wrong is wrong now."""
         for point in space.corners(self._dimensions):
             self._compose(point)
 
-    def _compose(self, params: dict[str, Any]) -> DictConfig:
-        """A trial's finished config, checked."""
+    def _compose(self, params: dict[str, Any], number: int = 0) -> DictConfig:
+        """The finished config of the trial of that number, checked."""
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        composed = compose.compose(hydra, self._fixed + space.overrides(params), trial=True, known=self._known)
+        composed = compose.compose(
+            hydra,
+            self._fixed + space.overrides(params),
+            trial=True,
+            known=self._known,
+            job=Job(number, self._folder, self.config.hydra),
+        )
         check(composed.config, composed.origins)
         with open_dict(composed.config):
             composed.config.worker = False
         return composed.config
-
-    def _default_name(self, words: Sequence[str]) -> str:
-        task = str(self.config.task._target_).rpartition(".")[2]
-        told = [" ".join([*when, word]) for when, word in space.words_of(self.params)]
-        own = sorted(word for word in (*told, *words) if word.partition("=")[0].lstrip("+") not in ("worker", "action"))
-        named = json.dumps([str(self.sampler._target_), own])
-        return f"{task}-{hashlib.blake2b(named.encode(), digest_size=3).hexdigest()}"
