@@ -178,6 +178,7 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
         lengths.append(settings.max_steps)
     total = 1 if config.debug.one_batch else min(lengths, default=None)
     counted = "max_steps" if total == settings.max_steps else "max_epochs"
+    stop = None if settings.stop_after is None else max(1, round(settings.stop_after * steps_per_epoch))
     return Plan(
         total_steps=total,
         steps_per_epoch=steps_per_epoch,
@@ -186,6 +187,7 @@ def build_plan(config: DictConfig, steps_per_epoch: int) -> Plan:
         checkpoint_every=interval("1epoch" if auto else settings.checkpoint_every, steps_per_epoch),
         checkpoint_seconds=AUTO_SECONDS if auto else 0.0,
         max_time=duration(settings.max_time),
+        stop_after=stop,
         counted_by="one_batch" if config.debug.one_batch else counted,
     )
 

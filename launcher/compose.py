@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from . import CONF, explain, explain_files, masking, resolvers, search_path, spelling
+from . import CONF, explain, explain_files, hydra_keys, masking, resolvers, search_path, spelling
 from .errors import ConfigError, did_you_mean
 from .finishing import finish, folder_of
 from .origins import Origins, shown
@@ -62,7 +61,7 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     registry.register(store)
     resolvers.register()
     masking.register()
-    OmegaConf.register_resolver("run_id", _run_id, replace=True, use_cache=True)
+    OmegaConf.register_resolver("run_id", resolvers.run_id, replace=True, use_cache=True)
     search_path.guard()
     path = create_config_search_path(str(CONF))
     for entry in registry.search_path():
@@ -143,8 +142,9 @@ def compose(
     config_name: str = CONFIG_NAME,
     trial: bool = False,
     known: Known | None = None,
+    job: hydra_keys.Job | None = None,
 ) -> Composed:
-    """The finished config of one run, or of a sweep's trial. Raises ConfigError for everything composition can know.
+    """The finished config of one run, or of a sweep's trial, which is that `job`. Raises ConfigError for everything composition can know.
 
     Trials that choose the same options are composed in a third of the time with the same `known`, which is filled here.
     """
@@ -153,7 +153,9 @@ def compose(
     origins = Origins(loader, config_name, parsed)
     config = whole(hydra, origins, known)
     mean_cluster(hydra, config)
+    hydra_keys.refuse(config, parsed)
     try:
+        hydra_keys.fill(config, parsed, job)
         OmegaConf.resolve(config.hydra.launcher)  # while what it refers to is there; a cluster may be made of it
         HydraConfig.instance().set_config(config)
         folder = folder_of(config)
@@ -226,11 +228,6 @@ def refusal(error: Exception, hydra: Hydra, config_name: str, parsed: list[Overr
     except ConfigError as found:
         return found
     return ConfigError(explain_files.short(error))
-
-
-def _run_id() -> str:
-    """Four hex digits, so that two runs started in the same second do not share a folder."""
-    return os.urandom(2).hex()
 
 
 def loader_of(hydra: Hydra) -> ConfigLoaderImpl:

@@ -42,7 +42,7 @@ class View:
         while len(trail) > 2 and now - trail[1][0] > WINDOW_S:
             trail.popleft()
         then, before = trail[0]
-        self.step, self.total = step, plan.total_steps
+        self.step, self.total = step, plan.last_step
         self.elapsed = run.progress.elapsed()
         self.rate = (step - before) / (now - then) if now > then else 0.0
         shares, lefts = [], []
@@ -129,7 +129,7 @@ class Console:
         run = self._run
         objective = None if run is None else run.objective[0]
         known = {} if run is None else run.metrics
-        total = step if run is None else run.plan.total_steps or step
+        total = step if run is None else run.plan.last_step or step
         names = sorted(metrics, key=lambda name: (name != objective, name != "val/loss"))
         words: Words = [(f"step {count(step):>{len(count(total))}}", ""), (f"epoch {epoch:<5.4g}", "faint")]
         words += [

@@ -32,7 +32,8 @@ from .optim.groups import roles
 from .parallel.base import Parallel
 from .parallel.shares import Shares
 from .parallel.tensor_plan import plan
-from .run import Loss, rng_state, set_rng_state
+from .random_state import rng_state, set_rng_state
+from .run import Loss
 from .signals import Interrupt
 from .signatures import locate
 from .tracking import Tracker, copied, num_bytes, placed

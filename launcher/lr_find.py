@@ -32,9 +32,10 @@ from .estimate import CONSTANT
 from .figures import number
 from .folder import make_folder, remove_folder, write_config
 from .provenance import provenance
+from .random_state import rng_state, set_rng_state
 from .report.curves import Series
 from .report.picture import picture
-from .run import Run, rng_state, set_rng_state
+from .run import Run
 from .seeds import derive, seed_everything
 from .signals import Interrupt
 from .signatures import locate

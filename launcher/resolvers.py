@@ -134,3 +134,8 @@ def models() -> dict[str, tuple[str | None, ...]]:
         if match:
             found[path.stem] = _choices(match)
     return found
+
+
+def run_id() -> str:
+    """Four hex digits, so that two runs started in the same second do not share a folder."""
+    return os.urandom(2).hex()

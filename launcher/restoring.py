@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,10 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def restore(run: Run, state: dict[str, Any], folder: Path) -> None:
-    """Take up a checkpoint's state. Raises ConfigError where it is another model's, or another run's."""
+def restore(run: Run, state: dict[str, Any], folder: Path, own: Sequence[str] = ()) -> None:
+    """Take up a checkpoint's state, but for the optimizer's options named in `own`, which stay the run's. Raises ConfigError where it is another model's, or another run's."""
     try:
-        run.restore(state)
+        run.restore(state, own)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         said = " ".join(str(error).split())[:300]
         raise ConfigError(

@@ -32,10 +32,11 @@ ALLOWED = (
     "training.max_epochs",
     "training.max_steps",
     "training.max_time",
+    "training.stop_after",
 )
 """What may change between a run's halves: where it runs, how long, and what is written beside it."""
 
-LENGTHS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": "wall_s"}
+LENGTHS = {"max_epochs": "epochs", "max_steps": "steps", "max_time": "wall_s", "stop_after": "epochs"}
 """The limits of a run, and the entries of result.json that say how far it came."""
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .optim.base import with_weights
+from .random_state import rng_state, set_rng_state
 from .signals import Interrupt
 
 if TYPE_CHECKING:
@@ -90,7 +89,17 @@ class Plan:
     checkpoint_seconds: float  # how old the last one is at least, for one that only `checkpoint_every` asks for
     max_time: float | None  # seconds of training, with the evaluation, the checkpoint and the export at its end
     limited_by: str = "max_time"  # the reason to stop once that is over
-    counted_by: str = "max_epochs"  # the reason to end at `total_steps`
+    counted_by: str = "max_epochs"  # the reason to end at `last_step`
+    stop_after: int | None = None
+
+    @property
+    def last_step(self) -> int | None:
+        """Where the fit ends: at its schedule's length, or before it."""
+        return min((each for each in (self.total_steps, self.stop_after) if each is not None), default=None)
+
+    @property
+    def ended_by(self) -> str:
+        return self.counted_by if self.last_step == self.total_steps else "stop_after"
 
     def logs(self, step: int) -> bool:
         """Whether a line comes after this step, as far as that is known before: a run may be stopped at any other."""
@@ -198,15 +207,20 @@ class Run:
             "recorder": self.recorder.state_dict(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take up what `state` returned. The reverse of it, in the legal order: weights before moments."""
+    def restore(self, state: dict[str, Any], own: Sequence[str] = ()) -> None:
+        """Take up what `state` returned. The reverse of it, in the legal order: weights before moments. The optimizer's options
+        named in `own` stay this run's, and with them its schedule."""
         for name, part in self.parts.items():
             saved = state["parts"][name]
             self.parallel.load_model(part.model, saved["model"])
+            kept = [{key: group[key] for key in own if key in group} for group in part.optimizer.param_groups]
             self.parallel.load_optimizer(part.optimizer, saved["optimizer"])
-            if state["total_steps"] == self.plan.total_steps or part.scheduler.metric is not None:
+            for group, options in zip(part.optimizer.param_groups, kept, strict=True):
+                group.update(options)
+            same = state["total_steps"] == self.plan.total_steps and not own
+            if same or part.scheduler.metric is not None:
                 part.scheduler.load_state_dict(saved["scheduler"])
-            else:  # the run was given another length: its schedule is the new length's, at the same step
+            else:  # another length or another rate: its schedule is the new one, at the same step
                 part.scheduler.seek(state["progress"]["step"])
         self.parallel.load_state_dict(state["parallel"])
         for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
@@ -256,34 +270,3 @@ def _steps(pending: dict[str, Any] | None, device: torch.device) -> list[tuple[T
             strict=True,
         )
     )
-
-
-def rng_state() -> dict[str, Any]:
-    """The state of every random number generator of this process: torch's (CPU and device), NumPy's, Python's."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    version, internal, gauss = random.getstate()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
-        "python": [version, torch.tensor(internal), gauss],
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def set_rng_state(state: dict[str, Any]) -> None:
-    """Take up what `rng_state` returned."""
-    torch.set_rng_state(state["torch"])
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal.tolist()), gauss))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

@@ -35,6 +35,7 @@ class Training:
     max_epochs: float | None = field(default=None, metadata={"gt": 0})
     max_steps: int | None = field(default=None, metadata={"ge": 1})
     max_time: Any = field(default=None, metadata={"unit": "duration"})
+    stop_after: float | None = field(default=None, metadata={"gt": 0})  # epochs, of a schedule made for max_epochs
     batch_size: int = field(default=32, metadata={"ge": 1})  # samples a step, over all ranks
     find_batch_size: bool = False  # begin with the largest batch_size that fits into the memory
     eval_batch_size: int | None = field(

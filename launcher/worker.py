@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from . import inherited
 from .algorithm import overriding
 from .best import best_or_last
 from .build import build_parallel, build_run, build_task, build_trackers
@@ -33,7 +34,7 @@ from .provenance import Provenance
 from .report.live import LivePage
 from .restoring import restore
 from .result import RESULT, begun, explain, out_of_memory, record_failure, unfinished
-from .run import LEAVES, Run
+from .run import LEAVES, Best, Run
 from .seeds import derive, seed_everything
 from .signals import Interrupt
 from .trackers.base import Recorder
@@ -117,7 +118,15 @@ def _fit_module(
     plan, recorder = run.plan, run.recorder
     state = run.checkpoints.load_last() if resume else None
     if state is not None:
-        restore(run, state, run.checkpoints.folder / f"step-{state['progress']['step']}")
+        anew = inherited.step_of(folder) == state["progress"]["step"]
+        restore(
+            run,
+            state,
+            run.checkpoints.folder / f"step-{state['progress']['step']}",
+            list(config.optimizer) if anew else (),
+        )
+        if anew:  # the best of the other run lies in its folder
+            run.best = Best()
     counts = sizes_of(data) | run.sizes()
     header = (
         header_of(config, folder, task, data, name)
@@ -198,7 +207,7 @@ def _state_of(run: Run) -> dict[str, Any]:
     }
     return {
         "status": status.get(run.stop, "stopped"),
-        "reason": run.stop or run.plan.counted_by,
+        "reason": run.stop or run.plan.ended_by,
         "objective": {
             "name": name,
             "value": run.metrics.get(name) if run.best.value is None else run.best.value,

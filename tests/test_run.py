@@ -15,7 +15,8 @@ from launcher.build import build_parallel, build_run, build_task
 from launcher.console import Console
 from launcher.loops.supervised import Supervised
 from launcher.packing import pack, unpack
-from launcher.run import Best, Run, rng_state, set_rng_state
+from launcher.random_state import rng_state, set_rng_state
+from launcher.run import Best, Run
 from launcher.seeds import seed_everything
 from launcher.signals import Interrupt
 from tests.fits import config_of

@@ -53,7 +53,7 @@ class Supervised:
         interrupt, alone = run.interrupt, parallel.world_size == 1
         interrupt.early = None  # from here on it is read after each step
         deadline = None if plan.max_time is None else Deadline(run, plan.max_time)
-        end = plan.total_steps
+        end = plan.last_step
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         batches = run.loaders.train.start(progress.step)
         step = progress.step
@@ -114,8 +114,8 @@ class Supervised:
         plan = run.plan
         intervals = [every for every in (plan.log_every, plan.eval_every, plan.checkpoint_every) if every]
         upcoming = [(step // every + 1) * every for every in intervals]
-        if plan.total_steps is not None:
-            upcoming.append(plan.total_steps)
+        if plan.last_step is not None:
+            upcoming.append(plan.last_step)
         return min(upcoming, default=step + 1000)
 
     def _at_event(self, run: Run, step: int, asked: bool, deadline: Deadline | None) -> None:
@@ -126,7 +126,7 @@ class Supervised:
         if asked:
             signalled = run.parallel.max(float(run.interrupt.signal is not None)) > 0
             run.stop = run.stop or ("preempted" if signalled else plan.limited_by)
-        last = step == plan.total_steps or run.stop not in (None, "preempted")
+        last = step == plan.last_step or run.stop not in (None, "preempted")
         if last:
             run.parallel.bring_in(run)
         judges = run.parallel.judges

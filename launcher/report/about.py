@@ -106,6 +106,7 @@ def _length(training: Mapping[str, Any]) -> str:
 REASONS = {
     "max_epochs": "all its epochs are done",
     "max_steps": "all its steps are done",
+    "stop_after": "training.stop_after has come",
     "max_time": "its time was up",
     "fitted": "",
     "preempted": "it was interrupted, and can go on",

@@ -36,6 +36,7 @@ _TYPES = {
     "custom_search_space": ["str", "none"],
     "params": ["dict", "none"],
     "points": ["list", "none"],
+    "default_first": ["bool"],
     "devices_per_trial": ["int[0,inf)", "none"],
     "trials_per_device": ["int[1,inf)"],
     "keep_trials": ["int[1,inf)", "none"],

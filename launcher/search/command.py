@@ -31,6 +31,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from launcher import at_once, compose
+    from launcher.hydra_keys import refuse
 
     parsed = compose.parse(hydra, name, overrides, sweep=True)
     try:
@@ -39,6 +40,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     except compose.REFUSALS as error:
         raise at_once.refusal(error, hydra, name, parsed) from error
     compose.mean_cluster(hydra, config)
+    refuse(config, parsed)
     if config.action not in ("train", "plan"):
         raise ConfigError(f"action={config.action}: -m starts trainings; leave one of the two out")
     if config.hydra.sweeper.get("_target_") not in SWEEPERS:
@@ -62,6 +64,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)
     begin()
     try:
-        return int(sweeper.sweep(list(config.hydra.overrides.task)))
+        words = OmegaConf.to_container(config.hydra.overrides.task)  # as they were typed: ${…} is each trial's own
+        return int(sweeper.sweep(words))  # type: ignore[arg-type]  # a list of strings
     except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition
         raise at_once.refusal(error, hydra, name, parsed) from error

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig
+from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
 
 from . import candidates, pruning
+from .brackets import Brackets, brackets
 from .space import Dimension
 from .study import Claim, Directions, Study
 from .trial import VARIABLE
@@ -32,6 +34,10 @@ class Early:
     def __bool__(self) -> bool:
         return self.pruning is not None or self.filter is not None
 
+    def pruner(self) -> BasePruner | None:
+        """The pruner that the study is opened with. Optuna's Hyperband would show a sampler the trials of one race alone."""
+        return None if self.pruning is None or self.pruning.races else self.pruning.pruner()
+
     def plain(self) -> dict[str, Any]:
         """What it adds to the sweep's identity."""
         return {"pruner": None if self.pruning is None else self.pruning.plain(), "proxy": self.proxy}
@@ -42,22 +48,28 @@ class Early:
             return lambda claim: {}
         known: dict[str, Any] = {"storage": storage, "folder": str(study.folder), "study": study.folder.name}
         known |= {"node": None} if self.pruning is None else self.pruning.plain()
+        races = None if self.pruning is None else races_of(self.pruning)
         known |= {"metrics": list(self.metrics), "directions": list(self.directions)}
 
         def told(claim: Claim) -> dict[str, str]:
             proxy = None if self.filter is None else self.filter.task(study.trial(claim))
-            return {VARIABLE: json.dumps(known | {"trial": claim.id, "proxy": proxy})}
+            own: Sequence[int] | None = known.get("rungs") or None  # None: trials are stopped at rungs
+            own = own if races is None else races.rungs_for(claim.number)
+            return {VARIABLE: json.dumps(known | {"trial": claim.id, "proxy": proxy, "rungs": own})}
 
         return told
 
     def promotion(self, n_trials: int | None) -> Callable[[Sequence[FrozenTrial], set[int]], int | None] | None:
         """Chooses the paused trial that goes on, of those that have come furthest; None where trials do not pause."""
         found, first = self.pruning, self.filter
-        if first is None and (found is None or not found.rungs):
+        races = None if found is None else races_of(found)
+        if first is None and races is None and (found is None or not found.rungs):
             return None
         maximize = [each == "maximize" for each in self.directions]
 
         def promotable(trials: Sequence[FrozenTrial], paused: set[int], least: bool = False) -> int | None:
+            if races is not None:
+                return races.next(trials, paused, n_trials, maximize, least)
             if found is None or not found.rungs:
                 return None
             factor = found.node["reduction_factor"]
@@ -74,6 +86,11 @@ class Early:
         return pick
 
 
+def races_of(found: pruning.Pruning) -> Brackets | None:
+    """The races of Hyperband; None of another pruner."""
+    return brackets(found.node, found.length) if found.races and found.length is not None else None
+
+
 def _is_all(trials: Sequence[FrozenTrial], paused: set[int], n_trials: int) -> bool:
     """Whether what is paused is all that is left of a sweep, and none of its trials has come to its end."""
     ended = all(trial.state.is_finished() or trial.number in paused for trial in trials)
@@ -88,4 +105,9 @@ def read(config: DictConfig, metrics: Sequence[str], directions: Directions, dim
     if found is not None and (config.num_seeds > 1 or "fold" in config.procedure):
         raise ConfigError("hydra.sweeper.pruner: a trial that is made of several fits has no single curve to judge")
     first = candidates.read(config, metrics, dimensions)
+    if found is not None and found.races and first is not None:
+        raise ConfigError(
+            "hydra.sweeper.proxy: a race of Hyperband waits for every one of its trials, of which a proxy leaves out most; "
+            "hydra/sweeper/pruner=halving goes with it"
+        )
     return Early(found, first, metrics, directions, config.hydra.sweeper.get("proxy"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import BaseDistribution
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 
 if TYPE_CHECKING:
@@ -22,3 +23,21 @@ class Independent(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         return {}
+
+
+def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
+    """An even draw; by the logarithm where the distribution says so."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(rng.integers(len(distribution.choices)))]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if isinstance(distribution, IntDistribution):
+        first, last = distribution.low, distribution.high
+        if distribution.log:
+            value = float(np.exp(rng.uniform(np.log(first - 0.5), np.log(last + 0.5))))
+            return min(last, max(first, round(value)))
+        return first + distribution.step * int(rng.integers((last - first) // distribution.step + 1))
+    low, high = distribution.low, distribution.high
+    if distribution.step is not None:
+        value = low + distribution.step * int(rng.integers(round((high - low) / distribution.step) + 1))
+        return float(min(high, value))
+    return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if distribution.log else float(rng.uniform(low, high))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from optuna.trial import TrialState
@@ -22,8 +22,9 @@ class Keeper:
     those of the lowest rank of non-domination, and of equals those with most room around them.
     """
 
-    def __init__(self, study: Study, num: int | None) -> None:
-        self._study, self._num = study, num
+    def __init__(self, study: Study, num: int | None, needed: Callable[[], set[int]] = set) -> None:
+        """`needed` are the trials that others will go on from: they keep theirs too."""
+        self._study, self._num, self._needed = study, num, needed
         self._maximize = [each.name == "MAXIMIZE" for each in study.optuna.directions]
         self._kept: set[int] = set()
         self.tidy()
@@ -50,7 +51,7 @@ class Keeper:
             _thin(own, ("last",))
         elif status in ("completed", "stopped"):
             _thin(own, ("last", "best"))
-            best = self._best()
+            best = self._best() | self._needed()
             for gone in {*self._kept, number} - best:
                 _strip(self._study.folder / str(gone))
             self._kept = best

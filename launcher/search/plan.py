@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from launcher.figures import count, number, span, things
 from . import space
 from .arguments import words_of
 from .cost import Kind, in_words
-from .early import Early
-from .pruning import Pruning, races
+from .early import Early, races_of
+from .population import Population
+from .pruning import Pruning, first_rung, is_halving, rungs_of
 from .space import Dimension
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def show(
     early: Early,
     kinds: Sequence[Kind],
     pace: Callable[[], Pace] | None = None,
+    population: Population | None = None,
 ) -> None:
     """Print the plan of trials of those kinds; `pace` times some steps, where nothing else tells how long they take."""
     pruning, proxy = early.pruning, early.filter
@@ -45,6 +48,10 @@ def show(
         facts["objectives"] = words_of(early.metrics, early.directions)
     facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
     conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
+    if population is not None and n_trials is not None:
+        times = n_trials // population.population
+        facts["population"] = f"{count(population.population)} runs, {things(times, 'generation')}"
+        kinds = [each if each.length is None else replace(each, length=each.length / times) for each in kinds]
     size = space.size(dimensions)
     facts["size"] = "without end" if size is None else things(size, "point")
     facts["trials"] = "as many as the time allows" if n_trials is None else count(n_trials)
@@ -60,10 +67,10 @@ def show(
     units = {each.unit for each in kinds if not each.estimator}
     if n_trials is not None and trained is not None and any(each.estimator or each.length for each in kinds):
         shares = [replace(each, num=each.num * trained / n_trials) for each in kinds]
-        facts |= _cost(folder, pruning, trained, shares)
+        facts |= _cost(pruning, trained, shares)
         spent = None if len(units) > 1 else sum(each.spent for each in shares)
         if pruning is not None and "rungs" in facts:
-            spent = _raced(folder, pruning, trained, shares)[0]
+            spent = _raced(pruning, trained, shares)[0]
     left = None if n_trials is None else _left(folder, n_trials, slots)
     if left is not None:
         facts["time"] = left
@@ -97,10 +104,10 @@ def _span(each: Dimension) -> str:
     return f"{shown}{by}" + (f", {len(each.values)} values" if each.values is not None else "")
 
 
-def _cost(folder: Path, pruning: Pruning | None, trained: int, kinds: Sequence[Kind]) -> dict[str, str]:
+def _cost(pruning: Pruning | None, trained: int, kinds: Sequence[Kind]) -> dict[str, str]:
     """What is spent at the most, in words; with rungs, how many trials come to each, race by race."""
     if pruning is not None and not any(each.estimator for each in kinds):
-        spent, told = _raced(folder, pruning, trained, kinds)
+        spent, told = _raced(pruning, trained, kinds)
         if told:
             whole = sum(each.spent for each in kinds)
             said = f"about {count(round(spent))} of {count(round(whole))} {pruning.unit} ({spent / whole:.0%})"
@@ -120,18 +127,33 @@ def _cost(folder: Path, pruning: Pruning | None, trained: int, kinds: Sequence[K
     return ends | {"cost": in_words(kinds, said_of)}
 
 
-def _raced(folder: Path, pruning: Pruning, trained: int, kinds: Sequence[Kind]) -> tuple[float, list[str]]:
+def _raced(pruning: Pruning, trained: int, kinds: Sequence[Kind]) -> tuple[float, list[str]]:
     """What is spent with rungs, of trials of a middle length, and how many come to each, race by race; nothing without rungs."""
-    length = sum(each.spent for each in kinds) / max(1, trained)
-    spent, told = 0.0, []
-    for come, rungs in races(pruning.node, folder.name, trained, length):
-        before, shown = 0.0, []
+    found = _races(pruning, trained, sum(each.spent for each in kinds) / max(1, trained))
+    alike = Counter(", ".join(f"{count(come)} to {end:g}" for come, _, end in race) for race in found)
+    told = [f"{times} x ({race})" if times > 1 else race for race, times in alike.items()]
+    return sum(come * (end - before) for come, before, end in itertools.chain(*found)), told
+
+
+def _races(pruning: Pruning, n_trials: int, length: float) -> list[list[tuple[int, float, float]]]:
+    """How many trials go from where to where, rung by rung, in each race; nothing where the pruner has no rungs that are known.
+    One trial at least comes to the end."""
+    node, races = pruning.node, races_of(pruning)
+    if races is None and not is_halving(node):
+        return []
+    own = [(n_trials, rungs_of(first_rung(node), node["reduction_factor"], length))] if races is None else []
+    own += [] if races is None else [(len(each.numbers), list(each.rungs)) for each in races.races(n_trials)]
+    ends = any(num // node["reduction_factor"] ** len(rungs) for num, rungs in own)
+    found = []
+    for index, (num, rungs) in enumerate(own):
+        legs: list[tuple[int, float, float]] = []
+        before = 0.0
         for end in [*rungs, length]:
-            shown.append(f"{count(come)} to {end:g}")
-            spent += come * (end - before)
-            before, come = end, max(1, come // pruning.node["reduction_factor"])
-        told.append(", ".join(shown))
-    return spent, told
+            if num:
+                legs.append((num, before, end))
+            before, num = end, max(num // node["reduction_factor"], 0 if ends or index else 1)
+        found.append(legs)
+    return found
 
 
 def _left(folder: Path, n_trials: int, slots: int) -> str | None:

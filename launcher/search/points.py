@@ -21,9 +21,11 @@ def read(
     fixed: Sequence[str],
     dimensions: Sequence[Dimension],
     config: DictConfig,
+    default_first: bool = False,
 ) -> list[dict[str, Any]]:
-    """Each point as Optuna's names and values; what a point does not name is drawn. One with a choice that the command has
-    left out is left out too. Raises ConfigError for a key that there is not, and a number outside of its span."""
+    """Each point as Optuna's names and values, the config's own first where that is asked for; what a point does not name is
+    drawn. One with a choice that the command has left out is left out too. Raises ConfigError for a key that there is not, and
+    a number outside of its span."""
     words = {word.partition("=")[0]: word.partition("=")[2] for word in fixed}
     chosen = config.hydra.runtime.choices
     searched = {each.key for each in dimensions}
@@ -47,6 +49,28 @@ def read(
                 known[each.name] = own[each.key]
         if fits:
             found.append(known)
+    own_values = default(dimensions, config) if default_first else {}
+    return [own_values, *(point for point in found if point != own_values)] if own_values else found
+
+
+def default(dimensions: Sequence[Dimension], config: DictConfig) -> dict[str, Any]:
+    """The config's own point as Optuna's names and values; empty where a part of it lies outside of the space, as a null
+    where an interval is searched: of what goes together a half says nothing."""
+    chosen = config.hydra.runtime.choices
+    found: dict[str, Any] = {}
+    point: dict[str, Any] = {}
+    for each in dimensions:
+        if not each.active(point):
+            continue
+        own = chosen[each.key] if each.key in chosen else OmegaConf.select(config, each.key, default=_MISSING)
+        if isinstance(each.distribution, CategoricalDistribution):
+            inside = [value for value in each.distribution.choices if str(value) == str(own)]
+        else:
+            number = isinstance(own, int | float) and not isinstance(own, bool)
+            inside = [own] if number and _contains(each, own) else []
+        if not inside:
+            return {}
+        found[each.name] = point[each.key] = inside[0]
     return found
 
 
@@ -54,10 +78,14 @@ def _in(each: Dimension, value: Any) -> bool:
     """Whether a choice is one of those that are searched. Raises ConfigError for a number that can not be drawn."""
     if isinstance(each.distribution, CategoricalDistribution):
         return value in each.distribution.choices
-    try:
-        inside = each.distribution._contains(each.distribution.to_internal_repr(value))
-    except (ValueError, TypeError):
-        inside = False
-    if not inside:
+    if not _contains(each, value):
         raise ConfigError(f"{KEY}: {each.key}={value} is not in {each.line}")
     return True
+
+
+def _contains(each: Dimension, value: Any) -> bool:
+    """Whether a number lies in a span, and on its lattice."""
+    try:
+        return bool(each.distribution._contains(each.distribution.to_internal_repr(value)))
+    except (ValueError, TypeError):
+        return False

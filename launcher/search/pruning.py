@@ -5,6 +5,8 @@
     promote  at a rung every trial pauses, with a checkpoint, and leaves its slot; one that is among the best 1/η
              of its rung is promoted when a slot is free: it goes on from the checkpoint, bit for bit
 
+Hyperband's trials pause too, and are promoted race by race (`brackets`).
+
 Of several objectives the best are those of the lowest rank of non-domination (`domination`).
 
 Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), algorithm 2; Li et al., "Hyperband" (2018).
@@ -12,11 +14,8 @@ Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), algor
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import math
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -44,7 +43,14 @@ class Pruning:
     node: dict[str, Any]
     unit: str  # "epochs" or "steps"
     rungs: tuple[int, ...] = ()
-    """Where trials pause, in that unit; none where they are stopped instead."""
+    """Where trials pause, in that unit; none where they are stopped instead, and of Hyperband, whose races have their own."""
+    length: float | None = None
+    """How long a whole trial is, in that unit."""
+
+    @property
+    def races(self) -> bool:
+        """Whether trials pause at the rungs of Hyperband's races."""
+        return is_hyperband(self.node)
 
     def pruner(self) -> BasePruner:
         made: BasePruner = instantiate(self.node, group="hydra.sweeper.pruner")
@@ -81,7 +87,9 @@ def read(config: DictConfig) -> Pruning | None:
     length = config.training.max_epochs if unit == "epochs" else config.training.max_steps
     if "max_resource" in own and own["max_resource"] == "auto" and length is not None:
         own["max_resource"] = int(length)
-    made = Pruning(own, unit, _rungs(own, unit, length) if promote else ())
+    if is_hyperband(own):
+        _refuse_hyperband(own, unit, length)
+    made = Pruning(own, unit, _rungs(own, unit, length) if promote else (), length)
     try:
         made.pruner()
     except Exception as error:
@@ -97,6 +105,18 @@ def _rungs(node: dict[str, Any], unit: str, length: float | None) -> tuple[int, 
             f"hydra.sweeper.pruner.promote=true: how long is a whole trial? training.max_{unit} says so in the pruner's unit"
         )
     return tuple(rungs_of(node["min_resource"], node["reduction_factor"], length))
+
+
+def _refuse_hyperband(node: dict[str, Any], unit: str, length: float | None) -> None:
+    """Raises ConfigError where the races of Hyperband can not be laid out."""
+    if not isinstance(node.get("min_resource"), int):
+        raise ConfigError("hydra.sweeper.pruner: Hyperband goes with a min_resource of its own, as 1epoch")
+    if length is None or not isinstance(node.get("max_resource"), int):
+        raise ConfigError(
+            f"hydra.sweeper.pruner: how long is a whole trial of Hyperband? training.max_{unit} says so in the pruner's unit"
+        )
+    if node["reduction_factor"] < 2:
+        raise ConfigError(f"hydra.sweeper.pruner.reduction_factor={node['reduction_factor']}: expected 2 or more")
 
 
 def several(found: Pruning, metrics: Sequence[str]) -> None:
@@ -134,26 +154,9 @@ def rungs_of(min_resource: int, reduction_factor: int, length: float) -> list[in
     return [rung for rung in found if rung < length]
 
 
-def races(node: dict[str, Any], study: str, n_trials: int, length: float) -> list[tuple[int, list[int]]]:
-    """The races of successive halving that a study's trials are in, each as (how many of them, its rungs); none where the
-    pruner has no fixed rungs. Of Hyperband, a race's name is drawn from the study's and the trial's number, as Optuna does."""
-    target, factor = str(node["_target_"]), node.get("reduction_factor", 0)
-    if not isinstance(node.get("min_resource"), int):
-        return []
-    if is_halving(node):
-        return [(n_trials, rungs_of(first_rung(node), factor, length))]
-    if not target.endswith("HyperbandPruner") or not isinstance(node.get("max_resource"), int):
-        return []
-    num = math.floor(math.log(node["max_resource"] / node["min_resource"], factor)) + 1
-    shares = [math.ceil(num * factor ** (num - 1 - each) / (num - each)) for each in range(num)]
-    ends = list(itertools.accumulate(shares))
-    drawn = [zlib.crc32(f"{study}_{number}".encode()) % ends[-1] for number in range(n_trials)]
-    come = [bisect.bisect_right(ends, each) for each in drawn]
-    return [
-        (come.count(each), rungs_of(node["min_resource"] * factor**each, factor, length))
-        for each in range(num)
-        if each in come
-    ]
+def is_hyperband(node: dict[str, Any]) -> bool:
+    """Whether a pruner's node is Hyperband's."""
+    return str(node["_target_"]).endswith("HyperbandPruner")
 
 
 def at_rung(trial: FrozenTrial, rung: int) -> Point | None:
@@ -163,7 +166,7 @@ def at_rung(trial: FrozenTrial, rung: int) -> Point | None:
     return known[min(steps)] if steps else None
 
 
-def _judged(trials: Sequence[FrozenTrial], rung: int, maximize: Sequence[bool]) -> list[FrozenTrial]:
+def judged(trials: Sequence[FrozenTrial], rung: int, maximize: Sequence[bool]) -> list[FrozenTrial]:
     """The trials that have come to a rung, the best first; those whose value is not a number are not among them."""
     come = [(at_rung(trial, rung), trial) for trial in trials]
     valid = [(point, trial) for point, trial in come if point is not None and all(value == value for value in point)]
@@ -181,8 +184,8 @@ def promotable(
     """The paused trial to go on with: of the highest rung that has one among its best 1/η, the best. With `least` there is to
     be one: of the highest rung that has any, the best."""
     for index in reversed(range(len(rungs))):
-        judged = _judged(trials, rungs[index], maximize)
-        for trial in judged if least else judged[: len(judged) // reduction_factor]:
+        come = judged(trials, rungs[index], maximize)
+        for trial in come if least else come[: len(come) // reduction_factor]:
             beyond = index + 1 < len(rungs) and at_rung(trial, rungs[index + 1]) is not None
             if trial.number in paused and not beyond:
                 return trial.number
@@ -196,10 +199,10 @@ def falls_behind(
     so far, rounded up, or with a value no worse than theirs.
     """
     for rung in rungs:
-        judged = _judged(trials, rung, maximize)
-        numbers, points = [trial.number for trial in judged], [at_rung(trial, rung) for trial in judged]
-        if len(judged) <= node.get("bootstrap_count", 0) or number not in numbers:
+        come = judged(trials, rung, maximize)
+        numbers, points = [trial.number for trial in come], [at_rung(trial, rung) for trial in come]
+        if len(come) <= node.get("bootstrap_count", 0) or number not in numbers:
             return True
-        if points.index(points[numbers.index(number)]) >= math.ceil(len(judged) / node["reduction_factor"]):
+        if points.index(points[numbers.index(number)]) >= math.ceil(len(come) / node["reduction_factor"]):
             return True
     return False

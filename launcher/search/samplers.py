@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from launcher.errors import ConfigError, did_you_mean
@@ -21,7 +21,8 @@ from launcher.seeds import derive
 from launcher.trust import factory
 
 from .grid import GridSampler
-from .independent import Independent
+from .independent import Independent, draw
+from .population import Population, PopulationSampler
 from .space import Dimension
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 GRID, RANDOM = "optuna.samplers.GridSampler", "optuna.samplers.RandomSampler"
 PACKAGES = {"CmaEsSampler": "cmaes"}
 """What a sampler imports at its first draw, which is too late to say that it is missing."""
+
+
+AUTO = "auto"
+LEAST_STARTUP, MOST_STARTUP = 3, 8
 
 
 class RandomSampler(Independent):
@@ -44,24 +49,6 @@ class RandomSampler(Independent):
     ) -> Any:
         rng = np.random.default_rng(derive(self._seed, "trial", trial.number, param_name))
         return draw(param_distribution, rng)
-
-
-def draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
-    """An even draw; by the logarithm where the distribution says so."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(rng.integers(len(distribution.choices)))]
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    if isinstance(distribution, IntDistribution):
-        first, last = distribution.low, distribution.high
-        if distribution.log:
-            value = float(np.exp(rng.uniform(np.log(first - 0.5), np.log(last + 0.5))))
-            return min(last, max(first, round(value)))
-        return first + distribution.step * int(rng.integers((last - first) // distribution.step + 1))
-    low, high = distribution.low, distribution.high
-    if distribution.step is not None:
-        value = low + distribution.step * int(rng.integers(round((high - low) / distribution.step) + 1))
-        return float(min(high, value))
-    return float(np.exp(rng.uniform(np.log(low), np.log(high)))) if distribution.log else float(rng.uniform(low, high))
 
 
 @factory("hydra.sweeper.sampler")
@@ -81,10 +68,26 @@ def is_independent(node: DictConfig) -> bool:
     return str(node.get("_target_")) in (GRID, RANDOM)
 
 
-def sampler_of(node: DictConfig, seed: int, dimensions: Sequence[Dimension]) -> Callable[[int], BaseSampler]:
-    """Makes the sampler for trial n from the node of hydra/sweeper/sampler. Raises ConfigError."""
+def num_startup(n_trials: int | None) -> int:
+    """`n_startup_trials=auto`: how many draws a model-based search of so many trials begins with."""
+    return MOST_STARTUP if n_trials is None else max(LEAST_STARTUP, min(MOST_STARTUP, n_trials // 4))
+
+
+def sampler_of(
+    node: DictConfig,
+    seed: int,
+    dimensions: Sequence[Dimension],
+    n_trials: int | None = None,
+    population: Population | None = None,
+) -> Callable[[int], BaseSampler]:
+    """Makes the sampler for trial n of `n_trials` from the node of hydra/sweeper/sampler, or of the population that it
+    describes. Raises ConfigError."""
+    if population is not None:
+        return lambda number: PopulationSampler(population)
     target = str(node.get("_target_"))
     own: Any = OmegaConf.to_container(node, resolve=True)
+    if own.get("n_startup_trials") == AUTO:
+        own["n_startup_trials"] = num_startup(n_trials)
     base = own["seed"] if own.get("seed") is not None else seed
     if target == GRID:
         grid = GridSampler(dimensions)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 
 from launcher.folder import CONFIG, in_use
+from launcher.inherited import step_of
 from launcher.signals import Interrupt
 
 from .ahead import Ahead
@@ -41,7 +42,8 @@ class _Running:
 
 
 class Scheduler:
-    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know.
+    """Runs a study's trials. `compose` makes a trial's finished config; `environment` what its process needs to know,
+    `prepare` makes a new one's config and folder ready, in a population's search.
 
     With `ahead` the next trial is asked for and composed while the slots are busy, without it where that is worth it (`Ahead`).
     """
@@ -50,7 +52,7 @@ class Scheduler:
         self,
         study: Study,
         pool: Pool,
-        compose: Callable[[dict[str, Any]], DictConfig],
+        compose: Callable[..., DictConfig],
         values: Callable[[dict[str, Any]], list[float | None]],
         listener: Listener,
         interrupt: Interrupt,
@@ -61,10 +63,11 @@ class Scheduler:
         together: Together | None = None,
         ahead: bool = False,
         alike: Alike | None = None,
+        prepare: Callable[[Claim, DictConfig], None] = lambda claim, config: None,
     ) -> None:
         self.study, self.pool, self.listener, self.interrupt = study, pool, listener, interrupt
         self._environment, self._alike = environment, alike or Alike(None)
-        self._trials = Trials(study, compose, values, listener, self._alike)
+        self._trials = Trials(study, compose, values, listener, self._alike, prepare)
         self._promote, self._trial_timeout = promote, trial_timeout
         self._end = math.inf if timeout is None else time.monotonic() + timeout
         self._together = together
@@ -144,7 +147,9 @@ class Scheduler:
         fence = (
             {} if self.pool.outlives else {FENCE: str(claim.lease.fence)}
         )  # a job goes on when its trial changes hands
-        return [self.pool.submit(self._own(claim), began, self._environment(claim, slot) | fence)]
+        own = self._own(claim)
+        began = began or step_of(own) is not None
+        return [self.pool.submit(own, began, self._environment(claim, slot) | fence)]
 
     def _fill_together(self, pool: Together) -> None:
         """Give the pool every trial that is left."""
@@ -200,7 +205,7 @@ class Scheduler:
                     self._untouched.add(promoted.number)
                 return promoted
         new = None if self._all_given else self.study.ask()
-        self._all_given = new is None
+        self._all_given = new is None and self.study.all_given()
         return new
 
     def _over(self, run: _Running, status: int) -> None:

@@ -27,13 +27,13 @@ DRIVERS = {"postgresql": "psycopg[binary]", "mysql": "PyMySQL"}
 
 
 def study_folder(place: Any, study: str | None, default: str) -> Path:
-    """The folder of a study below the one where sweeps lie. Raises ConfigError for a name that would lie elsewhere."""
+    """The folder of a study below the one where sweeps lie, or for `.` that one itself. Raises ConfigError for a name that would lie elsewhere."""
     study = default if study is None else study
     if place is None or not str(place).strip():
         raise ConfigError("hydra.sweep.dir is empty: leave it out, and sweeps lie in multirun/")
     if (
         not study.strip()
-        or study in (".", "..")
+        or study == ".."
         or any(sign in study for sign in "/\\")
         or not f"{place}{study}".isprintable()
     ):

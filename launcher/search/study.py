@@ -77,9 +77,11 @@ class Study:
         metrics: Sequence[str] = (),
         points: Sequence[dict[str, Any]] = (),
         waiting: Waiting | None = None,
+        ready: Callable[[Sequence[FrozenTrial]], bool] | None = None,
     ) -> None:
+        """`ready` says of the trials that there are whether the next one may begin yet."""
         self.folder, self.dimensions, self.n_trials, self.patience_s = folder, dimensions, n_trials, patience_s
-        self._sampler_of, self._extend, self._points = sampler_of, extend, points
+        self._sampler_of, self._extend, self._points, self._ready = sampler_of, extend, points, ready
         self._turn, self._waiting = HostLock(folder / LOCK), waiting or Waiting.never()
         self._waiting.meanwhile = self._keep
         self._mine: dict[int, lease.Lease] = {}
@@ -104,9 +106,9 @@ class Study:
         self._stints: dict[int, list[list[Any]]] = {}
 
     def ask(self) -> Claim | None:
-        """The next trial; None where all have been given out."""
+        """The next trial; None where all have been given out, or the next one has to wait for others."""
         with self.turn():
-            if self._all_given():
+            if self.all_given() or (self._ready is not None and not self._ready(self.trials())):
                 return None
             return self._taken(self.storage.create_new_trial(self._id))
 
@@ -236,7 +238,7 @@ class Study:
         """How many trials are still to end, on whatever machine; those that are paused wait for nobody."""
         return sum(not paused(self._own(trial.number)) for trial in self.trials(*OPEN))
 
-    def _all_given(self) -> bool:
+    def all_given(self) -> bool:
         """Whether the last number has been given out; asked so that it costs the same however many trials there are."""
         if self.n_trials is None:
             return False

@@ -15,28 +15,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from optuna.trial import TrialState
 
-from launcher import compose
-from launcher.check import check
 from launcher.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
 from launcher.figures import things
 from launcher.folder import in_use, locked, make_parents, refuse_links, remove_folder
+from launcher.hydra_keys import told_place
 from launcher.place import engine_of, pool_of
 from launcher.signals import Interrupt, listening
 from launcher.start.wait import wait
 
-from . import again, cost, devices, early, identity, page, plan, preload, presets, space
+from . import again, cost, devices, early, identity, page, plan, population, preload, presets, space
 from . import points as first
 from .alike import Alike
 from .arguments import directions_of, extension, objectives_of, refuse_other, seconds, space_of, types, words_of
 from .away import Waiting
+from .configs import Configs
 from .ensemble import MODULES, build, refuse
 from .keep import Keeper
 from .outcome import values_of
@@ -51,7 +50,6 @@ if TYPE_CHECKING:
     from .pace import Pace
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
 
 ARRAY_PARALLELISM = 256
 """So many jobs at once a cluster is given where nobody says a number; hydra-submitit-launcher's default."""
@@ -75,6 +73,7 @@ class LauncherSweeper(Sweeper):
         pruner: DictConfig | None = None,
         proxy: DictConfig | None = None,
         points: Any = None,
+        default_first: bool = False,
         timeout: Any = None,
         trial_timeout: Any = None,
         devices_per_trial: int | None = None,
@@ -91,7 +90,7 @@ class LauncherSweeper(Sweeper):
             devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
             accept_changes=accept_changes, retry_failed=retry_failed, ensemble=ensemble,
             max_consecutive_failures=max_consecutive_failures, metrics=metrics, storage=storage,
-            custom_search_space=custom_search_space,
+            custom_search_space=custom_search_space, default_first=default_first,
         )  # fmt: skip
         if not isinstance(sampler, DictConfig) or "_target_" not in sampler:
             raise ConfigError(f"hydra.sweeper.sampler={sampler}: hydra/sweeper/sampler={sampler} chooses one")
@@ -100,11 +99,10 @@ class LauncherSweeper(Sweeper):
         self.n_jobs, self.devices_per_trial, self.trials_per_device = n_jobs, devices_per_trial, trials_per_device
         self.max_failure_rate, self.keep_trials, self.ensemble = max_failure_rate, keep_trials, ensemble
         self.custom_search_space = custom_search_space
-        self._known: compose.Known = {}
         self.retry_failed, self.max_consecutive_failures = retry_failed, max_consecutive_failures
         self.params, self.accept_changes = dict(params or {}), accept_changes
         self.metrics: Sequence[str] = metrics or []
-        self.points = points
+        self.points, self.default_first = points, default_first
         self.directions: Directions = directions_of(direction)
         self.timeout, self.trial_timeout = seconds("timeout", timeout), seconds("trial_timeout", trial_timeout)
         self.lease = seconds("lease", lease) or 60.0
@@ -117,7 +115,6 @@ class LauncherSweeper(Sweeper):
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
         named = bool(self.metrics)
         self.metrics = objectives_of(self.config, self.metrics, self.directions)
-        self._same = partial(refuse_other, metrics=self.metrics, directions=self.directions, named=named)
         if self.ensemble is not None:
             refuse(self.config, len(self.metrics))
         assert self.hydra_context is not None
@@ -130,8 +127,11 @@ class LauncherSweeper(Sweeper):
         per_trial = self.devices_per_trial
         if per_trial is None:
             per_trial = ranks if isinstance(ranks, int) else len(there)
-        sampler = sampler_of(self.sampler, self.config.seed, self._dimensions)
-        points = first.read(self.points, self._fixed, self._dimensions, self.config)
+        self._population, self.n_trials = population.of(
+            self.sampler, self.config, self._dimensions, self.n_trials, self.metrics, self.directions
+        )
+        sampler = sampler_of(self.sampler, self.config.seed, self._dimensions, self.n_trials, self._population)
+        points = first.read(self.points, self._fixed, self._dimensions, self.config, self.default_first)
         if points and is_grid(self.sampler):
             raise ConfigError("hydra.sweeper.points: a grid has its own order; search=random begins with points")
         self._early = early.read(self.config, self.metrics, self.directions, self._dimensions)
@@ -155,9 +155,11 @@ class LauncherSweeper(Sweeper):
             self.study_name,
             identity.name_of(self.config, self.sampler, self.params, arguments),
         )
+        same = partial(refuse_other, metrics=self.metrics, directions=self.directions, named=named)
+        self._configs = Configs(self._fixed, self._dimensions, folder, self.config, same)
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
-        self._check_corners()
+        self._configs.corners()
         if self.config.schedule:
             left = wait(self.config)
             if left is not None:
@@ -187,13 +189,14 @@ class LauncherSweeper(Sweeper):
                     folder,
                     self._dimensions,
                     sampler,
-                    None if self._early.pruning is None else self._early.pruning.pruner(),
+                    self._early.pruner(),
                     extend=extension(self.custom_search_space, self.config, self._fixed),
                     n_trials=self.n_trials,
                     patience_s=self.lease,
                     metrics=self.metrics,
                     points=points,
                     waiting=waiting,
+                    ready=None if self._population is None else self._population.ready,
                 )
                 identity.accept(folder, now, self.accept_changes, self.config.worker)
                 self.n_trials = study.n_trials = again.total(study, sampler(0), asked, self.retry_failed)
@@ -208,7 +211,9 @@ class LauncherSweeper(Sweeper):
     def _run(self, study: Study, pool: Pool, console: Console, waiting: Waiting) -> int:
         interrupt = Interrupt()
         waiting.leaving = lambda: interrupt.signal is not None
-        progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials))
+        goes_on = population.Lineage(self._population, study)
+        progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials, goes_on.needed))
+        told_place(self.config, study.folder, console.message)
         if len(self.metrics) > 1:
             console.message(f"objectives: {words_of(self.metrics, self.directions)}")
         facts = self._early.facts(study, self.storage)
@@ -219,7 +224,7 @@ class LauncherSweeper(Sweeper):
             scheduler = Scheduler(
                 study,
                 pool,
-                self._compose,
+                self._configs,
                 partial(values_of, metrics=self.metrics),
                 progress,
                 interrupt,
@@ -230,6 +235,7 @@ class LauncherSweeper(Sweeper):
                 together=self._together(pool),
                 ahead=is_independent(self.sampler),
                 alike=alike,
+                prepare=goes_on.begin,
             )
             try:
                 scheduler.run()
@@ -267,11 +273,21 @@ class LauncherSweeper(Sweeper):
     def _show_plan(self, folder: Path, pool: Pool) -> None:
         own, target, slots = self.config, str(self.sampler._target_), len(self._slots)
         unit = None if self._early.pruning is None else self._early.pruning.unit
-        grid = is_grid(self.sampler)
-        kinds = cost.kinds(self._dimensions, self.n_trials, grid, self._compose, own, unit)
+        kinds = cost.kinds(self._dimensions, self.n_trials, is_grid(self.sampler), self._configs, own, unit)
         plain = all(each.fits == 1 and not each.estimator for each in kinds)
         pace = self._pace if plain and not own.cluster and own.parallel.num_processes == 1 else None
-        plan.show(Console(), folder, target, self._dimensions, self.n_trials, slots, self._early, kinds, pace)
+        plan.show(
+            Console(),
+            folder,
+            target,
+            self._dimensions,
+            self.n_trials,
+            slots,
+            self._early,
+            kinds,
+            pace,
+            self._population,
+        )
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
             said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, slots)
@@ -281,20 +297,4 @@ class LauncherSweeper(Sweeper):
         """How long a step takes here, of the first combination."""
         from .pace import measure
 
-        return measure(self._compose(next(space.corners(self._dimensions))), max(1, cores() // len(self._slots)))
-
-    def _check_corners(self) -> None:
-        """Compose so many trials that each choice and each end of an interval was seen once: what is wrong is wrong now."""
-        for point in space.corners(self._dimensions):
-            self._compose(point)
-
-    def _compose(self, params: dict[str, Any]) -> DictConfig:
-        """A trial's finished config, checked."""
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        composed = compose.compose(hydra, self._fixed + space.overrides(params), trial=True, known=self._known)
-        self._same(composed.config, " ".join(space.overrides(params)))
-        check(composed.config, composed.origins)
-        with open_dict(composed.config):
-            composed.config.worker = False
-        return composed.config
+        return measure(self._configs.first(), max(1, cores() // len(self._slots)))

@@ -44,7 +44,7 @@ class Reporter:
 
     def __call__(self, step: int, value: float) -> int:
         at = step if self._facts["unit"] == "steps" else math.floor(self._run.epoch + 1e-9)
-        ended = step == self._run.plan.total_steps
+        ended = step == self._run.plan.last_step
         if at <= self._reported:
             return GO_ON
         self._reported = at
@@ -72,7 +72,7 @@ class Reporter:
         else:
             storage.set_trial_intermediate_value(trial_id, at, float(value))
         node = self._facts["node"]
-        if self._facts["rungs"]:
+        if self._facts["rungs"] is not None:
             return PAUSE if any(earlier < rung <= at for rung in self._facts["rungs"]) else GO_ON
         if is_halving(node):
             come = [rung for rung in rungs_of(first_rung(node), node["reduction_factor"], at + 1) if rung > earlier]
@@ -112,8 +112,7 @@ class Reporter:
         waiting = Waiting(partial(print, flush=True))
         opened = partial(open_storage, facts["storage"], Path(facts["folder"]), waiting)
         storage = waiting(f"the study of {facts['folder']}", opened)
-        pruning = Pruning(facts["node"], facts["unit"], tuple(facts["rungs"]))
-        self._pruner = pruning.pruner()
+        self._pruner = Pruning(facts["node"], facts["unit"]).pruner()
         self._study = optuna.load_study(
             study_name=facts["study"], storage=storage, pruner=self._pruner, sampler=optuna.samplers.RandomSampler()
         )

@@ -34,11 +34,14 @@ class Trials:
     def __init__(
         self,
         study: Study,
-        compose: Callable[[dict[str, Any]], DictConfig],
+        compose: Callable[..., DictConfig],
         values: Callable[[dict[str, Any]], list[float | None]],
         listener: Listener,
         alike: Alike,
+        prepare: Callable[[Claim, DictConfig], None],
     ) -> None:
+        """`prepare` gives a trial that begins what it goes on from, and may change its config."""
+        self._prepare = prepare
         self._study, self._compose, self._values, self._listener, self._alike = study, compose, values, listener, alike
         self._news: list[Callable[[], None]] = []
         self._standstill = Standstill()
@@ -62,13 +65,18 @@ class Trials:
     def new(self, claim: Claim) -> DictConfig | None:
         """The config of a trial that begins now; None where its parameters do not go together, or it is another's by now."""
         try:
-            config = self._compose(claim.params)
+            config = self._compose(claim.params, claim.number)
+            begun = self._write(claim, partial(self._begin, claim, config))
         except ConfigError as error:
             failed = unfinished(self._compose({})) | {"status": "failed", "reason": str(error).partition("\n")[0]}
             if self._write(claim, partial(write_result, self.own(claim), failed)):
                 self._tell(claim, failed)
             return None
-        return config if self._write(claim, partial(write_config, config, self.own(claim))) else None
+        return config if begun else None
+
+    def _begin(self, claim: Claim, config: DictConfig) -> None:
+        self._prepare(claim, config)
+        write_config(config, self.own(claim))
 
     def promoted(self, claim: Claim) -> bool:
         """A paused trial goes on; whether it has taken steps before."""

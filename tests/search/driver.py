@@ -106,7 +106,7 @@ def open_study(folder: Path, kind: str, n_trials: int, storage: str | None = Non
     return Study(open_storage(storage, folder), name, ["minimize"], folder, dimensions, makers[kind], n_trials=n_trials)
 
 
-def compose(params: dict[str, Any]) -> DictConfig:
+def compose(params: dict[str, Any], number: int = 0) -> DictConfig:
     return OmegaConf.create(params)
 
 

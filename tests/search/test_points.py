@@ -55,6 +55,27 @@ def test_a_point_of_a_choice_that_was_left_out_is_left_out() -> None:
     assert points.read(given, [], alone, config(model="svm")) == [{"model.C": 1.0}]
 
 
+def test_the_config_s_own_point_comes_first_where_it_lies_in_the_space() -> None:
+    """Its numbers, its choices by their words, and what is asked for under a condition of them; with a part outside, nothing."""
+    given = {"model": "mlp", "optimizer": {"lr": 0.01, "clip": None}, "n": 4}
+    own = OmegaConf.merge(config(), given)
+    assert isinstance(own, DictConfig)
+    rate = {"optimizer.lr": "tag(log,interval(1e-4,1e-1))"}
+    assert points.default(dimensions(rate | {"n": "1,4"}), own) == {"optimizer.lr": 0.01, "n": 4}
+    assert points.default(dimensions(rate | {"n": "range(0,9,2)"}), own) == {"optimizer.lr": 0.01, "n": 4}
+    assert points.default(dimensions(rate | {"n": "range(1,9,2)"}), own) == {}, "not on the lattice"
+    assert points.default(dimensions(rate | {"optimizer.clip": "interval(0.1,1)"}), own) == {}
+    assert points.default(dimensions({"optimizer.lr": "interval(0.1,1)"}), own) == {}
+    chosen = OmegaConf.merge(config(model="svm"), {"model": {"C": 1.0, "kernel": "rbf", "gamma": 0.01, "size": 9}})
+    assert isinstance(chosen, DictConfig)
+    found = points.default(dimensions(KERNELS), chosen)
+    assert {name.partition(" when ")[0]: value for name, value in found.items()} == {
+        "model": "svm", "model.C": 1.0, "model.kernel": "rbf", "model.gamma": 0.01,
+    }  # fmt: skip
+    both = points.read([{"optimizer.lr": 0.05}, {"optimizer.lr": 0.01}], [], dimensions(rate), own, default_first=True)
+    assert both == [{"optimizer.lr": 0.01}, {"optimizer.lr": 0.05}]
+
+
 @pytest.mark.parametrize(
     ("point", "message"),
     [

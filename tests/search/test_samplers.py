@@ -93,6 +93,17 @@ def test_it_beats_random_draws(tmp_path: Path, search: str, seeds: int, num: int
     assert statistics.median(best[search]) < 0.5 * statistics.median(best["random"])
 
 
+@pytest.mark.parametrize("name", ["tpe", "gp"])
+def test_the_start_is_as_long_as_the_search_asks_for(name: str) -> None:
+    """A quarter of the trials is drawn before there is a model, from 3 to 8; a number that is given stays."""
+    searches = {"tpe": "bayes", "gp": "gp"}
+    node = sampler_node(searches[name])
+    for num, startup in ((4, 3), (12, 3), (24, 6), (48, 8), (1000, 8), (None, 8)):
+        assert sampler_of(node, 0, parsed(*WORDS), num)(0)._n_startup_trials == startup  # type: ignore[attr-defined]  # both have it
+    node.n_startup_trials = 17
+    assert sampler_of(node, 0, parsed(*WORDS), 24)(0)._n_startup_trials == 17  # type: ignore[attr-defined]
+
+
 def test_another_process_goes_on_with_the_same_proposals(tmp_path: Path) -> None:
     node = sampler_node("bayes")
     whole = values(open_study(tmp_path / "whole", node, 3, 20))
