@@ -257,12 +257,12 @@ class Terminal:
 
         spelt = [(spelled(text, self._stream), role) for text, role in words]
         while fit and len(spelt) > 1 and len(gap.join(text for text, _ in spelt).rstrip()) > self._console.width:
-            faint = [index for index, (_, role) in enumerate(spelt) if role == "faint" and index]
+            faint = [index for index, (_, role) in enumerate(spelt) if role == "faint" and index and not cut]
             if not faint and not cut and len(spelt) == 2:
                 break
             last, role = spelt.pop(faint[-1] if faint else -1)
             room = self._console.width - sum(len(text) + len(gap) for text, _ in spelt)
-            if cut and not faint and LEAST <= room < len(last):
+            if cut and LEAST <= room < len(last):
                 spelt.append((last[: room - 3].rstrip() + "...", role))
         text = Text(style=style)
         for index, (word, role) in enumerate(spelt):

@@ -99,7 +99,7 @@ GROUPS: dict[str, Group] = {
     "regularization": _ALGORITHM,
     "hydra.sweeper": Group(("launcher.search.sweeper.LauncherSweeper",), ("launcher.search.sweeper.LauncherSweeper",)),
     "hydra.sweeper.sampler": Group(
-        ("optuna.samplers.*", "launcher.search.samplers.*", *_SAMPLERS),
+        ("optuna.samplers.*", "launcher.search.samplers.*", "launcher.search.bohb.Bohb", *_SAMPLERS),
         ("optuna.samplers._base.BaseSampler", "optuna.samplers.nsgaii._crossovers._base.BaseCrossover"),
         factories=_SAMPLERS,
     ),

@@ -208,7 +208,15 @@ def many(place: Path, num: int, data: list[str]) -> list[compare.Seen]:
         config = {"seed": 0, "optimizer": {"lr": 10**-index, "betas": [0.9, 0.99]}, "notes": "a long one " * index}
         (folder / "config.yaml").write_text(json.dumps(config))
         objective = {"name": "val/accuracy", "value": index / num, "direction": "maximize"}
-        result = {"status": "completed", "objective": objective, "metrics": {"val/loss": 1 / num}, "steps": 100}
+        result = {
+            "status": "completed",
+            "objective": objective,
+            "metrics": {"val/loss": 1 / num},
+            "steps": 100,
+            "reason": "max_steps",
+            "epochs": 1.0,
+            "wall_s": 1.0,
+        }
         (folder / "result.json").write_text(json.dumps(result))
         origin = {"data": {"val": {"samples": 10, "hash": data[index % len(data)]}}, "host": f"node{index}"}
         (folder / "provenance.json").write_text(json.dumps(origin))

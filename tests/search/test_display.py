@@ -46,7 +46,7 @@ class Seen(CountingPool):
 terminal = sys.argv[2] == "terminal"
 folder = Path(sys.argv[1])
 study = open_study(folder, "grid", 4)
-(folder / "sweep.json").write_text("{}")
+(folder / "sweep.json").write_text('{"space": {}, "config": {}, "metrics": [], "storage": null}')
 progress = Progress(study, Console(), ["f"], 2, Keeper(study, None))
 values = lambda result: [result["objective"]["value"]]
 try:

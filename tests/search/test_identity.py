@@ -19,7 +19,7 @@ from tests.search.test_space import parsed
 
 
 def sweep(**config: Any) -> dict[str, Any]:
-    return {"space": {}, "config": config}
+    return {"space": {}, "config": config, "metrics": [], "storage": None}
 
 
 def test_changes_are_refused_and_comparing_writes_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError
-from launcher.result import read_result, write_result
+from launcher.result import read_result, unfinished, write_result
 from launcher.search import page
 from launcher.search.outcome import ENDED, settle
 
@@ -33,7 +33,8 @@ def test_one_that_came_to_its_end_stands_whatever_ended_its_process_then(
     tmp_path: Path, word: str, status: int
 ) -> None:
     """The result is written first, then the page, the trackers' last words and the process's own end."""
-    write_result(tmp_path, {"status": word, "reason": "max_epochs", "objective": {"name": "val/loss", "value": 0.5}})
+    done = {"status": word, "reason": "max_epochs", "objective": {"name": "val/loss", "value": 0.5}}
+    write_result(tmp_path, unfinished(CONFIG) | done)
     (tmp_path / "log.txt").write_text("epoch 1\nTraceback (most recent call last):\n  of the page\n")
     before = (tmp_path / "result.json").read_bytes()
     found = settle(tmp_path, status, CONFIG)

@@ -25,6 +25,16 @@ from tests.search.test_space import parsed
 WORDS = ("optimizer.lr=1e-3,1e-1", "model=mlp,cnn")
 
 
+RESULT = {
+    "reason": "",
+    "objective": {"name": "val/x", "value": None},
+    "metrics": {},
+    "steps": 7,
+    "epochs": 1.0,
+    "wall_s": 1.23456,
+}
+
+
 def study(folder: Path, directions: Directions) -> Study:
     space = parsed(*WORDS)
     return Study(open_storage(None, folder), "s", directions, folder, space, lambda _: GridSampler(space))
@@ -41,7 +51,7 @@ def leave(found: Study, status: str | None, *values: float) -> None:
     assert claim is not None
     own = found.folder / str(claim.number)
     if status is not None:
-        (own / "result.json").write_text(json.dumps({"status": status, "steps": 7, "wall_s": 1.23456}))
+        (own / "result.json").write_text(json.dumps(RESULT | {"status": status}))
         state = {"failed": TrialState.FAIL, "pruned": TrialState.PRUNED}.get(status, TrialState.COMPLETE)
         assert found.tell(claim, state, list(values) if state == TrialState.COMPLETE else None)
 
@@ -115,11 +125,11 @@ def test_a_pruned_trial_has_one_value(tmp_path: Path, capsys: pytest.CaptureFixt
         found.storage.set_trial_intermediate_value(claim.id, step, value)
     result = {
         "status": "pruned", "reason": "pruned", "objective": {"name": "val/x", "value": 0.75, "direction": "maximize"},
-        "metrics": {"val/x": 0.5}, "steps": 2, "wall_s": 1.0,
+        "metrics": {"val/x": 0.5}, "steps": 2, "epochs": 1.0, "wall_s": 1.0,
     }  # fmt: skip
     (tmp_path / "0" / "result.json").write_text(json.dumps(result))
     assert found.tell(claim, TrialState.PRUNED)
-    (tmp_path / "sweep.json").write_text("{}")
+    (tmp_path / "sweep.json").write_text('{"space": {}, "config": {}, "metrics": [], "storage": null}')
     progress = Progress(found, Console(), ["val/x"], 1, Keeper(found, None))
     progress.ended(Ended(claim, result, values_of(result, ["val/x"])))
     progress.close()
