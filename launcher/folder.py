@@ -21,6 +21,8 @@ from .records import damaged, kind_of, place_of, yaml_of
 CONFIG, LOCK = "config.yaml", ".lock"
 _SWEEPS = ("sweep.json", "study.journal", "trials.csv")
 _BESIDE = ".config.yaml"
+_LOG = "wandb/*run-*/logs/debug-core.log"
+"""The link by which W&B's client points from a session, which nobody writes into again, to its own log elsewhere."""
 _BEGUN = (
     _BESIDE,
     ".result.json",
@@ -95,7 +97,7 @@ def refuse_links(folder: Path) -> None:
             for entry in entries:
                 if entry.is_symlink():
                     leads = Path(entry.path).resolve()
-                    if not leads.is_relative_to(root):
+                    if not leads.is_relative_to(root) and not Path(entry.path).match(_LOG):
                         raise ConfigError(
                             f"{entry.path}: a link that leads out of the folder, to {leads}; what is written into a run "
                             "stays in it: put there what the link stands for"

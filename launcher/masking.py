@@ -13,9 +13,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.resolvers import oc
-
 MASK = "***"
 FREE = ("name", "notes", "tags")
 """The keys of a config that hold a person's own words."""
@@ -53,6 +50,8 @@ _asked: list[str] = []
 
 def register() -> None:
     """Have `${oc.env:…}` keep which variables it was asked for; twice does no harm."""
+    from omegaconf import OmegaConf
+    from omegaconf.resolvers import oc
 
     def env(key: str, *default: Any) -> Any:
         if key in os.environ:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.folder import in_use, locked
+from launcher.folder import in_use, locked, refuse_links
 
 HOLD = """
 import sys
 from pathlib import Path
-from launcher.folder import locked
+from launcher.folder import locked, refuse_links
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -49,3 +49,20 @@ def test_a_file_system_without_locks_refuses_nobody(
     assert not in_use(tmp_path)
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         _ = 1 / 0  # what goes wrong inside is not taken for the lock's failure
+
+
+def test_a_client_s_own_link_to_its_log_is_no_way_out(tmp_path: Path) -> None:
+    """W&B leaves one in each session, under one name; any other that leads out is refused."""
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    logs = run / "wandb" / "offline-run-1-abc" / "logs"
+    logs.mkdir(parents=True)
+    elsewhere.touch()
+    (logs / "debug-core.log").symlink_to(elsewhere)
+    (run / "inside").symlink_to("wandb")
+    refuse_links(run)
+    for link in (logs / "debug.log", run / "wandb" / "debug-core.log", run / "debug-core.log"):
+        link.symlink_to(elsewhere)
+        with pytest.raises(ConfigError, match="a link that leads out of the folder"):
+            refuse_links(run)
+        link.unlink()
+    refuse_links(tmp_path / "nowhere")
