@@ -171,7 +171,7 @@ def test_resume_sets_keys_of_what_the_run_chose(hydra: Hydra, tmp_path: Path) ->
 )
 def test_whether_a_run_is_complete(status: str, words: list[str], goes_on: bool, hydra: Hydra, tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run", hydra)
-    done = f'"status": "{status}", "reason": "why", "steps": 1350, "epochs": {12.5 if status == "stopped" else 30.0}, "wall_s": 12.0'
+    done = f'"status": "{status}", "reason": "why", "steps": 1350, "epochs": {12.5 if status == "stopped" else 30.0}, "wall_s": 12.0, "objective": {{}}, "metrics": {{}}'
     (folder / "result.json").write_text(f"{{{done}}}")
     command = [f"resume={folder}", *words]
     if goes_on:

@@ -60,7 +60,7 @@ Terminal.interval_s = Plain.interval_s = 0.01
 began = time.monotonic()
 run = Space(
     progress=Space(step=0, elapsed=lambda: time.monotonic() - began),
-    plan=Space(total_steps=1350, max_time=None),
+    plan=Space(total_steps=1350, last_step=1350, max_time=None),
     metrics={"train/loss": 0.25},
     objective=("val/accuracy", "maximize"),
 )

@@ -28,7 +28,9 @@ def test_curves_and_studies_are_served(tmp_path: Path) -> None:
         writer.add_scalar("train/loss", 0.5, 1)
     for name, storage in (("one", None), ("two", f"sqlite:///{tmp_path / 'studies.db'}")):
         drive(str(tmp_path / "multirun" / name), "random", 3, 1, storage)
-        (tmp_path / "multirun" / name / "sweep.json").write_text(json.dumps({"storage": storage}))
+        (tmp_path / "multirun" / name / "sweep.json").write_text(
+            json.dumps({"space": {}, "config": {}, "metrics": [], "storage": storage})
+        )
     process = subprocess.Popen(
         [sys.executable, "-m", "launcher.dashboard"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -156,7 +156,7 @@ def test_a_file_says_nothing_of_files_elsewhere(launch: Launch, tmp_path: Path) 
 # -- names and places
 
 
-@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", ".", "a/b", "a\\\\b", "''", "'a\nb'"])
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "..", "a/b", "a\\\\b", "''", "'a\nb'"])
 def test_a_study_lies_below_its_folder(launch: Launch, tmp_path: Path, name: str) -> None:
     words = ("-m", "optimizer.lr=0.1,0.2", f"hydra.sweeper.study_name={name}", "training.max_steps=1")
     assert "hydra.sweeper.study_name=" in refused(launch, tmp_path, *words)

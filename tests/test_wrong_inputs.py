@@ -285,7 +285,15 @@ def make_place(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     config = default_config()
-    done = {"status": "completed", "reason": "30 epochs", "steps": 1350, "epochs": 30.0, "wall_s": 12.0}
+    done = {
+        "status": "completed",
+        "reason": "30 epochs",
+        "steps": 1350,
+        "epochs": 30.0,
+        "wall_s": 12.0,
+        "objective": {},
+        "metrics": {},
+    }
     runs = {
         "half": (config, None),
         "done": (config, done),
