@@ -20,7 +20,7 @@ def test_a_sampler_that_learns_is_asked_ahead_where_that_is_worth_it(tmp_path: P
     pool = driver.CountingPool(slots)
     busy: list[int] = []
 
-    def compose(params: dict[str, Any]) -> DictConfig:
+    def compose(params: dict[str, Any], number: int) -> DictConfig:
         busy.append(len(pool._running))
         time.sleep(0.1)
         return driver.compose(params)
