@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from .errors import ConfigError
-from .records import damaged, kind_of, place_of, yaml_of
+from .records import damaged, kind_of, place_of, refuse_special, yaml_of
 
 CONFIG, LOCK = "config.yaml", ".lock"
 _SWEEPS = ("sweep.json", "study.journal", "trials.csv")
@@ -135,6 +135,8 @@ def group_of(folder: Path) -> str | None:
 def read_config(folder: Path) -> DictConfig:
     """The finished config of a run. Raises ConfigError where there is none, or where its file is damaged."""
     path = folder / CONFIG
+    for record in folder.iterdir() if folder.is_dir() else ():
+        refuse_special(record)  # whoever reads it would wait for ever
     text = yaml_of(path)
     if text is None:
         raise ConfigError(f"{folder}: no run is here (there is no {CONFIG})")
