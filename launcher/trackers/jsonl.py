@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from launcher.errors import TrainingError
+from launcher.errors import ConfigError, TrainingError
 from launcher.result import NOT_FINITE, spelled
 
 FILE = "metrics.jsonl"
@@ -24,6 +24,10 @@ def encode(record: dict[str, Any]) -> bytes:
     except ValueError:
         text = json.dumps({key: spelled(value) for key, value in record.items()}, allow_nan=False)
     return text.encode() + b"\n"
+
+
+class NoRecord(ConfigError, ValueError):
+    """A line of metrics.jsonl that is no record: a value to whoever passes over it, and to a person one message."""
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -41,14 +45,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The records of a file, in order; none where there is no file.
 
     A last line without its end belongs to a run that was killed while writing it, and is left out.
-    Raises ValueError for any other line that is not a record, with its number.
+    Raises NoRecord for any other line that is not a record, with its number.
     """
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}") from None
+        raise NoRecord(f"{path}: {error.strerror}") from None
     records = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -57,7 +61,7 @@ def read(path: Path) -> list[dict[str, Any]]:
                 raise ValueError("expected numbers by name, and 'step' among them")
             records.append(record)
         except ValueError as error:
-            raise ValueError(f"{path}:{number}: {error}") from error
+            raise NoRecord(f"{path}:{number}: {error}") from error
     return records
 
 
