@@ -34,7 +34,7 @@ class Keeper:
         have their own best in mind."""
         if self._num is None:
             return
-        self._kept = self._best()
+        self._kept = self._best() | self._needed()
         for trial in self._study.trials(TrialState.COMPLETE, TrialState.PRUNED):
             own = self._study.folder / str(trial.number)
             if trial.state == TrialState.COMPLETE and trial.number not in self._kept:

@@ -222,6 +222,10 @@ def num_trials(
         )
     if config.hydra.sweeper.get("pruner") is not None or config.hydra.sweeper.get("proxy") is not None:
         raise ConfigError(f"{whose} replaces the worst itself; leave hydra/sweeper/pruner and hydra/sweeper/proxy out")
+    if config.hydra.sweeper.get("retry_failed"):
+        raise ConfigError(
+            f"{whose}: one of the best takes the place of a trial that has failed; leave hydra.sweeper.retry_failed out"
+        )
     if config.training.max_epochs is None or config.training.max_steps is not None:
         raise ConfigError(f"{whose}: training.max_epochs says how long a run is, and training.max_steps is left out")
     if "metric" in config.scheduler:

@@ -65,3 +65,27 @@ def test_what_a_kill_left_is_taken_away_by_whoever_comes_next(tmp_path: Path, ne
             "what runs is not touched"
         )
         keeper.tidy()
+
+
+def test_what_others_will_go_on_from_stays(tmp_path: Path) -> None:
+    """Also when a driver leaves in the middle, or comes: what then stays is what the next generation begins with."""
+    study = Study(
+        open_storage(None, tmp_path), "s", ["maximize"], tmp_path, parsed("x=interval(0,1)"), lambda _: RandomSampler(0)
+    )
+    needed = {0, 2}
+    keeper = Keeper(study, 1, lambda: needed)
+    for value in (0.1, 0.9, 0.2, 0.3):
+        claim = study.ask()
+        assert claim is not None
+        own = tmp_path / str(claim.number)
+        (own / "checkpoints" / "step-9").mkdir(parents=True)
+        (own / "checkpoints" / "last").symlink_to("step-9")
+        study.tell(claim, TrialState.COMPLETE, [value])
+        keeper.ended(claim.number, "completed")
+    keeper.tidy()
+    assert {path.parent.name for path in tmp_path.glob("*/checkpoints")} == {"0", "1", "2"}
+    keeper = Keeper(study, 1, lambda: needed)
+    assert {path.parent.name for path in tmp_path.glob("*/checkpoints")} == {"0", "1", "2"}
+    needed.clear()
+    keeper.tidy()
+    assert {path.parent.name for path in tmp_path.glob("*/checkpoints")} == {"1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import signal
 import statistics
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 from launcher.search.population import Population
 from tests.conftest import Launch
 from tests.fits import curve
-from tests.harness import TIMEOUT, Warm
+from tests.harness import TIMEOUT, Warm, wait_for
 
 EPOCH = 44  # steps: 1437 rows, 32 a step
 WORDS = (
@@ -200,6 +201,23 @@ def test_a_killed_search_comes_to_the_same_bits(searched: Path, launch: Launch, 
         assert all((mine[name] == theirs[name]).all() for name in theirs)
 
 
+def test_a_search_that_was_left_finds_its_parents_though_few_trials_keep_anything(
+    searched: Path, launch: Launch, tmp_path: Path
+) -> None:
+    words = [*WORDS, "hydra.sweeper.study_name=p", "hydra.sweeper.keep_trials=1"]
+    study = tmp_path / "multirun" / "p"
+    running = launch.start(*words)
+    wait_for(running, study / "5" / "config.yaml")
+    running.send(signal.SIGTERM)
+    assert running.wait().returncode == 75
+    outcome = launch(*words)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    rows = table(searched)
+    assert [row["value"] for row in table(study)] == [row["value"] for row in rows]
+    best = max(rows, key=lambda row: (float(row["value"]), -int(row["number"])))["number"]
+    assert [path.parent.name for path in study.glob("*/checkpoints")] == [best]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -207,6 +225,7 @@ def test_a_killed_search_comes_to_the_same_bits(searched: Path, launch: Launch, 
         (("optimizer=adamw,sgd",), "search=pbt changes it in the middle of a training"),
         (("hydra.sweeper.n_trials=20",), "hydra.sweeper.n_trials=20: search=pbt has 16"),
         (("hydra/sweeper/pruner=halving",), "leave hydra/sweeper/pruner and hydra/sweeper/proxy out"),
+        (("hydra.sweeper.retry_failed=true",), "leave hydra.sweeper.retry_failed out"),
         (("num_seeds=2",), "a trial that is made of several fits has no checkpoint"),
         (("scheduler=plateau",), "a schedule that follows evaluations can not be taken over"),
         (("hydra.sweeper.sampler.population=1",), "hydra.sweeper.sampler.population=1: expected two runs or more"),
