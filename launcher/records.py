@@ -50,7 +50,7 @@ def text_of(path: Path, then: str = "") -> str | None:
         content = path.read_bytes()
     except ConfigError as error:
         raise damaged(path, str(error).partition(": ")[2], then) from None
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # also where what would be its folder is a file
         if path.is_symlink():
             raise damaged(path, f"a link to {os.readlink(path)}, which is not there", then) from None  # noqa: PTH115
         return None
