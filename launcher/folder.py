@@ -90,7 +90,7 @@ def remove_folder(folder: Path, made: list[Path]) -> None:
 
 def refuse_links(folder: Path) -> None:
     """Raises ConfigError for a link that leads out of a folder in which something is to be written or taken away: what
-    somebody has handed on would have it done elsewhere."""
+    somebody has handed on would have it done elsewhere. Neither may a pipe or a device be in it: who opens it waits for ever."""
     root, todo = folder.resolve(), [str(folder)] if folder.is_dir() else []
     while todo:
         with os.scandir(todo.pop()) as entries:
@@ -104,6 +104,8 @@ def refuse_links(folder: Path) -> None:
                         )
                 elif entry.is_dir():
                     todo.append(entry.path)
+                else:
+                    refuse_special(Path(entry.path))
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -135,8 +137,6 @@ def group_of(folder: Path) -> str | None:
 def read_config(folder: Path) -> DictConfig:
     """The finished config of a run. Raises ConfigError where there is none, or where its file is damaged."""
     path = folder / CONFIG
-    for record in folder.iterdir() if folder.is_dir() else ():
-        refuse_special(record)  # whoever reads it would wait for ever
     text = yaml_of(path)
     if text is None:
         raise ConfigError(f"{folder}: no run is here (there is no {CONFIG})")

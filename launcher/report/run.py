@@ -18,7 +18,7 @@ from launcher.flat import flat
 from launcher.provenance import read as read_provenance
 from launcher.records import mapping_of
 from launcher.result import checked_result
-from launcher.trackers.jsonl import FILE, decode
+from launcher.trackers.jsonl import FILE, content, decode
 from launcher.wording import COMMAND, SPEEDS, commands, override, relative
 
 from . import fits, sections
@@ -84,7 +84,7 @@ def _curves(folder: Path) -> dict[str, list[Point]]:
     """The logged values by name, as (step, value). A line that is no record is passed over: the page shows the rest."""
     curves: dict[str, list[Point]] = {}
     try:
-        lines = (folder / FILE).read_bytes().splitlines()
+        lines = content(folder / FILE).splitlines()
     except OSError:
         return curves
     for line in lines:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import ConfigError, TrainingError
+from launcher.records import refuse_special
 from launcher.result import NOT_FINITE, spelled
 
 FILE = "metrics.jsonl"
@@ -41,6 +42,12 @@ def decode(line: bytes) -> dict[str, Any]:
     return {key: NOT_FINITE.get(value, value) if isinstance(value, str) else value for key, value in record.items()}
 
 
+def content(path: Path) -> bytes:
+    """The whole file. Raises OSError, and ConfigError for a pipe or a device, which has no end."""
+    refuse_special(path)
+    return path.read_bytes()
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The records of a file, in order; none where there is no file.
 
@@ -48,7 +55,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises NoRecord for any other line that is not a record, with its number.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = content(path).split(b"\n")[:-1]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -68,7 +75,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 def odd_lines(path: Path) -> int:
     """How many lines of a file are no records, but for a last one that was cut short."""
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = content(path).split(b"\n")[:-1]
     except OSError:
         return 0
     odd = 0
