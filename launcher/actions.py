@@ -65,6 +65,7 @@ def act(config: DictConfig) -> int:
         ("communication", config.communication),
         ("loading", config.loading),
         ("tracker", {}),
+        ("action", config.action),
     ):
         OmegaConf.update(saved, key, node, merge=False)
     if config.action == "evaluate":

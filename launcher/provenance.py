@@ -155,12 +155,14 @@ class Provenance:
             return self._written
         self._thread.join()
         self._written = self._session() | {"data": fingerprint(data)}
+        path = folder / FILE
         try:
             earlier = read(folder)
         except ConfigError:  # the sessions before are lost, the run is not
+            if path.is_dir():  # which no file can take the place of
+                raise
             earlier = None
         before = [] if earlier is None else [*earlier.pop("before", []), earlier]
-        path = folder / FILE
         beside = folder / f".{FILE}"
         beside.write_text(json.dumps(self._written | {"before": before}, indent=2) + "\n", encoding="utf-8")
         beside.replace(path)
