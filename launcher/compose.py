@@ -24,7 +24,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -156,7 +156,8 @@ def compose(
     hydra_keys.refuse(config, parsed)
     try:
         hydra_keys.fill(config, parsed, job)
-        OmegaConf.resolve(config.hydra.launcher)  # while what it refers to is there; a cluster may be made of it
+        with flag_override(config.hydra, "readonly", False):
+            OmegaConf.resolve(config.hydra.launcher)  # while what it refers to is there; a cluster may be made of it
         HydraConfig.instance().set_config(config)
         folder = folder_of(config)
     except OmegaConfBaseException as error:

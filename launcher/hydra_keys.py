@@ -30,6 +30,8 @@ _SET = {
     "hydra.output_subdir": "a run's folder holds its config.yaml; nothing is written below it",
     "hydra.verbose": "debug=true shows more",
 }
+_OF_HYDRA = {"hydra.output_subdir": ".hydra"}
+"""What Hydra has where the primary config says nothing, as a run's own config.yaml does."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def refuse(config: DictConfig, words: Sequence[Override]) -> None:
             continue
         raw = node._get_node(key.rpartition(".")[2])
         value: Any = OmegaConf.to_container(raw) if OmegaConf.is_config(raw) else raw._value()
+        if value == _OF_HYDRA.get(key) and key not in typed:
+            continue
         if value not in (None, False, {}, [], "${hydra.job.num}"):
             below = next((word for name, word in typed.items() if f"{name.lstrip('+')}.".startswith(f"{key}.")), None)
             raise ConfigError(f"{below or f'{key}={value}'}: {why}")

@@ -158,7 +158,7 @@ def test_a_run_whose_loss_does_not_fall_says_so_and_keeps_the_default(launch: La
     outcome = launch("optimizer.lr=auto", "optimizer=lion", *low, "training.max_steps=2", "hydra.run.dir=run")
     assert outcome.returncode == 0, outcome.stderr
     assert "the loss does not clearly fall at any rate" in outcome.stdout
-    assert "optimizer.lr=auto: the run takes the optimizer's default, 0.00030" in outcome.stdout + outcome.stderr
+    assert "optimizer.lr=auto: the run takes the optimizer's default, 3.00e-04" in outcome.stdout + outcome.stderr
     assert "lr: 0.0003\n" in (tmp_path / "run" / "config.yaml").read_text()
     assert found(tmp_path / "run")["suggestion"] is None
     alone = launch("action=lr_find", *low, "hydra.run.dir=alone")

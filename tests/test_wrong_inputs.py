@@ -109,7 +109,7 @@ MISUSED = [
     Case("~training.max_steps", "~training.max_steps: 'training.max_steps' belongs to every run and can not be deleted; a value that is not wanted is null"),
     Case("+training.patience=1", "+training.patience=1: 'training' has no key 'patience'"),
     Case("+optimzer.lr=1", "+optimzer.lr=1: there is no group or key 'optimzer'. Did you mean 'optimizer'?"),
-    Case("training=3", "training=3: 'training' holds keys (training.max_epochs, training.max_steps, training.max_time, training.batch_size, ...), not a value"),
+    Case("training=3", "training=3: 'training' holds keys (training.max_epochs, training.max_steps, training.max_time, training.stop_after, ...), not a value"),
     Case("--config-dirr x", "--config-dirr: no such flag. Did you mean '--config-dir' or '--config-path' or '--config-name'?"),
     Case("--cfg", "--cfg/-c: expected one argument"),
     Case("--cfg jobs", "--cfg/-c: invalid choice: 'jobs' (choose from 'job', 'hydra', 'all')"),
@@ -238,7 +238,7 @@ SWEPT = [
 ]  # fmt: skip
 """What the sweeper alone can know, which has to import Optuna."""
 
-ALLOWED = "a resumed run keeps its config; what may change is parallel, memory, communication, loading, cluster, tracker, debug, training.max_epochs, training.max_steps, training.max_time"
+ALLOWED = "a resumed run keeps its config; what may change is parallel, memory, communication, loading, cluster, tracker, debug, training.max_epochs, training.max_steps, training.max_time, training.stop_after"
 RESUMED = [
     Case("resume=nowhere", "resume=nowhere: no such folder; a run's folder is wanted, such as outputs/<date>/<time>-<id>"),
     Case("resume=mine", "resume=mine: no run is here (there is no config.yaml)"),

@@ -130,6 +130,7 @@ def test_a_limit_on_submitted_jobs(launch: Launch, slurm: Slurm, env: dict[str, 
     """A grid of three where a person may have two jobs: no array of three; the third is submitted when one of two has gone."""
     words = ["-m", "optimizer.lr=0.01,0.003,0.001", "hydra.sweeper.study_name=study", *QUICK, *CLUSTER]
     study = tmp_path / "multirun" / "study"
+    until(lambda: not jobs(slurm), "jobs of other tests count")
     slurm("sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=2")
     try:
         until(lambda: "=2(" in slurm("scontrol", "show", "assoc_mgr", "flags=assoc", "users=root"), "no limit yet")

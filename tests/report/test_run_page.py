@@ -264,7 +264,9 @@ def test_a_run_that_has_not_logged_yet_and_one_that_failed(tmp_path: Path) -> No
     assert fresh.named("svg") == []
     assert "– val/accuracy" in " ".join(fresh.text.split())
     failed = Page(
-        write(run_folder(tmp_path / "failed", result={"status": "failed", "reason": "the loss is nan at step 5"}))
+        write(
+            run_folder(tmp_path / "failed", result=RESULT | {"status": "failed", "reason": "the loss is nan at step 5"})
+        )
     )
     assert "the loss is nan at step 5" in failed.text
     assert len(failed.named("span", "bad")) == 1

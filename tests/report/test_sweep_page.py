@@ -40,6 +40,10 @@ def page(folder: Path, study: optuna.Study, rungs: tuple[int, ...] = ()) -> tupl
     }
 
 
+NONE = {"name": "val/accuracy", "value": None, "direction": "maximize"}
+FAILED = {"status": "failed", "objective": NONE, "metrics": {}, "steps": 0, "epochs": 0.0, "wall_s": 1.0}
+
+
 def study_of(num: int, directions: tuple[str, ...] = ("maximize",), reports: int = 0) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(directions=list(directions), sampler=optuna.samplers.RandomSampler(seed=0))
@@ -127,7 +131,8 @@ def test_a_failed_trial_says_why_and_leads_to_its_log(tmp_path: Path) -> None:
     study.tell(trial, state=TrialState.FAIL)
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "log.txt").write_text("error: too <wide>\n")
-    (tmp_path / "2" / "result.json").write_text('{"status": "failed", "reason": "too <wide>\\nand more"}')
+    failed = FAILED | {"reason": "too <wide>\nand more"}
+    (tmp_path / "2" / "result.json").write_text(json.dumps(failed))
     text, _ = page(tmp_path, study)
     assert '<a href="2/log.txt">2</a>' in text
     assert "<td>too &lt;wide&gt;</td>" in text

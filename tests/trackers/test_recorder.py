@@ -478,7 +478,7 @@ def test_a_signal_ends_the_wait_and_what_is_missing_is_said_with_the_command_tha
 
 def test_the_command_that_tells_a_tracker_later_has_its_settings_and_no_password() -> None:
     tracker = MLflow(tracking_uri="http://me:secret@server:5000")
-    node = {"_target_": "x", "tracking_uri": tracker.tracking_uri, "experiment": "launcher", "artifacts": ["config"]}
+    node = {"_target_": "x", "tracking_uri": tracker.tracking_uri, "experiment": None, "artifacts": ["config"]}
     said = later(tracker, Path("a b"), {"tracker": {"mlflow": node}}, RESULT)
     assert said == (
         """python -m launcher action=replay 'run='"'"'a b'"'"'' 'tracker=[mlflow]' """
