@@ -36,7 +36,7 @@ report: $(VENV)/.installed ## write the page of the newest run
 	$(PY) -m launcher action=report run="$${run%/}" $(ARGS)
 
 dashboard: $(VENV)/.dashboard ## serve the curves of all runs and the studies of all sweeps of this folder
-	@$(PY) -m launcher.dashboard $(ARGS)
+	@$(PY) -m launcher.actions.dashboard $(ARGS)
 
 lint: $(VENV)/.installed ## check style, format and types
 	@$(PY) -m ruff check
@@ -48,7 +48,7 @@ format: $(VENV)/.installed ## put the code into the house's format
 	@$(PY) -m ruff format
 
 signatures: $(VENV)/.installed ## take down the arguments of every entry of conf/, after a new one
-	@$(PY) -m launcher.signatures
+	@$(PY) -m launcher.config.signatures
 
 bench: $(VENV)/.bench ## measure start and speed beside other trainers
 	@$(PY) benchmarks/run.py $(ARGS)

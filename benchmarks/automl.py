@@ -92,8 +92,8 @@ def beside(data: str, seed: int) -> tuple[float, float, float, float, float]:
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from launcher import compose
-    from launcher.build import build_task
+    from launcher.config import compose
+    from launcher.train.build import build_task
 
     with compose.session() as hydra:
         words = ["task=tabular", f"data={data}", "validation=holdout", f"seed={seed}"]

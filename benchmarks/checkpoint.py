@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from launcher.checkpoint import Checkpoints
+from launcher.artifacts.checkpoint.checkpoints import Checkpoints
 
 WIDTH, DEPTH = 2048, 12
 """12 layers of 2048 x 2048 weights: 50.4 M parameters, 604 MB with their moments."""

@@ -17,8 +17,8 @@ from pathlib import Path
 from parity import composed, run
 
 from launcher import CONF
-from launcher.signals import Interrupt
-from launcher.trackers.jsonl import read
+from launcher.artifacts.metrics_file import read
+from launcher.process.signals import Interrupt
 
 SEEDS = (0, 1, 2)
 OTHERWISE = {"diloco": ("communication.period=20",)}

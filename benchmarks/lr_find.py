@@ -38,8 +38,8 @@ GRID = tuple(float(f"{10 ** (-4 + 4 * point / 9):.3g}") for point in range(10))
 
 
 def composed(words: tuple[str, ...]) -> Any:
-    from launcher import compose
-    from launcher.check import check
+    from launcher.config import compose
+    from launcher.config.checks.nodes import check
 
     with compose.session() as hydra:
         found = compose.compose(hydra, ["tracker=[]", "training.log_every=1000", "training.export=false", *words])
@@ -48,19 +48,19 @@ def composed(words: tuple[str, ...]) -> Any:
 
 
 def suggested(words: tuple[str, ...], seed: int, folder: Path) -> float | None:
-    from launcher.console import Console
-    from launcher.lr_find import find
+    from launcher.console.console import Console
+    from launcher.preflight.lr_find import find
 
     return find(composed((*words, f"seed={seed}")), folder, Console(quiet=True))
 
 
 def reached(words: tuple[str, ...], rate: float, folder: Path) -> float:
     """The objective of the run with a rate; nan where it diverged."""
-    from launcher.console import Console
+    from launcher.artifacts.folder import write_config
+    from launcher.console.console import Console
     from launcher.errors import TrainingError
-    from launcher.folder import write_config
-    from launcher.signals import Interrupt
-    from launcher.worker import work
+    from launcher.process.signals import Interrupt
+    from launcher.train.worker import work
 
     config = composed((*words, f"optimizer.lr={rate}"))
     own = folder / f"{rate:g}"

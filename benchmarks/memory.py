@@ -77,11 +77,11 @@ def run(words: list[str], folder: Path) -> float:
     """Train in `folder`, which the ranks of a run share; returns the seconds a step."""
     import torch
 
-    from launcher.build import build_parallel, build_run, build_task
-    from launcher.console import Console
-    from launcher.data import TensorSamples
-    from launcher.loops.supervised import Supervised
-    from launcher.signals import Interrupt
+    from launcher.console.console import Console
+    from launcher.data.samples import TensorSamples
+    from launcher.process.signals import Interrupt
+    from launcher.train.build import build_parallel, build_run, build_task
+    from launcher.train.loops.supervised import Supervised
 
     config = composed(words)
     folder.mkdir(exist_ok=True)
@@ -99,8 +99,8 @@ def run(words: list[str], folder: Path) -> float:
 
 
 def composed(words: list[str]) -> Any:
-    from launcher import compose
-    from launcher.check import check
+    from launcher.config import compose
+    from launcher.config.checks.nodes import check
 
     with compose.session() as hydra:
         found = compose.compose(hydra, [*COMMON, *words])
@@ -150,7 +150,7 @@ def peak(words: list[str], folder: Path) -> dict[str, float]:
 
 
 def estimate(words: list[str]) -> dict[str, Any]:
-    from launcher.estimate import Estimator
+    from launcher.preflight.memory_estimate import Estimator
 
     config = composed(words)
     return dict(vars(Estimator(config).estimate(config)))

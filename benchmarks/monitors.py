@@ -16,14 +16,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from launcher import compose
-from launcher.check import check
-from launcher.console import Console
-from launcher.folder import write_config
-from launcher.signals import Interrupt
+from launcher.artifacts.folder import write_config
+from launcher.artifacts.metrics_file import FILE, read
+from launcher.config import compose
+from launcher.config.checks.nodes import check
+from launcher.console.console import Console
+from launcher.process.signals import Interrupt
 from launcher.tasks.image_classification import ImageClassification
-from launcher.trackers.jsonl import FILE, read
-from launcher.worker import work
+from launcher.train.worker import work
 
 ALL = "monitor=[learning_rate,gradient_norm,gradient_health,update_ratio,step_time,flops,system,carbon]"
 STEP_S = 0.02

@@ -1,7 +1,7 @@
 """What scores with fresh weights foretell: `python benchmarks/nas.py [SEED]`.
 
 64 networks of `search=nas`, drawn at random by that seed, are trained on the digits for four epochs each; then each score
-of `launcher.search.proxies` and the number of parameters beside the accuracies, by Spearman's rank correlation, over all
+of `launcher.search.early.proxies` and the number of parameters beside the accuracies, by Spearman's rank correlation, over all
 and kind by kind. Last, the area under the front of the quarter that the filter would have trained by that score, as the
 share of a thousand random quarters that it exceeds.
 """
@@ -43,9 +43,9 @@ def scores(folder: Path, name: str) -> float:
     """A score of the network in a trial's folder."""
     import torch
 
-    from launcher.folder import read_config
-    from launcher.search import proxies
-    from launcher.search.scoring import fresh
+    from launcher.artifacts.folder import read_config
+    from launcher.search.early import proxies
+    from launcher.search.early.scoring import fresh
 
     return float(getattr(proxies, name)(*fresh(read_config(folder), SAMPLES[name], torch.device("cpu"))))
 

@@ -47,7 +47,7 @@ RUN = (
 
 def ours(*words: str) -> float:
     """Milliseconds a step of the real command, between two of its log lines."""
-    from launcher.trackers.jsonl import read
+    from launcher.artifacts.metrics_file import read
 
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "launcher", *RUN, *words]
@@ -118,7 +118,7 @@ def by_hand(rank: int, kind: str, meet: str) -> None:
 
 def first_collective(rank: int, meet: str, path: str) -> None:
     """A bare worker: the imports, the process group, one collective."""
-    from launcher.elastic import PRELOAD
+    from launcher.launch.elastic import PRELOAD
 
     for name in PRELOAD.split(","):
         __import__(name)
@@ -155,12 +155,12 @@ def start() -> float:
     """Seconds from the call of `run_workers` to the first collective of its workers."""
     import torch  # noqa: F401  # as in the process beside
 
-    from launcher import compose
-    from launcher.check import check
-    from launcher.console import Console
-    from launcher.elastic import run_workers
-    from launcher.folder import write_config
-    from launcher.signals import Interrupt
+    from launcher.artifacts.folder import write_config
+    from launcher.config import compose
+    from launcher.config.checks.nodes import check
+    from launcher.console.console import Console
+    from launcher.launch.elastic import run_workers
+    from launcher.process.signals import Interrupt
 
     with meeting() as (_, path):
         with compose.session() as hydra:

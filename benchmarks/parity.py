@@ -22,16 +22,17 @@ from typing import Any
 
 import torch
 
-from launcher import CONF, compose
-from launcher.check import check
-from launcher.console import Console
-from launcher.elastic import PRELOAD, run_workers
+from launcher import CONF
+from launcher.artifacts.folder import write_config
+from launcher.artifacts.metrics_file import read
+from launcher.config import compose
+from launcher.config.checks.nodes import check
+from launcher.console.console import Console
 from launcher.errors import ConfigError
-from launcher.folder import write_config
-from launcher.search.pool import start_server
-from launcher.signals import Interrupt
-from launcher.trackers.jsonl import read
-from launcher.worker import work
+from launcher.launch.elastic import PRELOAD, run_workers
+from launcher.launch.local_pool import start_server
+from launcher.process.signals import Interrupt
+from launcher.train.worker import work
 
 VARIANTS = {
     "deepspeed, stage 1": ("parallel=deepspeed", "parallel.stage=1"),

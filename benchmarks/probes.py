@@ -6,8 +6,8 @@ import os
 import time
 from pathlib import Path
 
-from launcher.algorithm import Monitor
-from launcher.run import Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 
 
 class FirstStep(Monitor):

@@ -52,13 +52,13 @@ def evaluate(config: Any) -> float:
     """A trial's objective, as a sweep takes it: the best evaluation of a network, the fit of an estimator."""
     import torch
 
-    from launcher.build import build_parallel, build_run, build_task
-    from launcher.console import Console
+    from launcher.console.console import Console
     from launcher.errors import TrainingError
-    from launcher.loops.estimator import fit_estimator
-    from launcher.loops.supervised import Supervised
-    from launcher.seeds import derive, seed_everything
-    from launcher.signals import Interrupt
+    from launcher.process.seeds import derive, seed_everything
+    from launcher.process.signals import Interrupt
+    from launcher.train.build import build_parallel, build_run, build_task
+    from launcher.train.loops.estimator import fit_estimator
+    from launcher.train.loops.supervised import Supervised
 
     parallel = build_parallel(config)
     task = build_task(config)
@@ -108,11 +108,12 @@ def search(hydra: Any, words: list[str], seed: int, num: int, known: Known, shar
     from hydra.types import RunMode
     from optuna.trial import TrialState
 
-    from launcher import compose
-    from launcher.search import points, space
-    from launcher.search.arguments import space_of
-    from launcher.search.samplers import sampler_of
-    from launcher.search.study import Study
+    from launcher.config import compose
+    from launcher.search.settings import space_of
+    from launcher.search.space import dimensions as space
+    from launcher.search.space import starting_points
+    from launcher.search.space.samplers import sampler_of
+    from launcher.search.study.study import Study
 
     words = [*words, "tracker=[]", f"hydra.sweeper.n_trials={num}"]
     parsed = compose.parse(hydra, "config", words, sweep=True)
@@ -122,7 +123,7 @@ def search(hydra: Any, words: list[str], seed: int, num: int, known: Known, shar
     fixed, dimensions = space_of(
         {}, list(config.hydra.overrides.task), OverridesParser.create(config_loader=hydra.config_loader), config
     )
-    first = points.read(None, fixed, dimensions, config, sweeper.default_first)
+    first = starting_points.read(None, fixed, dimensions, config, sweeper.default_first)
     make = sampler_of(sweeper.sampler, seed, dimensions, num)
     best: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -157,7 +158,7 @@ def main() -> None:
     import optuna
     import torch
 
-    from launcher import compose
+    from launcher.config import compose
 
     warnings.filterwarnings("ignore")
     optuna.logging.set_verbosity(logging.ERROR)

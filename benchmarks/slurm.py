@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from launcher.cluster.engine import said  # noqa: E402
+from launcher.cluster.base import said  # noqa: E402
 from launcher.cluster.slurm import Slurm as Asked  # noqa: E402
 from tests.cluster.slurm import Slurm  # noqa: E402
 
@@ -31,7 +31,7 @@ import hydra
 
 @hydra.main(config_path=None, config_name="config", execution_whitelist=["hydra_plugins.*"])
 def main(config):
-    from launcher.place import run_in_pool
+    from launcher.launch.driver import run_in_pool
 
     run_in_pool(Path("nothing"), False)
 

@@ -46,8 +46,8 @@ def stints(folder: Path) -> list[Any]:
     """When each trial ran, on which slot."""
     import optuna
 
-    from launcher.report.slots import stints as found
-    from launcher.search.storage import open_storage
+    from launcher.report.timeline import stints as found
+    from launcher.search.study.storage import open_storage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     own = folder / "multirun" / "bench"
@@ -65,12 +65,12 @@ def sixteen() -> None:
 
 
 def isolated() -> None:
-    from launcher import compose
-    from launcher.check import check
-    from launcher.console import Console
-    from launcher.folder import write_config
-    from launcher.signals import Interrupt
-    from launcher.worker import work
+    from launcher.artifacts.folder import write_config
+    from launcher.config import compose
+    from launcher.config.checks.nodes import check
+    from launcher.console.console import Console
+    from launcher.process.signals import Interrupt
+    from launcher.train.worker import work
 
     num, epochs = 12, "training.max_epochs=4"
     with tempfile.TemporaryDirectory() as name:
@@ -96,7 +96,7 @@ def isolated() -> None:
 
 
 def busy() -> None:
-    from launcher.report.slots import busy as share
+    from launcher.report.timeline import busy as share
 
     with tempfile.TemporaryDirectory() as name:
         took = sweep(Path(name), "training.max_epochs=27", "seed=range(64)", "hydra.sweeper.n_jobs=2")
@@ -160,9 +160,9 @@ def compared(found: list[tuple[Searched, Searched]]) -> None:
 
 def many(num: int = 10_000) -> None:
     """The processor time of a trivial trial, at the start and at the end of a study of `num`."""
-    from launcher.result import write_result
-    from launcher.search.scheduler import Ended, Scheduler
-    from launcher.signals import Interrupt
+    from launcher.artifacts.result import write_result
+    from launcher.process.signals import Interrupt
+    from launcher.search.dispatcher import Ended, Scheduler
     from tests.search.driver import CountingPool, Silent, compose, open_study
 
     class Instant(CountingPool):

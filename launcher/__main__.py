@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from launcher.search.command import sweep
 
 from . import __version__
-from .collecting import begin, held_off
+from .console.terminal import fill_streams
 from .errors import FAILED, REFUSED, ConfigError, LauncherError, did_you_mean
-from .leaving import leave
-from .signals import stay
-from .terminal import fill_streams
+from .process.exit import leave
+from .process.garbage import begin, held_off
+from .process.signals import stay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             "debug="
         ):  # of no such option there is nothing to trace
             traceback.print_exc()
-        from .figures import printable
+        from .console.numbers import printable
 
         print("\n".join(map(printable, f"error: {error}".split("\n"))), file=sys.stderr)  # it may quote a file
         return error.exit_status
@@ -82,15 +82,15 @@ def wants_traceback(words: list[str]) -> bool:
 def run(words: list[str]) -> int:
     """Parse the flags and do what they say. Raises LauncherError."""
     args = parse_flags(words)
-    from . import compose, resume
-    from .check import check
+    from .config import compose, resume
+    from .config.checks.nodes import check
 
     with compose.session(args.config_dir) as hydra:
         name = args.config_name or compose.CONFIG_NAME
         if inspects(args):
             return show(hydra, name, args)
-        from .masking import mask
-        from .provenance import remember
+        from .artifacts.masking import mask
+        from .artifacts.provenance import remember
 
         remember(words)
         sys.argv[1:] = [mask(word) for word in sys.argv[1:]]  # which the services' clients write down
@@ -107,7 +107,7 @@ def run(words: list[str]) -> int:
         check(composed.config, composed.origins)
     action = composed.config.action
     if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
-        from .start.wait import wait
+        from .launch.start.wait import wait
 
         left = wait(composed.config, composed.folder)
         if left is not None:
@@ -115,23 +115,23 @@ def run(words: list[str]) -> int:
     if action != "train":
         begin()
     if action == "plan":
-        from . import plan
+        from .actions import plan
 
         status = plan.act(composed.config)
         if composed.config.cluster:
-            from .place import script_of
+            from .launch.driver import script_of
 
             print(f"\nWhat would be submitted; nothing was.\n\n{script_of(composed.config, composed.folder)}")
         return status
     if action == "lr_find":
-        from . import lr_find
+        from .preflight import lr_find
 
         return lr_find.act(composed.config, composed.folder)
     if action != "train":
-        from .actions import act
+        from .actions.dispatch import act
 
         return act(composed.config)
-    from .place import place
+    from .launch.driver import place
 
     return place(composed.config, composed.folder, resume=resumed)
 
@@ -191,17 +191,17 @@ def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     """Show help, the config or what Hydra knows; the work is Hydra's, the refusals are ours."""
     from hydra._internal.utils import get_args_parser
 
-    from . import at_once, compose
+    from .config import compose, hydra_compose
 
     if args.shell_completion:
         hydra.shell_completion(config_name=name, overrides=args.overrides)
         return 0
     parsed: list[Override] = compose.parse(hydra, name, args.overrides)
     if args.cfg:
-        parsed = at_once.reparse(hydra, name, parsed)
+        parsed = hydra_compose.reparse(hydra, name, parsed)
     common: dict[str, Any] = {"config_name": name, "parsed_overrides": parsed}
     try:
-        with at_once.raising():
+        with hydra_compose.raising():
             if args.help:
                 print(help_text(hydra, args, **common))
             elif args.hydra_help:
@@ -215,7 +215,7 @@ def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except compose.REFUSALS as error:
-        raise at_once.refusal(error, hydra, name, parsed) from error
+        raise hydra_compose.refusal(error, hydra, name, parsed) from error
     except SystemExit as left:  # Hydra found nothing under --package, and has said so
         return REFUSED if left.code else 0
     return 0

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from launcher.data.splits import split_rows as split_rows
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.baselines import Baselines, of_classes, of_quantity
-from launcher.splits import split_rows as split_rows
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from torch import Tensor, nn
     from torchmetrics import MetricCollection
 
-    from launcher.data import Batch, Datasets
-    from launcher.run import Loss
+    from launcher.core.run import Loss
+    from launcher.data.samples import Batch, Datasets
 
 
 class Task(ABC):
@@ -143,7 +143,7 @@ class Task(ABC):
 
     def export(self, model: Any, folder: Path) -> None:
         """Write the trained model into `folder`, loadable without this launcher."""
-        from launcher.export import save_module
+        from launcher.artifacts.export import save_module
 
         save_module(model, folder)
 
@@ -217,7 +217,7 @@ def softmax_loss(logits: Tensor, labels: Tensor) -> Loss:
     """
     import torch.nn.functional as F
 
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
     return Loss(F.cross_entropy(logits, labels, reduction="sum"), len(labels))
 
@@ -227,7 +227,7 @@ def squared_loss(values: Tensor, labels: Tensor) -> Loss:
 
     `labels` are float64, and with them the error is: in float32 a small error is lost in a large label's last digits.
     """
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
     return Loss((values - labels).square().sum(), len(labels))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from launcher.data import Batch, Samples, fingerprints
+from launcher.data.samples import Batch, Samples, fingerprints
 
 from .base import target_of
 

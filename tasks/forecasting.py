@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, Samples, TensorSamples
+from launcher.data.samples import Batch, Datasets, Samples, TensorSamples
 from launcher.errors import ConfigError
 from launcher.functional.baselines import Baselines, of_quantity
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
     from torchmetrics import MetricCollection
 
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
     from .data.kinds import Series
 
@@ -169,7 +169,7 @@ class Forecasting(Task):
         return metrics | {"naive_rmse": naive, "skill": skill(metrics["rmse"], naive)}
 
     def export(self, model: Any, folder: Path) -> None:
-        from launcher.export import save_estimator, save_module
+        from launcher.artifacts.export import save_estimator, save_module
 
         if self.by_estimator:
             save_estimator(model, folder, facts=self.facts())

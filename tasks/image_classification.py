@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, Samples, TensorSamples
+from launcher.data.samples import Batch, Datasets, Samples, TensorSamples
 
 from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows
 from .stages import in_stages
@@ -17,7 +17,7 @@ from .stages import in_stages
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
     from .data.kinds import Pictures
 
@@ -120,7 +120,7 @@ class ImageClassification(Task):
         return classification_metrics(len(self.classes))
 
     def export(self, model: Any, folder: Path) -> None:
-        from launcher.export import save_module
+        from launcher.artifacts.export import save_module
 
         facts = {"classes": self.classes, "image_shape": list(self.image_shape), "mean": self.mean, "std": self.std}
         save_module(model, folder, facts=facts)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from launcher.data import Batch, Datasets
+from launcher.data.samples import Batch, Datasets
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.baselines import Baselines, of_tokens
 
@@ -28,7 +28,7 @@ from .vocabulary import Pretrained, Trained, Vocabulary, byte_vocabulary, load, 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
 TOKENIZERS = ("bytes", "bpe")
 CHUNK = 256  # documents read and encoded at a time
@@ -163,7 +163,7 @@ class PretrainCLM(Task):
         return in_stages(model, num, "input_ids", pieces(model))  # type: ignore[arg-type]  # looked at by name
 
     def loss(self, output: Tensor, batch: Batch) -> Loss:
-        from launcher.run import Loss
+        from launcher.core.run import Loss
 
         labels = batch["labels"]
         return Loss(F.cross_entropy(output.flatten(0, 1).float(), labels.flatten(), reduction="sum"), labels.numel())
@@ -209,7 +209,7 @@ class PretrainCLM(Task):
         return batch["labels"].numel()
 
     def export(self, model: Any, folder: Path) -> None:
-        from launcher.export import save_module
+        from launcher.artifacts.export import save_module
 
         save_module(model, folder, facts={"sequence_length": self.sequence_length}, save_tokenizer=self.vocabulary.save)
 

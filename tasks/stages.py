@@ -12,7 +12,7 @@ from launcher.errors import ConfigError
 from launcher.functional.cuts import cuts
 
 if TYPE_CHECKING:
-    from launcher.data import Batch
+    from launcher.data.samples import Batch
 
 
 class Piece(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, TensorSamples
+from launcher.data.samples import Batch, Datasets, TensorSamples
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.calibration import calibration_error
 from tasks.estimators import IMPUTERS, SCALERS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
     from torchmetrics import MetricCollection
 
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
 PREPROCESSING = "preprocessing"
 """The folder in an exported torch model that holds the fitted preprocessing."""
@@ -169,7 +169,7 @@ class Tabular(Task):
         raise NotImplementedError
 
     def export(self, model: Any, folder: Path) -> None:
-        from launcher.export import save_estimator, save_module
+        from launcher.artifacts.export import save_estimator, save_module
 
         if self.by_estimator:
             save_estimator(model, folder, facts=self.facts())

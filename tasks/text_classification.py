@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.data import COMPARED_ROWS, Batch, Datasets, Samples
+from launcher.data.samples import COMPARED_ROWS, Batch, Datasets, Samples
 from launcher.errors import ConfigError
 
 from .base import Task, class_predictions, classification_metrics, keywords_of, softmax_loss, split_rows, target_of
@@ -20,7 +20,7 @@ from .vocabulary import Pretrained, Vocabulary, train_bpe
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
 
 class TokenSamples(Samples):
@@ -145,7 +145,7 @@ class TextClassification(Task):
         return classification_metrics(len(self.classes))
 
     def export(self, model: Any, folder: Path) -> None:
-        from launcher.export import save_module
+        from launcher.artifacts.export import save_module
 
         save_module(
             model,

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.harness import TIMEOUT, Outcome, Running, Warm, cold
+from tests.support.harness import TIMEOUT, Outcome, Running, Warm, cold
 
 # Two processes of the suite, each with a pool of threads for every core, are slower than two with one thread each.
 # Set before a test module imports torch.
@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: the tests of a cluster mostly wait for it."""
-    from launcher.search.pool import cores
+    from launcher.launch.local_pool import cores
 
     return cores() + 1
 

@@ -15,12 +15,13 @@ import yaml
 from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
-from launcher import CONF, bindings, compose, schema, signatures
-from launcher.build import build_scheduler, optimizer_of
-from launcher.check import MANY, ONE, check
+from launcher import CONF
+from launcher.config import compose, groups, schema, signatures
+from launcher.config.checks.nodes import MANY, ONE, check
+from launcher.config.instantiate import instantiate
+from launcher.core.run import Plan
 from launcher.errors import ConfigError
-from launcher.objects import instantiate
-from launcher.run import Plan
+from launcher.train.build import build_scheduler, optimizer_of
 
 ENTRIES = sorted(
     (path.parent.name, path.stem)
@@ -90,7 +91,7 @@ def test_every_entry_composes_and_is_built(group: str, entry: str, hydra: Hydra)
         takes_a_step(config.optimizer)
     elif group == "scheduler":
         runs_its_course(config.scheduler)
-    elif group in bindings.PARTIAL:
+    elif group in groups.PARTIAL:
         assert callable(instantiate(config[group]))
     elif group != "task":
         assert instantiate(config[group]) is not None
@@ -171,13 +172,13 @@ def fresh_table() -> str:
 
 
 def test_the_table_of_signatures_is_current() -> None:
-    """Where this fails, an entry is new or a target has changed: `python -m launcher.signatures` writes it anew."""
+    """Where this fails, an entry is new or a target has changed: `python -m launcher.config.signatures` writes it anew."""
     assert json.loads(signatures.TABLE.read_text()) == json.loads(fresh_table())
 
 
 def test_what_is_bound_later_is_what_targets_need() -> None:
     """The arguments that build.py gives are named as the targets name them, and nothing else is left open."""
-    for group, provided in bindings.PROVIDED.items():
+    for group, provided in groups.PROVIDED.items():
         for path in (CONF / group).glob("*.yaml"):
             node = yaml.safe_load(path.read_text())
             node = node.get(group, node) if group == "task" else node
@@ -188,7 +189,7 @@ def test_what_is_bound_later_is_what_targets_need() -> None:
 
 
 def signatures_of(node: dict[str, object]) -> tuple[str, ...]:
-    from launcher.resolvers import alternatives
+    from launcher.config.resolvers import alternatives
 
     return alternatives(str(node["_target_"]))
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.conftest import Launch
-from tests.harness import ROOT, environment
+from tests.support.harness import ROOT, environment
 from tests.test_docs import commands, composes
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()

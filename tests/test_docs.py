@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Launch
-from tests.harness import ROOT
+from tests.support.harness import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 COMMAND = re.compile(r"(?:python -m launcher|(?<![\w/.-])launcher) ([^`\n#]+)")

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from launcher.config.instantiate import instantiate
+from launcher.config.trust import GROUPS, misnamed
 from launcher.errors import REFUSED, ConfigError
-from launcher.objects import instantiate
-from launcher.trust import GROUPS, misnamed
 from tests.conftest import Launch
-from tests.harness import environment
+from tests.support.harness import environment
 
 EVIL = "open('RAN', 'w').write('code of somebody else')\nclass Thing: ...\ndef thing(*args, **kwargs): ...\n"
 
@@ -40,10 +40,10 @@ def refused(launch: Launch, tmp_path: Path, *words: str, env: Mapping[str, str] 
 # -- what a target may be
 
 FUNCTIONS = {
-    "tracker": ["launcher.search.pool.LocalPool.abort", "launcher.trackers.identity.write_id", "launcher.trackers.jsonl.read"],
-    "data": ["launcher.search.pool.start_server", "launcher.search.pool._run", "launcher.tasks.data.readers.read"],
+    "tracker": ["launcher.launch.local_pool.LocalPool.abort", "launcher.trackers.run_ids.write_id", "launcher.artifacts.metrics_file.read"],
+    "data": ["launcher.launch.local_pool.start_server", "launcher.launch.local_pool._run", "launcher.tasks.data.readers.read"],
     "model": [
-        "launcher.search.keep._strip",
+        "launcher.search.output.retention._strip",
         "launcher.tasks.models.hub.blank",
         "sklearn.tree.export_graphviz",
         "sklearn.pipeline.make_pipeline",
@@ -55,11 +55,11 @@ FUNCTIONS = {
     ],
     "optimizer": ["launcher.optim.groups.param_groups", "torch.optim.Adam.step", "torch.nn.Linear", "torch.optim.lr_scheduler.StepLR"],
     "scheduler": ["torch.optim.SGD", "transformers.optimization.get_scheduler"],
-    "validation": ["sklearn.model_selection.cross_val_score", "launcher.splits._fraction", "sklearn.svm.SVC"],
+    "validation": ["sklearn.model_selection.cross_val_score", "launcher.data.splits._fraction", "sklearn.svm.SVC"],
     "task": ["launcher.tasks.base.encode_labels", "launcher.tasks.data.files.Files", "launcher.tasks.registry.register"],
-    "parallel": ["launcher.parallel.communication.base.Communication", "launcher.parallel.ranks.Ranks"],
-    "procedure": ["launcher.procedures.cross_validation.FILE", "launcher.splits.Holdout"],
-    "memory": ["launcher.memory.Recomputed"],
+    "parallel": ["launcher.parallel.communication.base.Communication", "launcher.core.collectives.Ranks"],
+    "procedure": ["launcher.procedures.cross_validation.FILE", "launcher.data.splits.Holdout"],
+    "memory": ["launcher.memory.activations.Recomputed"],
 }  # fmt: skip
 
 
@@ -318,7 +318,7 @@ def test_a_repository_handed_on_starts_no_program(launch: Launch, tmp_path: Path
 
 
 def test_a_label_is_no_formula_in_a_table(launch: Launch, tmp_path: Path) -> None:
-    from launcher.predictions import read_table
+    from launcher.artifacts.predictions import read_table
 
     labels = ["=HYPERLINK(1)", "+a", "-1", "@b", "'c", "plain"]
     rows = "\n".join(f"{number},{labels[number % 6]}" for number in range(120))
@@ -367,8 +367,8 @@ def test_nothing_asks_and_no_code_of_a_folder_is_imported(tmp_path: Path) -> Non
 
 def test_a_folder_names_no_job_of_another_one(tmp_path: Path) -> None:
     """What stands in a run's folder as its job is followed, and cancelled with it."""
-    from launcher.cluster.jobs import Job, note, noted
     from launcher.cluster.kubernetes import Kubernetes
+    from launcher.cluster.slurm_jobs import Job, note, noted
 
     (tmp_path / "mine" / "slurm").mkdir(parents=True)
     (tmp_path / "theirs" / "slurm").mkdir(parents=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT
+from tests.support.harness import ROOT
 
 # Rooms (a folder, or a module at the top of launcher/) from the top of the house to its ground. A room imports from
 # its own row and from those below.
@@ -311,26 +311,29 @@ def test_each_rule_finds_what_breaks_it(tmp_path: Path) -> None:
         "launcher/errors.py": "import torch\n",
         "launcher/optim/__init__.py": "",
         "launcher/optim/groups.py": "from ..run import Run\n",
-        "launcher/run.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tasks.base import Task\n",
-        "launcher/loops/__init__.py": "",
+        "launcher/core/run.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tasks.base import Task\n",
+        "launcher/train/loops/__init__.py": "",
         "launcher/loops/one.py": "def fit():\n    from launcher.monitors import watch\n",
         "launcher/monitors/__init__.py": "",
         "launcher/monitors/watch.py": "from tasks import base\nfrom sklearn import svm\n",
-        "launcher/compose.py": "from . import errors\ndef compose():\n    import accelerate\n",
+        "launcher/config/compose.py": "from . import errors\ndef compose():\n    import accelerate\n",
         "tasks/__init__.py": "",
         "tasks/base.py": "from launcher import build\ndef late():\n    import transformers\n",
-        "launcher/build.py": "",
+        "launcher/train/build.py": "",
     }
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     broken = Source(tmp_path)
-    assert upward(broken) == ["launcher.optim.groups:1 imports launcher.run", "tasks.base:1 imports launcher.build"]
+    assert upward(broken) == [
+        "launcher.optim.groups:1 imports launcher.core.run",
+        "tasks.base:1 imports launcher.train.build",
+    ]
     assert among_peers(broken) == [
-        "launcher.loops.one:2 imports launcher.monitors.watch",
+        "launcher.train.loops.one:2 imports launcher.monitors.watch",
         "launcher.monitors.watch:1 imports tasks.base",
     ]
     assert tasks_from_launcher(broken) == ["launcher.monitors.watch:1 imports tasks.base"]
-    assert heavy_in_driver(broken, ("compose",)) == ["import launcher.compose: launcher.errors:1 imports torch"]
+    assert heavy_in_driver(broken, ("compose",)) == ["import launcher.config.compose: launcher.errors:1 imports torch"]
     assert slow_at_import(broken) == ["launcher.monitors.watch:2 imports sklearn"]

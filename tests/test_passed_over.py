@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from launcher.__main__ import main
-from launcher.check import MANY, ONE, PERHAPS
-from tests.harness import environment
+from launcher.config.checks.nodes import MANY, ONE, PERHAPS
+from tests.support.harness import environment
 
 LONG = "a" * 300
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from launcher import CONF
-from launcher.build import build_task
-from launcher.data import Datasets
+from launcher.artifacts.checkpoint.tensors import pack
+from launcher.data.samples import Datasets
 from launcher.errors import ConfigError
-from launcher.packing import pack
 from launcher.tasks.base import Task
-from tests.fits import config_of, values
-from tests.odd import Interrupts
-from tests.runs import build, train
+from launcher.train.build import build_task
+from tests.support.fits import config_of, values
+from tests.support.odd import Interrupts
+from tests.support.runs import build, train
 
 TASKS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "pictures": (

@@ -14,10 +14,11 @@ from typing import NamedTuple
 import pytest
 from omegaconf import OmegaConf
 
-from launcher import CONF, compose
+from launcher import CONF
 from launcher.__main__ import main
+from launcher.config import compose
 from launcher.errors import REFUSED, did_you_mean
-from tests.harness import ROOT, environment
+from tests.support.harness import ROOT, environment
 
 FILES = {
     "optimizer/typo.yaml": "_target_: torch.optim.AdamW\n_partial_: true\nlr: 0.001\nweight_decy: 0.1\n",

@@ -1,4 +1,4 @@
-"""Draws the pictures of the pages: `python docs/images/draw.py`. They are committed; `tests/test_pictures.py` holds them to the code.
+"""Draws the pictures of the pages: `python docs/images/draw.py`. They are committed; `tests/functional/test_images.py` holds them to the code.
 
 What follows from formulas is drawn from these; what was measured, from `measured.json` beside this file: the pages say
 by which commands. `folds.py` draws which rows a validation holds out.
@@ -18,16 +18,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from launcher import CONF
-from launcher.build import build_scheduler
+from launcher.core.run import Plan
 from launcher.functional.mixing import box, cut, mix
-from launcher.lr_find import Found
-from launcher.lr_find import drawn as range_test
-from launcher.monitors.early_stopping import EarlyStopping
 from launcher.monitors.gradient_health import SMALLEST_MAD, GradientHealth
-from launcher.report.curves import Series
-from launcher.report.picture import STYLE, picture
-from launcher.run import Plan
+from launcher.monitors.stopping.early_stopping import EarlyStopping
+from launcher.preflight.lr_find import Found
+from launcher.preflight.lr_find import drawn as range_test
+from launcher.report.line_chart import Series
+from launcher.report.svg_file import STYLE, picture
 from launcher.tasks.data.digits import Digits
+from launcher.train.build import build_scheduler
 
 FOLDER = Path(__file__).parent
 MEASURED: dict[str, Any] = json.loads((FOLDER / "measured.json").read_text(encoding="utf-8"))

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from launcher.monitors.combined_stopping import CombinedStopping
-from launcher.monitors.early_stopping import EarlyStopping
-from launcher.report.curves import Point, Series
-from launcher.report.picture import picture
+from launcher.monitors.stopping.combined_stopping import CombinedStopping
+from launcher.monitors.stopping.early_stopping import EarlyStopping
+from launcher.report.line_chart import Point, Series
+from launcher.report.svg_file import picture
 
 if TYPE_CHECKING:
-    from launcher.run import Run
+    from launcher.core.run import Run
 
 FOLDER = Path(__file__).parent
 FILE = FOLDER / "measured.json"
 FEW = ("validation.fraction=0.9", "training.max_epochs=null", "scheduler=constant", "seed=1")
-WRONG = "task._target_=tests.noisy.Mislabelled"
+WRONG = "task._target_=tests.support.noisy.Mislabelled"
 """Three in ten of the labels are wrong: LAUNCHER_TRUST has to allow it."""
 RUNS: dict[str, tuple[tuple[str, ...], dict[str, tuple[str, ...]]]] = {
     "dropout": (
@@ -68,9 +68,9 @@ DISTANCES = [5.0 * at for at in range(9)]
 
 def measure(names: Sequence[str]) -> None:
     """Make the runs of the named pictures, or of all, and keep what they show."""
-    from tests.fits import curve
-    from tests.noisy import TRUST
-    from tests.runs import build, train
+    from tests.support.fits import curve
+    from tests.support.noisy import TRUST
+    from tests.support.runs import build, train
 
     os.environ.update([TRUST])
     kept: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))

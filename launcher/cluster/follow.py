@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from launcher.console import Console
+from launcher.artifacts.folder import plain
+from launcher.console.console import Console
 from launcher.errors import DONE, ConfigError
-from launcher.folder import plain
-from launcher.signals import Interrupt
+from launcher.process.signals import Interrupt
 
 if TYPE_CHECKING:
-    from launcher.search.pool import Pool
+    from launcher.launch.local_pool import Pool
 
-    from .engine import Engine
+    from .base import Engine
 
 
 def follow(
@@ -75,8 +75,8 @@ def _print_the_rest(log: Path, position: int) -> None:
 
 def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
     """Of each run's folder: its name, the state of the run, the job and its state, and where the log is; "–" for none."""
-    from launcher.folder import read_config
-    from launcher.result import checked_result
+    from launcher.artifacts.folder import read_config
+    from launcher.artifacts.result import checked_result
 
     known = _told(folders)
     rows = []
@@ -104,8 +104,8 @@ def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
 
 def _told(folders: list[Path]) -> dict[Path, tuple[str, str]]:
     """The jobs of those runs that are on a cluster, and their states: each cluster is asked once."""
-    from launcher.folder import read_config
-    from launcher.place import engine_of
+    from launcher.artifacts.folder import read_config
+    from launcher.launch.driver import engine_of
 
     by_target: dict[str, tuple[Engine, list[Path]]] = {}
     for folder in folders:

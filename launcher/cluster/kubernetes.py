@@ -18,12 +18,12 @@ from typing import Any
 
 import yaml
 
-from launcher.console import Console
+from launcher.console.console import Console
 from launcher.errors import FAILED, PREEMPTED, REFUSED, ConfigError, NotNow
-from launcher.leaving import leave
-from launcher.signals import Interrupt, listening, stay
+from launcher.process.exit import leave
+from launcher.process.signals import Interrupt, listening, stay
 
-from .engine import Nodes, read, said, says, wait, write
+from .base import Nodes, read, said, says, wait, write
 
 INSIDE = "kubernetes"
 """The folder inside a run's folder: `job.json`, `exit.json`."""
@@ -232,7 +232,7 @@ class KubernetesPool:
 
 def pod(folder: Path) -> int:
     """What the container of a pod runs: the run in `folder`, or this node's share of it; returns the exit status."""
-    from .node import share
+    from launcher.launch.node import share
 
     job, index = os.environ["LAUNCHER_JOB"], int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

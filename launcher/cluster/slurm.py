@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from launcher.errors import ConfigError
 
-from . import jobs
+from . import slurm_jobs
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -88,11 +88,11 @@ class Slurm:
 
     def under_way(self, folder: Path) -> bool:
         """Whether a job of the run in `folder` waits or runs."""
-        return bool(jobs.under_way([folder.resolve()]))
+        return bool(slurm_jobs.under_way([folder.resolve()]))
 
     def told(self, folders: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         """Of each run that had a job: the last one, and its state in SLURM's words (nothing where it knows none)."""
-        known = jobs.described([folder.resolve() for folder in folders])
+        known = slurm_jobs.described([folder.resolve() for folder in folders])
         found = {folder: known[folder.resolve()] for folder in folders if folder.resolve() in known}
         return {folder: (name, "" if state is None else str(state)) for folder, (name, state) in found.items()}
 
@@ -102,7 +102,7 @@ class Slurm:
 
     def script(self, folder: Path, runs: int = 1, slots: int = 1) -> str:
         """The script that `sbatch` would get for the run in `folder`, or for an array of the sweep's runs there."""
-        inside = folder.resolve() / jobs.INSIDE
+        inside = folder.resolve() / slurm_jobs.INSIDE
         if runs == 1:
             executor = self._executor(inside, inside.parent / "log.txt")
         else:
@@ -169,11 +169,11 @@ class Slurm:
 def _with_again(inside: Path, setup: Sequence[str]) -> list[str]:
     """The lines of a job's script before its command: those of `setup`, and such that put the job back into the queue for
     a run that can not, in a container without SLURM. A job that SLURM itself is ending meanwhile is left to it."""
-    task = f"${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{jobs.INSIDE}/}}"
+    task = f"${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{slurm_jobs.INSIDE}/}}"
     runs = '[ "$(squeue -h -j $SLURM_JOB_ID -o %T)" = RUNNING ]'
     back = f'rm "$LAUNCHER_AGAIN" 2> /dev/null && {runs} && scontrol requeue $SLURM_JOB_ID'
     return [
-        f"LAUNCHER_AGAIN={shlex.quote(str(inside))}/{task}{jobs.AGAIN}",
+        f"LAUNCHER_AGAIN={shlex.quote(str(inside))}/{task}{slurm_jobs.AGAIN}",
         'rm -f "$LAUNCHER_AGAIN"',
         *setup,
         "LAUNCHER_TRAP=$(trap -p EXIT)",  # what the lines above may have asked for is done too

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.artifacts.result import RESULT, read_result
 from launcher.errors import FAILED, PREEMPTED, ConfigError, NotNow
-from launcher.result import RESULT, read_result
 
-from .engine import wait
-from .jobs import AGAIN, INSIDE, LEAVE, Job, note, noted, said, under_way
-from .states import states
+from .base import wait
+from .slurm_jobs import AGAIN, INSIDE, LEAVE, Job, note, noted, said, under_way
+from .slurm_states import states
 
 if TYPE_CHECKING:
     from .slurm import Slurm
@@ -97,7 +97,7 @@ class SlurmPool:
         """A job, or of several runs an array of which `parallelism` run at once; its script lies in `where`."""
         from submitit.core.utils import FailedJobError
 
-        from . import node
+        from launcher.launch import node
 
         for folder in folders:
             (folder / INSIDE).mkdir(exist_ok=True)

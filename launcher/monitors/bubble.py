@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from launcher.algorithm import Monitor
-from launcher.run import Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 
 
 class Bubble(Monitor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from launcher.run import Run
+from launcher.core.run import Run
 
 from .energy import EnergyMeter
 

@@ -7,8 +7,8 @@ import threading
 import time
 from typing import Any, ClassVar, Literal
 
-from launcher.algorithm import Monitor
-from launcher.run import Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 
 WORLD = 473.0
 """Grams of CO2 equivalent a kWh: the world's mean of 2024 (Ember, Global Electricity Review 2025)."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from launcher.algorithm import Monitor
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 from launcher.errors import TrainingError
-from launcher.run import Run
 
 
 class EqualRanks(Monitor):

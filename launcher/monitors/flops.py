@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from launcher.algorithm import Monitor
-from launcher.data import Batch
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
+from launcher.data.samples import Batch
 from launcher.functional.flops import counter, known_peak, measured_peak, without_computing
-from launcher.run import Run
 
 from .moments import Moment, moment, seconds_between
 

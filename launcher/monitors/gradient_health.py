@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from launcher.algorithm import Monitor
-from launcher.run import Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 
 SMALLEST_MAD = 0.01
 """Of log norms: norms that differ by a hundredth are not told apart."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from launcher.algorithm import Monitor
-from launcher.run import Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 
 
 class GradientNorm(Monitor):

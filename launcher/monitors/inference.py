@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
-from launcher.algorithm import Monitor
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 from launcher.functional.flops import counter
-from launcher.run import Run
 
 if TYPE_CHECKING:
-    from launcher.data import Batch
-    from launcher.precision import Precision
+    from launcher.data.samples import Batch
+    from launcher.memory.precision import Precision
     from tasks.base import Task
 
 REPEATS = 5

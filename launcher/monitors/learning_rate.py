@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from launcher.algorithm import Monitor
-from launcher.run import Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 
 
 class LearningRate(Monitor):

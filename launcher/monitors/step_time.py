@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch.autograd import Variable
 
-from launcher.algorithm import Monitor
-from launcher.data import Batch
-from launcher.run import Loss, Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Loss, Run
+from launcher.data.samples import Batch
 
 from .moments import Moment, moment, seconds_between
 

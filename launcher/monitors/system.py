@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from launcher.algorithm import Monitor
-from launcher.run import Run
+from launcher.core.algorithm import Monitor
+from launcher.core.run import Run
 
 MIB = 1 << 20
 

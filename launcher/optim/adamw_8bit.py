@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from launcher.trust import factory
+from launcher.config.trust import factory
 
 
 @factory("optimizer")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from launcher.core.memory_shares import Shares
+from launcher.memory.precision import Precision
 from launcher.optim.base import with_weights
-from launcher.precision import Precision
 
 from .batch_norm import synchronise
 from .communication.asynchronous import Asynchronous
@@ -20,10 +21,9 @@ from .communication.local_sgd import LocalSGD
 from .communication.store import Told
 from .distributed import Distributed
 from .replicas import Group
-from .shares import Shares
 
 if TYPE_CHECKING:
-    from launcher.run import Run
+    from launcher.core.run import Run
 
 
 class DDP(Distributed):

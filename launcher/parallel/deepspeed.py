@@ -12,18 +12,18 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from launcher.artifacts.checkpoint.pieces import whole
+from launcher.core.memory_shares import Shares
+from launcher.core.run import Run
 from launcher.errors import ConfigError
-from launcher.precision import Precision
-from launcher.run import Run
-from launcher.shards import whole
+from launcher.memory.precision import Precision
 
 from .batch_norm import synchronise
-from .dealt import Make, PartOptimizer, looks_at_each_element
-from .deepspeed_parts import Part, initialize, parts
+from .deepspeed_engine import Part, initialize, parts
 from .distributed import Distributed
-from .outline import filled, outline
+from .meta_copy import filled, outline
+from .partitioned_optimizer import Make, PartOptimizer, looks_at_each_element
 from .replicas import Group
-from .shares import Shares
 
 
 class DeepSpeed(Distributed):

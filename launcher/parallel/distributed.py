@@ -11,11 +11,11 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
+from launcher.config.parallel_degrees import Degrees
+from launcher.core.parallel import Parallel
 from launcher.errors import TrainingError
-from launcher.precision import Precision
+from launcher.memory.precision import Precision
 
-from .base import Parallel
-from .mesh import Degrees
 from .replicas import Difference, Group, difference
 
 _LEFT: list[Any] = []

@@ -9,15 +9,15 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from launcher.core.memory_shares import Shares
+from launcher.core.parallel import Parallel
 from launcher.errors import ConfigError
-from launcher.precision import Precision
+from launcher.memory.precision import Precision
 
-from .base import Parallel
 from .devices import Generators, choose_devices
-from .shares import Shares
 
 if TYPE_CHECKING:
-    from launcher.run import Run
+    from launcher.core.run import Run
 
 
 class DP(Parallel):

@@ -13,19 +13,19 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, 
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from launcher.artifacts.checkpoint.pieces import Piece, Pieces, whole
+from launcher.config.parallel_degrees import Degrees, degrees
+from launcher.core.memory_shares import Shares
+from launcher.core.run import Run
 from launcher.errors import ConfigError, TrainingError
-from launcher.precision import Precision
-from launcher.run import Run
-from launcher.shards import Piece, Pieces, whole
+from launcher.memory.precision import Precision
 
 from .batch_norm import synchronise
-from .dealt import LocalOptimizer, Make, looks_at_each_element
 from .distributed import Distributed
-from .dtensors import fill, like, local, norm, piece, split_share
-from .mesh import Degrees, degrees
-from .outline import filled, outline
+from .dtensor_parts import fill, like, local, norm, piece, split_share
+from .meta_copy import filled, outline
+from .partitioned_optimizer import LocalOptimizer, Make, looks_at_each_element
 from .replicas import Group
-from .shares import Shares
 
 
 class FSDP(Distributed):

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from launcher.core.memory_shares import Shares
+from launcher.core.parallel import Parallel
 from launcher.errors import ConfigError
 from launcher.functional.cuts import cuts
-from launcher.precision import Precision
+from launcher.memory.precision import Precision
 
-from .base import Parallel
 from .devices import Generators, choose_devices
-from .outline import filled, outline
-from .shares import Shares
+from .meta_copy import filled, outline
 
 if TYPE_CHECKING:
-    from launcher.data import Batch
-    from launcher.run import Run
+    from launcher.core.run import Run
+    from launcher.data.samples import Batch
     from tasks.base import Task
 
 

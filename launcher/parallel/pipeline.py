@@ -13,24 +13,24 @@ from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleIn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from launcher.artifacts.checkpoint.pieces import Piece, whole
+from launcher.config.parallel_degrees import degrees
+from launcher.core.memory_shares import Shares
+from launcher.core.parallel import LossHook
+from launcher.core.run import Loss
 from launcher.errors import ConfigError
-from launcher.precision import Precision
-from launcher.run import Loss
-from launcher.shards import Piece, whole
+from launcher.memory.precision import Precision
 
-from .base import LossHook
-from .dealt import as_pieces, copied, described
 from .distributed import Distributed
-from .mesh import degrees
-from .messages import add_up, pass_on, tell
+from .optimizer_state import full_optimizer_state, own_optimizer_state
+from .partitioned_optimizer import as_pieces, copied, described
+from .pipeline_stage import Columns, Timed, alike, is_buffer, waiting
+from .point_to_point import add_up, pass_on, tell
 from .replicas import Group
-from .shares import Shares
-from .stage import Columns, Timed, alike, is_buffer, waiting
-from .states import full_optimizer_state, own_optimizer_state
 
 if TYPE_CHECKING:
-    from launcher.data import Batch
-    from launcher.run import Run
+    from launcher.core.run import Run
+    from launcher.data.samples import Batch
     from tasks.base import Task
 
 SCHEDULES: dict[str, Any] = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B, "interleaved": ScheduleInterleaved1F1B}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from launcher.precision import Precision
+from launcher.core.parallel import Parallel
+from launcher.memory.precision import Precision
 
-from .base import Parallel
 from .devices import choose_device
 
 

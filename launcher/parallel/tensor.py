@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from launcher.config.parallel_degrees import degrees
+from launcher.core.memory_shares import Shares
 from launcher.errors import TrainingError
-from launcher.precision import Precision
+from launcher.memory.precision import Precision
 
 from .batch_norm import synchronise
 from .fsdp import FSDP
-from .mesh import degrees
-from .outline import outline
-from .shares import Shares
-from .split import Region
+from .meta_copy import outline
+from .tensor_layers import Region
 from .tensor_plan import plan, split
 
 

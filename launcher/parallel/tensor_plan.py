@@ -10,7 +10,7 @@ from torch import nn
 
 from launcher.errors import ConfigError
 
-from .split import Columns, CutRows, GatheredColumns, Region, Rows, Vocabulary, Whole, install, part
+from .tensor_layers import Columns, CutRows, GatheredColumns, Region, Rows, Vocabulary, Whole, install, part
 
 LINEAR: dict[str, tuple[type[nn.Module], int, int]] = {
     "colwise": (Columns, 0, 1),

@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from launcher.bindings import num_splits
+from launcher.artifacts.predictions import FILE, read_table, write_table
+from launcher.artifacts.result import read_result
+from launcher.config.groups import num_splits
+from launcher.config.signatures import signature
+from launcher.core.procedure import Procedure, deviation
 from launcher.errors import ConfigError
-from launcher.predictions import FILE, read_table, write_table
-from launcher.result import read_result
-from launcher.search.runner import Job, Results
-from launcher.seeds import derive
-from launcher.signatures import signature
+from launcher.launch.job_queue import Job, Results
+from launcher.process.seeds import derive
 
-from .base import Procedure, deviation
 from .selection import best_of, candidates, grid_of, with_values
 
 OUT_OF_FOLD = "oof.csv"
@@ -159,7 +159,7 @@ class CrossValidation(Procedure):
     def gather(self, folder: Path, fits: list[Job]) -> dict[str, Any]:
         import shutil
 
-        from launcher.folder import read_config
+        from launcher.artifacts.folder import read_config
 
         folds = [fit for fit in fits if _scores(fit)]
         found: dict[str, Any] = {}
@@ -203,7 +203,7 @@ def _everything(config: DictConfig) -> DictConfig:
     """The config of the fit on all rows."""
     own = _with(config, {"seed": derive(config.seed, "refit"), "num_seeds": 1})
     reserved = config.validation.get("test")
-    kept = {"_target_": "launcher.splits.Everything"} if reserved is None else reserved
+    kept = {"_target_": "launcher.data.splits.Everything"} if reserved is None else reserved
     OmegaConf.update(own, "validation", kept, merge=False)
     OmegaConf.update(own, "procedure", {"_target_": "launcher.procedures.single.Single"}, merge=False)
     OmegaConf.update(own, "stopping", {}, merge=False)

@@ -10,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from launcher.check import check
+from launcher.config.checks.nodes import check
+from launcher.config.signatures import signature
 from launcher.errors import ConfigError, TrainingError
-from launcher.search.runner import Results
-from launcher.signatures import signature
+from launcher.launch.job_queue import Results
 
 Point = dict[str, Any]
 """Values by key."""

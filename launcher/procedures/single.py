@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from launcher.search.runner import Job
-from launcher.seeds import derive
-
-from .base import Procedure
+from launcher.core.procedure import Procedure
+from launcher.launch.job_queue import Job
+from launcher.process.seeds import derive
 
 
 class Single(Procedure):

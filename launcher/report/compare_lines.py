@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from launcher.figures import things
+from launcher.console.numbers import things
 
-from .compare import Rows, Seen, differing, judged_alike, results, starred
+from .comparison_page import Rows, Seen, differing, judged_alike, results, starred
 
 GAP = "  "
 WIDEST, NARROWEST = 40, 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .curves import Point
+from .line_chart import Point
 
 SPLITS = {"train": "training", "val": "held out", "test": "test"}
 """How names begin that are of one split of the data, and what the split is called."""

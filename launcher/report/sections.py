@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from launcher.figures import count, number, things
-from launcher.pictures import data_uri, heat
+from launcher.console.numbers import count, number, things
+from launcher.functional.images import data_uri, heat
 
-from .curves import Point, Series, chart
-from .drawn import charts
-from .page import Html, about, card, heading, table
+from .html import Html, about, card, heading, table
+from .line_chart import Point, Series, chart
+from .metric_cards import charts
 from .quantities import ENERGY, is_machine
 
 PARTS = ("data", "forward", "backward", "communication", "optimizer")

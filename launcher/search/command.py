@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from launcher.collecting import begin
 from launcher.errors import ConfigError, did_you_mean
+from launcher.process.garbage import begin
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -30,15 +30,15 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     from omegaconf import OmegaConf, flag_override
     from omegaconf.errors import OmegaConfBaseException
 
-    from launcher import at_once, compose
-    from launcher.hydra_keys import refuse
+    from launcher.config import compose, hydra_compose
+    from launcher.config.hydra_keys import refuse
 
     parsed = compose.parse(hydra, name, overrides, sweep=True)
     try:
-        parsed = at_once.reparse(hydra, name, parsed, RunMode.MULTIRUN)
+        parsed = hydra_compose.reparse(hydra, name, parsed, RunMode.MULTIRUN)
         config = hydra.compose_config(name, overrides, RunMode.MULTIRUN, parsed_overrides=parsed)
     except compose.REFUSALS as error:
-        raise at_once.refusal(error, hydra, name, parsed) from error
+        raise hydra_compose.refusal(error, hydra, name, parsed) from error
     compose.mean_cluster(hydra, config)
     refuse(config, parsed)
     if config.action not in ("train", "plan"):
@@ -67,4 +67,4 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
         words = OmegaConf.to_container(config.hydra.overrides.task)  # as they were typed: ${…} is each trial's own
         return int(sweeper.sweep(words))  # type: ignore[arg-type]  # a list of strings
     except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition
-        raise at_once.refusal(error, hydra, name, parsed) from error
+        raise hydra_compose.refusal(error, hydra, name, parsed) from error

@@ -8,11 +8,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from launcher.trust import allowed, whitelist
+from launcher.config.trust import allowed, whitelist
 
-from . import devices, presets
-from .arguments import families
-from .space import Dimension
+from . import devices
+from .settings import families
+from .space import presets
+from .space.dimensions import Dimension
 
 _LATER = ("hydra", "tracker", "cluster", "schedule", "wait")
 """Groups of which a trial's process builds nothing, or nothing before it has begun."""
@@ -37,8 +38,8 @@ def modules_of(
     return (
         *dict.fromkeys(target.rpartition(".")[0] for target in kept),
         *families(config, dimensions),
-        *([] if config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.pruning"]),
-        *([] if config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.scoring"]),
+        *([] if config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.early.pruning"]),
+        *([] if config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.early.scoring"]),
     )
 
 

@@ -21,33 +21,38 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 
-from launcher.console import Console
+from launcher.artifacts.folder import in_use, locked, make_parents, refuse_links, remove_folder
+from launcher.config.hydra_keys import told_place
+from launcher.console.console import Console
+from launcher.console.numbers import things
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
-from launcher.figures import things
-from launcher.folder import in_use, locked, make_parents, refuse_links, remove_folder
-from launcher.hydra_keys import told_place
-from launcher.place import engine_of, pool_of
-from launcher.signals import Interrupt, listening
-from launcher.start.wait import wait
+from launcher.launch.driver import engine_of, pool_of
+from launcher.launch.local_pool import Pool, Together, cores
+from launcher.launch.outcome import values_of
+from launcher.launch.start.wait import wait
+from launcher.process.signals import Interrupt, listening
 
-from . import again, cost, devices, early, identity, page, plan, population, preload, presets, space
-from . import points as first
-from .alike import Alike
-from .arguments import directions_of, extension, objectives_of, refuse_other, seconds, space_of, types, words_of
-from .away import Waiting
-from .configs import Configs
-from .ensemble import MODULES, build, refuse
-from .keep import Keeper
-from .outcome import values_of
-from .pool import Pool, Together, cores
-from .progress import Progress
-from .samplers import is_grid, is_independent, sampler_of
-from .scheduler import Scheduler
-from .storage import open_storage, study_folder
-from .study import Directions, Study
+from . import devices, preload
+from .dispatcher import Scheduler
+from .early import population, rules
+from .early.consecutive_failures import Alike
+from .output import cost, page, plan
+from .output.ensemble import MODULES, build, refuse
+from .output.progress import Progress
+from .output.retention import Keeper
+from .settings import directions_of, extension, objectives_of, refuse_other, seconds, space_of, types, words_of
+from .space import dimensions as space
+from .space import presets
+from .space import starting_points as first
+from .space.samplers import is_grid, is_independent, sampler_of
+from .study import fingerprint, retry_failed
+from .study.away import Waiting
+from .study.storage import open_storage, study_folder
+from .study.study import Directions, Study
+from .trial_configs import Configs
 
 if TYPE_CHECKING:
-    from .pace import Pace
+    from launcher.preflight.step_time import Pace
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -134,7 +139,7 @@ class LauncherSweeper(Sweeper):
         points = first.read(self.points, self._fixed, self._dimensions, self.config, self.default_first)
         if points and is_grid(self.sampler):
             raise ConfigError("hydra.sweeper.points: a grid has its own order; search=random begins with points")
-        self._early = early.read(self.config, self.metrics, self.directions, self._dimensions)
+        self._early = rules.read(self.config, self.metrics, self.directions, self._dimensions)
         asked = self.n_trials
         if is_grid(self.sampler):
             size = space.grid_size(self._dimensions)
@@ -153,7 +158,7 @@ class LauncherSweeper(Sweeper):
         folder = study_folder(
             self.config.hydra.sweep.dir,
             self.study_name,
-            identity.name_of(self.config, self.sampler, self.params, arguments),
+            fingerprint.name_of(self.config, self.sampler, self.params, arguments),
         )
         same = partial(refuse_other, metrics=self.metrics, directions=self.directions, named=named)
         self._configs = Configs(self._fixed, self._dimensions, folder, self.config, same)
@@ -169,9 +174,9 @@ class LauncherSweeper(Sweeper):
             self._show_plan(folder, pool)
             return DONE
         stops = self._early.plain() | {"points": points or None}
-        now = identity.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
+        now = fingerprint.identity(self.config, self._dimensions, self.sampler, stops, self.metrics, self.storage)
         refuse_links(folder)
-        identity.compare(folder, now, self.accept_changes, self.config.worker)
+        fingerprint.compare(folder, now, self.accept_changes, self.config.worker)
         made = make_parents(folder, f"hydra.sweep.dir={self.config.hydra.sweep.dir}")
         optuna.logging.set_verbosity(logging.WARNING)
         console = Console()
@@ -198,8 +203,8 @@ class LauncherSweeper(Sweeper):
                     waiting=waiting,
                     ready=None if self._population is None else self._population.ready,
                 )
-                identity.accept(folder, now, self.accept_changes, self.config.worker)
-                self.n_trials = study.n_trials = again.total(study, sampler(0), asked, self.retry_failed)
+                fingerprint.accept(folder, now, self.accept_changes, self.config.worker)
+                self.n_trials = study.n_trials = retry_failed.total(study, sampler(0), asked, self.retry_failed)
                 if self.config.worker and study.is_new:
                     console.message(f"{folder}: nobody has begun this study; it is a new one")
                 return self._run(study, pool, console, waiting)
@@ -295,6 +300,6 @@ class LauncherSweeper(Sweeper):
 
     def _pace(self) -> Pace:
         """How long a step takes here, of the first combination."""
-        from .pace import measure
+        from launcher.preflight.step_time import measure
 
         return measure(self._configs.first(), max(1, cores() // len(self._slots)))

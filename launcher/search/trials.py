@@ -14,16 +14,16 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 
+from launcher.artifacts.folder import read_config, write_config
+from launcher.artifacts.result import RESULT, read_result, unfinished, write_result
 from launcher.errors import PREEMPTED, ConfigError
-from launcher.folder import read_config, write_config
-from launcher.result import RESULT, read_result, unfinished, write_result
+from launcher.launch.outcome import ENDED, settle
+from launcher.launch.retry import NO_STEP, Standstill
 
-from .alike import Alike
-from .candidates import FILTERED, scored
-from .listener import Ended, Listener
-from .outcome import ENDED, settle
-from .patience import NO_STEP, Standstill
-from .study import PAUSED, Claim, Lost, Study
+from .early.consecutive_failures import Alike
+from .early.first_filter import FILTERED, scored
+from .events import Ended, Listener
+from .study.study import PAUSED, Claim, Lost, Study
 
 TAKEN = "taken over by another driver"
 

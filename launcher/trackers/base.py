@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from launcher.artifacts.metrics_file import FILE, Lines, read
 from launcher.errors import ConfigError
 
 from .clock import Clock
-from .jsonl import FILE, Lines, read
-from .lane import Lane
 from .later import later
+from .thread import Lane
 
 if TYPE_CHECKING:
     import numpy as np

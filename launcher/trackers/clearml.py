@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from launcher.flat import flat
+from launcher.config.flatten import flat
 
 from .base import Tracker, best_of
-from .identity import read_id, write_id
-from .reach import reach
+from .reachable import reach
+from .run_ids import read_id, write_id
 from .settings import chosen, switched_on
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from launcher import provenance
-
-from .jsonl import FILE
+from launcher.artifacts import provenance
+from launcher.artifacts.metrics_file import FILE
 
 
 class Clock:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.wording import COMMAND, override
+from launcher.console.summary import COMMAND, override
 
 if TYPE_CHECKING:
     from .base import Tracker

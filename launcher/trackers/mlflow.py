@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from launcher.artifacts.folder import group_of
+from launcher.config.flatten import flat
 from launcher.errors import ConfigError
-from launcher.flat import flat
-from launcher.folder import group_of
 
 from .base import Tracker, best_of
 from .clock import Clock
-from .identity import held, read_id, write_id
+from .run_ids import held, read_id, write_id
 from .settings import chosen, run_id
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from launcher.predictions import safe
+from launcher.artifacts.predictions import safe
 
 from .base import Tracker, best_of
-from .identity import new_id, write_id
+from .run_ids import new_id, write_id
 from .settings import chosen, mode_of, run_id
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from launcher.errors import ConfigError, did_you_mean
 
-from .identity import read_id
+from .run_ids import read_id
 
 _YES = ("1", "true", "yes", "on")
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from launcher.flat import flat
+from launcher.config.flatten import flat
 
 from .base import Tracker, best_of
 

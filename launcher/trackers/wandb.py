@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .base import Tracker, best_of
-from .identity import new_id, write_id
-from .reach import reach
+from .reachable import reach
+from .run_ids import new_id, write_id
 from .settings import chosen, mode_of, run_id
 
 if TYPE_CHECKING:

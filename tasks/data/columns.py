@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from launcher.config.resolvers import PROBLEMS
 from launcher.errors import ConfigError, did_you_mean
-from launcher.resolvers import PROBLEMS
 
 from ..base import encode_labels
 from .features import features

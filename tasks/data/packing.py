@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from launcher.data import Batch, Samples
+from launcher.data.samples import Batch, Samples
 from launcher.errors import ConfigError
 
 FORMAT = 1

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from launcher.config.trust import factory
 from launcher.errors import ConfigError, did_you_mean
-from launcher.trust import factory
 
 from ..offline import hub_error, local_folder, prepare_hub
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from launcher.config.trust import factory
 from launcher.errors import ConfigError
-from launcher.trust import factory
 
 from ..stages import Piece
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from launcher.core.run import Run
 from launcher.errors import ConfigError
-from launcher.run import Run
-from tests.fits import config_of, curve
-from tests.odd import Interrupts
-from tests.runs import build, judged, train
+from tests.support.fits import config_of, curve
+from tests.support.odd import Interrupts
+from tests.support.runs import build, judged, train
 
 ALL = (
     (
@@ -100,9 +100,9 @@ REFUSED = [
     (("regularization=[stochastic_depth]",), "regularization=[stochastic_depth]: stochastic_depth needs residual blocks, and CNN has none. Of conf/model these have: transformer, vit"),
     (("task=tabular", "regularization=[ema]"), "regularization=[ema]: RandomForestClassifier is fitted in one call; there are no steps that ema could change"),
     (("task=tabular", "stopping=[val_loss]"), "stopping=[val_loss]: RandomForestClassifier is fitted in one call"),
-    (("parallel._target_=tests.noisy.Lacking", "regularization=[ema]"), "regularization=[ema]: ema needs full params, and Lacking has none"),
-    (("parallel._target_=tests.noisy.Lacking", "regularization=[sam]"), "regularization=[sam]: sam needs closure, and Lacking has none"),
-    (("parallel._target_=tests.noisy.Lacking", "monitor=[gradient_health]"), "monitor=[gradient_health]: gradient_health needs grad norm, and Lacking has none"),
+    (("parallel._target_=tests.support.noisy.Lacking", "regularization=[ema]"), "regularization=[ema]: ema needs full params, and Lacking has none"),
+    (("parallel._target_=tests.support.noisy.Lacking", "regularization=[sam]"), "regularization=[sam]: sam needs closure, and Lacking has none"),
+    (("parallel._target_=tests.support.noisy.Lacking", "monitor=[gradient_health]"), "monitor=[gradient_health]: gradient_health needs grad norm, and Lacking has none"),
     (("augment=[mixup]", "augment.mixup.alpha=0"), "augment.mixup.alpha=0: expected a number above 0"),
     (("regularization=[ema]", "regularization.ema.decay=1"), "regularization.ema.decay=1: expected a number above 0 and below 1"),
 ]  # fmt: skip
@@ -114,7 +114,7 @@ REFUSED = [
 def test_what_has_not_what_it_takes_is_refused_by_name(
     words: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LAUNCHER_TRUST", "tests.noisy.*")
+    monkeypatch.setenv("LAUNCHER_TRUST", "tests.support.noisy.*")
     with pytest.raises(ConfigError) as refusal:
         config_of(*words)
     assert message in str(refusal.value)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from tests.noisy import TRUST
-from tests.runs import build, gap, judged, train
+from tests.support.noisy import TRUST
+from tests.support.runs import build, gap, judged, train
 
 SETS = {
     "mlp": ("model=mlp", "training.max_steps=300"),
@@ -36,7 +36,7 @@ SETS = {
         "training.max_steps=100",
     ),
 }
-NOISY = ("task._target_=tests.noisy.Mislabelled", "validation.fraction=0.9")
+NOISY = ("task._target_=tests.support.noisy.Mislabelled", "validation.fraction=0.9")
 
 
 class Found(NamedTuple):

@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from launcher.algorithm import Algorithm, Monitor, overriding
-from launcher.build import build_algorithms, build_task
-from launcher.data import Batches
+from launcher.artifacts.checkpoint.weights import load_weights
+from launcher.core.algorithm import Algorithm, Monitor, overriding
+from launcher.data.samples import Batches
 from launcher.errors import ConfigError
-from launcher.seeds import derive
-from launcher.weights import load_weights
-from tests.fits import TRUST, config_of, curve, fit, values
-from tests.odd import Tells
+from launcher.process.seeds import derive
+from launcher.train.build import build_algorithms, build_task
+from tests.support.fits import TRUST, config_of, curve, fit, values
+from tests.support.odd import Tells
 
-TELLS = "+monitor.tells._target_=tests.odd.Tells"
+TELLS = "+monitor.tells._target_=tests.support.odd.Tells"
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +64,7 @@ def test_only_what_was_overridden_is_called_and_monitors_come_last() -> None:
 
 
 def test_two_that_take_the_step_are_refused() -> None:
-    config = config_of(TELLS, "+monitor.sharp._target_=tests.odd.Sharpness")
+    config = config_of(TELLS, "+monitor.sharp._target_=tests.support.odd.Sharpness")
     with pytest.raises(ConfigError, match="Tells and Sharpness would each take the optimizer's step"):
         build_algorithms(config)
 
@@ -104,7 +104,7 @@ def sharpness_by_hand(steps: int, lr: float, rho: float, clip_norm: float) -> li
 
 
 SHARP = (
-    "+regularization.sharp._target_=tests.odd.Sharpness",
+    "+regularization.sharp._target_=tests.support.odd.Sharpness",
     "+regularization.sharp.rho=0.1",
     "optimizer=sgd",
     "optimizer.momentum=0",
@@ -134,7 +134,7 @@ def test_a_step_may_look_twice_in_half_precision(tmp_path: Path) -> None:
 def test_what_was_judged_is_what_is_exported(tmp_path: Path) -> None:
     """The evaluated model follows from the weights and the algorithm's state at the best step."""
     words = [
-        "+regularization.halves._target_=tests.odd.Halves",
+        "+regularization.halves._target_=tests.support.odd.Halves",
         "objective.metric=val/loss",
         "objective.direction=maximize",
     ]

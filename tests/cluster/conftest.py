@@ -13,7 +13,7 @@ import pytest
 
 from tests.cluster.running import QUICK
 from tests.cluster.slurm import Slurm, missing
-from tests.signalled import TRUST
+from tests.support.signalled import TRUST
 
 
 @pytest.fixture(scope="session")

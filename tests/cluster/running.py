@@ -22,7 +22,7 @@ WORDS = [
     "training.eval_every=20",
     "training.checkpoint_every=10",
     "tracker=[]",
-    "task._target_=tests.signalled.Slow",
+    "task._target_=tests.support.signalled.Slow",
 ]
 QUICK = [*WORDS, "+task.seconds=0"]
 SLOW = [*WORDS, "+task.seconds=0.15"]

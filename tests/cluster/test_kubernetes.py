@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from tests.conftest import Launch
-from tests.harness import ROOT
-from tests.sameness import assert_same
-from tests.signalled import TRUST
+from tests.support.harness import ROOT
+from tests.support.sameness import assert_same
+from tests.support.signalled import TRUST
 
 WORDS = ["model=mlp", "training.max_steps=40", "training.max_epochs=null", "training.log_every=5", "tracker=[]"]
 WORDS += ["training.eval_every=20", "training.checkpoint_every=10"]
@@ -125,7 +125,7 @@ def test_two_pods_are_one_run(launch: Launch, pods: Any, tmp_path: Path) -> None
 @pytest.mark.timeout(300)
 def test_an_evicted_pod_goes_on_where_it_saved(launch: Launch, pods: Any, tmp_path: Path) -> None:
     whole, folder = tmp_path / "whole", tmp_path / "run"
-    slow = [*WORDS, "task._target_=tests.signalled.Slow", "+task.seconds=0.01"]
+    slow = [*WORDS, "task._target_=tests.support.signalled.Slow", "+task.seconds=0.01"]
     done = launch(*slow, f"hydra.run.dir={whole}", env={"OMP_NUM_THREADS": "1"} | TRUST)
     assert done.returncode == 0, done.stderr
     folder.mkdir()

@@ -15,16 +15,16 @@ from typing import Any
 import optuna
 import pytest
 
-from launcher.cluster import jobs as jobs_of
+from launcher.cluster import slurm_jobs as jobs_of
 from launcher.cluster import slurm_pool
 from launcher.cluster.slurm import Slurm as Asked
 from launcher.cluster.slurm import _with_again
 from tests.cluster.running import CLUSTER, QUICK, SLOW, accounted, job, jobs, kill, result, until, written
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
-from tests.harness import ROOT, wait_for
-from tests.sameness import assert_same, lines
-from tests.signalled import TRUST
+from tests.support.harness import ROOT, wait_for
+from tests.support.sameness import assert_same, lines
+from tests.support.signalled import TRUST
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -90,8 +90,10 @@ def test_what_an_earlier_job_wrote_is_not_believed(
 def test_a_failure_on_another_node_reaches_the_user_and_the_accounts(
     launch: Launch, slurm: Slurm, env: dict[str, str], tmp_path: Path
 ) -> None:
-    words = ["task._target_=tests.odd.Raises", "+task.rank=1", "tracker=[]", "model=mlp", "hydra.run.dir=run"]
-    done = launch(*words, *CLUSTER, "parallel=ddp", "cluster.nodes=2", env=env | {"LAUNCHER_TRUST": "tests.odd.*"})
+    words = ["task._target_=tests.support.odd.Raises", "+task.rank=1", "tracker=[]", "model=mlp", "hydra.run.dir=run"]
+    done = launch(
+        *words, *CLUSTER, "parallel=ddp", "cluster.nodes=2", env=env | {"LAUNCHER_TRUST": "tests.support.odd.*"}
+    )
     assert done.returncode == 1
     assert "error: rank 1: ValueError: the third digit is one too many" in done.stdout
     assert "in forward" in done.stdout, "with its traceback"
@@ -307,7 +309,7 @@ def test_without_an_answer_from_one_the_other_is_asked(slurm: Slurm, env: dict[s
         for name in known:
             if not (path / name).exists():
                 (path / name).symlink_to(shutil.which(name, path=env["PATH"]) or name)
-        program = "import json,sys; from pathlib import Path; from launcher.cluster.states import states;"
+        program = "import json,sys; from pathlib import Path; from launcher.cluster.slurm_states import states;"
         program += "found = states({job: Path(sys.argv[1]) for job in sys.argv[2:]});"
         program += "print(json.dumps(None if found is None else {job: state.name for job, state in found.items()}))"
         done = subprocess.run(

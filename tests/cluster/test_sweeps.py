@@ -17,7 +17,7 @@ from launcher.cluster.slurm import Slurm as Asked
 from tests.cluster.running import CLUSTER, SLOW, accounted, job, jobs, result, until
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
-from tests.harness import ROOT, environment, wait_for
+from tests.support.harness import ROOT, environment, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

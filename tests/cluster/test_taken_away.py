@@ -11,8 +11,8 @@ import pytest
 from tests.cluster.running import CLUSTER, SLOW, WORDS, accounted, job, kill, until, written
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
-from tests.harness import Running, Warm, wait_for
-from tests.sameness import assert_same
+from tests.support.harness import Running, Warm, wait_for
+from tests.support.sameness import assert_same
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tests.conftest import Launch
 from tests.e2e.test_sweep import SHORT, table
-from tests.failing import TRUST
+from tests.support.failing import TRUST
 
-WORDS = (*SHORT, "task._target_=tests.failing.Fails", "+task.how=missing", "hydra.sweeper.study_name=s")
+WORDS = (*SHORT, "task._target_=tests.support.failing.Fails", "+task.how=missing", "hydra.sweeper.study_name=s")
 
 
 def test_what_failed_alike_stops_the_sweep_and_is_trained_again(launch: Launch, tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.checkpoint import Checkpoints
-from launcher.trackers.jsonl import read
+from launcher.artifacts.checkpoint.checkpoints import Checkpoints
+from launcher.artifacts.metrics_file import read
 from tests.conftest import Launch
-from tests.harness import environment, wait_for
-from tests.sameness import assert_same
+from tests.support.harness import environment, wait_for
+from tests.support.sameness import assert_same
 
 ENV = {"OMP_NUM_THREADS": "1"}
 WORDS = [

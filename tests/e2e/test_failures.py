@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 from tests.conftest import Launch
-from tests.fits import TRUST
-from tests.harness import environment
+from tests.support.fits import TRUST
+from tests.support.harness import environment
 
 RUN = ("model=mlp", "tracker=[]", "training.max_epochs=1", "hydra.run.dir=run")
-ODD = "task._target_=tests.odd."
+ODD = "task._target_=tests.support.odd."
 
 
 def failed(folder: Path) -> str:

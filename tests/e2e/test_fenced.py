@@ -8,11 +8,11 @@ import signal
 import time
 from pathlib import Path
 
-from launcher.search import lease
+from launcher.process import lease
 from tests.conftest import Launch
 from tests.e2e.test_sweep import SHORT, table
-from tests.fits import curve
-from tests.harness import Running, wait_for
+from tests.support.fits import curve
+from tests.support.harness import Running, wait_for
 
 WORDS = (
     *(word for word in SHORT if "max_epochs" not in word),

@@ -6,11 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-from launcher.folder import LOCK
+from launcher.artifacts.folder import LOCK
 from tests.conftest import Launch
 from tests.e2e.test_fenced import begun
 from tests.e2e.test_sweep import table
-from tests.fits import curve
+from tests.support.fits import curve
 
 WORDS = ("model=mlp", "tracker=[]", "training.max_epochs=60", "training.log_every=50", "training.checkpoint_every=44")
 

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Launch
-from tests.harness import Running, Warm
-from tests.sameness import assert_same, lines
+from tests.support.harness import Running, Warm
+from tests.support.sameness import assert_same, lines
 
 ENV = {"OMP_NUM_THREADS": "1"}
 NUM_STEPS = 240

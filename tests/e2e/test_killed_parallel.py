@@ -13,8 +13,8 @@ import pytest
 from launcher import CONF
 from tests.conftest import Launch
 from tests.e2e.test_killed import kill_when, reached
-from tests.harness import Running
-from tests.sameness import assert_same
+from tests.support.harness import Running
+from tests.support.sameness import assert_same
 
 ENV = {"OMP_NUM_THREADS": "1"}
 NUM_STEPS, EVERY = 192, 7

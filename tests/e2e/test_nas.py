@@ -22,9 +22,9 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from launcher.search.candidates import PASSED, PROXY, SCORE, Filter
+from launcher.search.early.first_filter import PASSED, PROXY, SCORE, Filter
 from tests.conftest import Launch
-from tests.harness import TIMEOUT, Running, Warm
+from tests.support.harness import TIMEOUT, Running, Warm
 
 WORDS = (
     "-m", "search=nas", "tracker=[]", "training.batch_size=64", "scheduler=constant", "hydra.sweeper.study_name=s",

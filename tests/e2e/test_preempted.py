@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Launch
-from tests.harness import Outcome, Warm, wait_for
-from tests.sameness import assert_same, lines, model
-from tests.signalled import TRUST
+from tests.support.harness import Outcome, Warm, wait_for
+from tests.support.sameness import assert_same, lines, model
+from tests.support.signalled import TRUST
 
 ENV = {"OMP_NUM_THREADS": "1"} | TRUST
 WORDS = [
@@ -64,7 +64,7 @@ def test_each_signal_saves_and_the_run_goes_on_bit_for_bit(
 ) -> None:
     folder = tmp_path / "run"
     task = [
-        "task._target_=tests.signalled.Signalled",
+        "task._target_=tests.support.signalled.Signalled",
         "+task.at=step",
         f"+task.name={name}",
         f"+task.mark={tmp_path / 'mark'}",
@@ -79,7 +79,7 @@ def test_each_signal_saves_and_the_run_goes_on_bit_for_bit(
 
 def test_in_the_middle_of_an_evaluation(launch: Launch, tmp_path: Path, whole: Path) -> None:
     folder = tmp_path / "run"
-    task = ["task._target_=tests.signalled.Signalled", "+task.at=evaluation", f"+task.mark={tmp_path / 'mark'}"]
+    task = ["task._target_=tests.support.signalled.Signalled", "+task.at=evaluation", f"+task.mark={tmp_path / 'mark'}"]
     done = launch(*WORDS, *task, f"hydra.run.dir={folder}", env=ENV)
     preempted(done, folder)
     assert result(folder)["steps"] == 41
@@ -104,7 +104,12 @@ def test_before_the_first_step_it_leaves_as_it_is(
     launch: Launch, tmp_path: Path, at: str, compiled: bool, more: list[str]
 ) -> None:
     folder, mark = tmp_path / "run", tmp_path / "mark"
-    task = ["task._target_=tests.signalled.Stuck", f"+task.at={at}", f"+task.mark={mark}", f"+task.compiled={compiled}"]
+    task = [
+        "task._target_=tests.support.signalled.Stuck",
+        f"+task.at={at}",
+        f"+task.mark={mark}",
+        f"+task.compiled={compiled}",
+    ]
     running = launch.start(*WORDS, *task, *more, f"hydra.run.dir={folder}", env=ENV)
     wait_for(running, mark)
     running.send(signal.SIGTERM)
@@ -120,7 +125,7 @@ def test_before_the_first_step_it_leaves_as_it_is(
 
 def test_a_trial_that_is_stuck_before_its_first_step_is_left(launch: Launch, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    task = ["task._target_=tests.signalled.Stuck", "+task.at=model", f"+task.mark={mark}"]
+    task = ["task._target_=tests.support.signalled.Stuck", "+task.at=model", f"+task.mark={mark}"]
     words = ["-m", "seed=1,2", "hydra.sweeper.study_name=study", "hydra.sweeper.n_jobs=1", *WORDS, *task]
     running = launch.start(*words, env=ENV)
     wait_for(running, mark)
@@ -182,13 +187,19 @@ def test_signals_until_the_process_is_over(launch: Launch, tmp_path: Path, words
 
 def test_a_run_that_is_done_is_done(launch: Launch, tmp_path: Path, whole: Path) -> None:
     folder = tmp_path / "run"
-    task = ["task._target_=tests.signalled.Signalled", "+task.at=export", f"+task.mark={tmp_path / 'mark'}"]
+    task = ["task._target_=tests.support.signalled.Signalled", "+task.at=export", f"+task.mark={tmp_path / 'mark'}"]
     done = launch(*WORDS, *task, f"hydra.run.dir={folder}", env=ENV)
     assert done.returncode == 0
     assert_same(folder, whole)
 
 
-SLOW = ["model=mlp", "tracker=[]", "training.log_every=1", "task._target_=tests.signalled.Slow", "+task.seconds=1.5"]
+SLOW = [
+    "model=mlp",
+    "tracker=[]",
+    "training.log_every=1",
+    "task._target_=tests.support.signalled.Slow",
+    "+task.seconds=1.5",
+]
 
 
 def test_a_second_ctrl_c_leaves_at_once(launch: Launch, tmp_path: Path) -> None:
@@ -328,7 +339,7 @@ def test_several_seeds(launch: Launch, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep(launch: Launch, tmp_path: Path) -> None:
     words = ["-m", "optimizer.lr=0.01,0.001,0.0001", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=study", *WORDS]
-    words += ["task._target_=tests.signalled.Slow", "+task.seconds=0.02"]
+    words += ["task._target_=tests.support.signalled.Slow", "+task.seconds=0.02"]
     study = tmp_path / "multirun" / "study"
     running = launch.start(*words, env=ENV)
     wait_for(running, study / "0" / "metrics.jsonl", '"step": 20,')

@@ -15,13 +15,13 @@ import psutil
 import pytest
 from PIL import Image
 
-from launcher.splits import Holdout
+from launcher.data.splits import Holdout
 from tests.conftest import Launch
-from tests.harness import TIMEOUT, Running
-from tests.odd import TRUST
+from tests.support.harness import TIMEOUT, Running
+from tests.support.odd import TRUST
 
 OUTLIVES_S = 10
-RAISES = ("task._target_=tests.odd.Raises", "+task.step=4")
+RAISES = ("task._target_=tests.support.odd.Raises", "+task.step=4")
 
 
 @pytest.fixture
@@ -105,7 +105,14 @@ ENDS = {
     "second-raises": ((*RAISES, "+task.rank=1", *DDP), 1, "the third digit is one too many"),
     "ranks-diverge": (("optimizer=sgd", "optimizer.lr=1e30", *DDP), 1, "the loss is"),
     "rank-is-killed": (
-        ("task._target_=tests.odd.Once", "+task.step=4", "+task.rank=1", "+task.kill=true", "+task.mark=mark", *DDP),
+        (
+            "task._target_=tests.support.odd.Once",
+            "+task.step=4",
+            "+task.rank=1",
+            "+task.kill=true",
+            "+task.mark=mark",
+            *DDP,
+        ),
         1,
         "rank 1 was ended by SIGKILL",
     ),

@@ -13,8 +13,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.conftest import Launch
-from tests.fits import curve
-from tests.harness import TIMEOUT, Warm
+from tests.support.fits import curve
+from tests.support.harness import TIMEOUT, Warm
 
 EPOCH = 44  # steps: 1437 rows, 32 a step
 WORDS = (

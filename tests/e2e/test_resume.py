@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from launcher.trackers.jsonl import read
+from launcher.artifacts.metrics_file import read
 from tests.conftest import Launch
-from tests.harness import Outcome
-from tests.sameness import assert_same, lines
-from tests.signalled import TRUST
+from tests.support.harness import Outcome
+from tests.support.sameness import assert_same, lines
+from tests.support.signalled import TRUST
 
 ENV = {"OMP_NUM_THREADS": "1"} | TRUST
 WORDS = [
@@ -38,7 +38,7 @@ def interrupted(launch: Launch, tmp_path: Path, *words: str) -> Path:
     folder = tmp_path / "run"
     accumulate = 4 if "training.accumulate=4" in words else 1
     task = [
-        "task._target_=tests.signalled.Signalled",
+        "task._target_=tests.support.signalled.Signalled",
         "+task.at=step",
         f"+task.mark={tmp_path / 'mark'}",
         f"+task.num_batches={25 * accumulate}",
@@ -152,7 +152,7 @@ def test_a_longer_run_has_the_longer_schedule(launch: Launch, tmp_path: Path) ->
 def test_more_time(launch: Launch, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = [word for word in WORDS if not word.startswith("training.max_")]
-    slow = ["task._target_=tests.signalled.Slow", "+task.seconds=0.05"]
+    slow = ["task._target_=tests.support.signalled.Slow", "+task.seconds=0.05"]
     run(
         launch,
         *words,

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from tests.conftest import Launch
-from tests.failing import TRUST
-from tests.fits import curve
+from tests.support.failing import TRUST
+from tests.support.fits import curve
 
 SHORT = ("-m", "model=mlp", "tracker=[]", "training.max_epochs=1")
 GRID = (
@@ -290,7 +290,7 @@ def test_two_objectives_leave_a_front(launch: Launch, tmp_path: Path) -> None:
 
 def test_each_trial_fails_alone_and_says_why(launch: Launch, tmp_path: Path) -> None:
     outcome = launch(
-        *SHORT, "task._target_=tests.failing.Fails", "+task.how=hangs,raises,crashes,overflows,fine",
+        *SHORT, "task._target_=tests.support.failing.Fails", "+task.how=hangs,raises,crashes,overflows,fine",
         "hydra.sweeper.trial_timeout=20", "hydra.sweeper.n_jobs=2", "hydra.sweeper.study_name=bad", env=TRUST,
     )  # fmt: skip
     assert outcome.returncode == 1, outcome.stdout + outcome.stderr
@@ -304,7 +304,7 @@ def test_each_trial_fails_alone_and_says_why(launch: Launch, tmp_path: Path) -> 
     for result, where in ((hangs, "hangs"), (raises, "raises"), (crashes, "crashes"), (overflows, "overflows")):
         assert f"in {where}" in result["traceback"], result["traceback"]
     again = launch(
-        *SHORT, "task._target_=tests.failing.Fails", "+task.how=hangs,raises,crashes,overflows,fine",
+        *SHORT, "task._target_=tests.support.failing.Fails", "+task.how=hangs,raises,crashes,overflows,fine",
         "hydra.sweeper.max_failure_rate=0.8", "hydra.sweeper.study_name=bad", env=TRUST,
     )  # fmt: skip
     assert again.returncode == 0, "what failed stands as failed"

@@ -11,10 +11,10 @@ import yaml
 from safetensors.torch import load_file
 
 from launcher import __version__
-from launcher.trackers.jsonl import read
+from launcher.artifacts.metrics_file import read
 from tests.conftest import Launch
-from tests.fits import curve
-from tests.harness import Outcome, Warm
+from tests.support.fits import curve
+from tests.support.harness import Outcome, Warm
 
 RUN = (
     "model=mlp",

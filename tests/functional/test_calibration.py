@@ -9,10 +9,10 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from launcher.build import build_task
 from launcher.functional.calibration import calibration_error
 from launcher.tasks.base import classification_metrics
-from tests.fits import config_of
+from launcher.train.build import build_task
+from tests.support.fits import config_of
 
 
 @pytest.mark.parametrize("num", [1, 40, 1000])

@@ -10,8 +10,8 @@ import pytest
 
 from launcher import CONF
 from launcher.monitors.energy import EnergyMeter
-from tests.fits import fit, values
-from tests.runs import build, train
+from tests.support.fits import fit, values
+from tests.support.runs import build, train
 
 LOGGED = {
     "bubble": set(),  # where there is a pipeline

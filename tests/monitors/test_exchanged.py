@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Launch
-from tests.fits import curve
+from tests.support.fits import curve
 
 
 @pytest.mark.slow

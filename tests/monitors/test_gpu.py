@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from launcher.monitors.system import MIB
-from tests.fits import fit, values
-from tests.runs import build, train
+from tests.support.fits import fit, values
+from tests.support.runs import build, train
 
 pytestmark = pytest.mark.gpu
 

@@ -11,9 +11,9 @@ import torch
 
 from launcher.errors import TrainingError
 from launcher.monitors.gradient_health import GradientHealth
-from tests.fits import curve
-from tests.noisy import TRUST
-from tests.runs import build, judged, train
+from tests.support.fits import curve
+from tests.support.noisy import TRUST
+from tests.support.runs import build, judged, train
 
 CHOSEN = (
     "monitor=[gradient_health]",
@@ -21,8 +21,8 @@ CHOSEN = (
     "training.max_steps=20",
     "training.eval_every=0",
 )
-SHOUTS = ("task._target_=tests.noisy.Shouts", "+task.step=12")
-INFINITE = ("task._target_=tests.noisy.Infinite", "+task.step=12")
+SHOUTS = ("task._target_=tests.support.noisy.Shouts", "+task.step=12")
+INFINITE = ("task._target_=tests.support.noisy.Infinite", "+task.step=12")
 PLAIN = ("optimizer=sgd", "optimizer.lr=0.05", "optimizer.momentum=0.9", "scheduler=constant")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Launch
-from tests.fits import curve, fit
+from tests.support.fits import curve, fit
 
 WORDS = ("model=mlp", "model.width=32", "model.depth=2", "monitor=[inference]", "training.log_every=2")
 

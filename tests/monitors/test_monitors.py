@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from launcher.build import build_task
-from launcher.data import Batches
-from launcher.monitors.early_stopping import EarlyStopping
-from launcher.run import Run
-from launcher.seeds import derive
-from tests.fits import config_of, curve, fit
+from launcher.core.run import Run
+from launcher.data.samples import Batches
+from launcher.monitors.stopping.early_stopping import EarlyStopping
+from launcher.process.seeds import derive
+from launcher.train.build import build_task
+from tests.support.fits import config_of, curve, fit
 
 
 @pytest.mark.parametrize("accumulate", [1, 4])

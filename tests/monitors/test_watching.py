@@ -13,10 +13,10 @@ from torch import nn
 
 from launcher.errors import ConfigError
 from launcher.functional.flops import counter, measured_peak, without_computing
-from launcher.monitors.energy_budget import kilowatt_hours
+from launcher.monitors.stopping.energy_budget import kilowatt_hours
 from launcher.monitors.update_ratio import UpdateRatio
-from tests.fits import curve, fit, values
-from tests.runs import build, train
+from tests.support.fits import curve, fit, values
+from tests.support.runs import build, train
 
 WATCHED = "monitor=[learning_rate,update_ratio,step_time,flops,system,carbon]"
 SHORT = ("training.max_steps=40", "training.log_every=10", "training.eval_every=20")

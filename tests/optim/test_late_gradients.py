@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from launcher.packing import pack, unpack
-from launcher.parallel.dealt import LocalOptimizer, looks_at_each_element
+from launcher.artifacts.checkpoint.tensors import pack, unpack
+from launcher.parallel.partitioned_optimizer import LocalOptimizer, looks_at_each_element
 from tests.optim.test_optimizers import ENTRIES, made, tensors
 
 SHAPES = ((6, 4), (5,), (8, 70), (3, 2, 2, 2))

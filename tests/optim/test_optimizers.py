@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from launcher import CONF
-from launcher.build import optimizer_of
-from launcher.checkpoint import Checkpoints
+from launcher.artifacts.checkpoint.checkpoints import Checkpoints
+from launcher.artifacts.checkpoint.tensors import pack, unpack
 from launcher.errors import ConfigError
 from launcher.optim.base import PORTION, portions
 from launcher.optim.fused import guard
 from launcher.optim.muon import orthogonalize
-from launcher.packing import pack, unpack
+from launcher.train.build import optimizer_of
 from tests.conftest import Launch
-from tests.runs import build, train
+from tests.support.runs import build, train
 
 ENTRIES = sorted(path.stem for path in (CONF / "optimizer").glob("*.yaml"))
 Node = dict[str, Any]

@@ -16,9 +16,9 @@ from launcher.tasks.models.llama import llama
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.models.transformer import Transformer
 from launcher.tasks.models.vit import ViT
-from tests.fits import config_of, fit
-from tests.harness import ROOT
-from tests.runs import build
+from tests.support.fits import config_of, fit
+from tests.support.harness import ROOT
+from tests.support.runs import build
 
 
 def shown(groups: list[dict[str, Any]], model: nn.Module) -> list[tuple[dict[str, Any], set[str]]]:
@@ -220,7 +220,7 @@ def test_rates_by_pattern_reach_the_optimizer_and_the_log(tmp_path: Path) -> Non
 
 
 def test_a_body_with_a_rate_of_almost_zero_stays_where_it_was(tmp_path: Path) -> None:
-    from tests.runs import train
+    from tests.support.runs import train
 
     run = build(tmp_path, "optimizer.groups={body.*:{lr:1e-12,weight_decay:0.0}}", "training.max_steps=20")
     before = {name: value.clone() for name, value in run.main.model.state_dict().items()}

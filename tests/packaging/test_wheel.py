@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Launch
-from tests.harness import ROOT, Outcome, environment, run_folder
+from tests.support.harness import ROOT, Outcome, environment, run_folder
 
 EXAMPLE = Path(__file__).parent / "example_package"
 SHORT = ("training.max_epochs=1", "tracker=[]")

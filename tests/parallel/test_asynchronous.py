@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from launcher.errors import PREEMPTED
 from launcher.parallel.communication.store import Store
 from tests.conftest import Launch
-from tests.fits import TRUST, curve, fit, values
-from tests.harness import Outcome, Warm
-from tests.runs import build, judged
+from tests.support.fits import TRUST, curve, fit, values
+from tests.support.harness import Outcome, Warm
+from tests.support.runs import build, judged
 
 SMALL = (
     "model=mlp",
@@ -26,15 +26,20 @@ SMALL = (
     "training.eval_every=null",
 )
 ASYNC = ("parallel=ddp", "parallel.num_processes=2", "communication=async", "communication.period=2")
-LATE = ("+monitor.late._target_=tests.odd.Late", "+monitor.late.step=12", "+monitor.late.mark=mark")
+LATE = ("+monitor.late._target_=tests.support.odd.Late", "+monitor.late.step=12", "+monitor.late.mark=mark")
 LONG = ("training.max_steps=1000000", "training.log_every=1000")
 RUNS: dict[str, tuple[str, ...]] = {
     "late": (*LATE, "communication.max_staleness=3", "monitor=[communication]"),
     "free": ("monitor=[communication]", "communication.max_staleness=1000"),
-    "left": (*LONG, "+monitor.rise._target_=tests.odd.Interrupts", "+monitor.rise.step=4", "+monitor.rise.rank=1"),
-    "enough": (*LONG, "+monitor.enough._target_=tests.odd.Stops", "+monitor.enough.step=40"),
-    "raises": (*LONG, "task._target_=tests.odd.Raises", "+task.rank=1"),
-    "silent": ("task._target_=tests.odd.Stuck", "+task.rank=1", "+task.step=1", "parallel.timeout_s=4"),
+    "left": (
+        *LONG,
+        "+monitor.rise._target_=tests.support.odd.Interrupts",
+        "+monitor.rise.step=4",
+        "+monitor.rise.rank=1",
+    ),
+    "enough": (*LONG, "+monitor.enough._target_=tests.support.odd.Stops", "+monitor.enough.step=40"),
+    "raises": (*LONG, "task._target_=tests.support.odd.Raises", "+task.rank=1"),
+    "silent": ("task._target_=tests.support.odd.Stuck", "+task.rank=1", "+task.step=1", "parallel.timeout_s=4"),
 }
 PARAMETERS = 26122
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tests.conftest import Launch
-from tests.fits import curve, values
-from tests.harness import Outcome, Warm
-from tests.runs import build
+from tests.support.fits import curve, values
+from tests.support.harness import Outcome, Warm
+from tests.support.runs import build
 
 SMALL = (
     "model=mlp",

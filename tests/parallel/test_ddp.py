@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import Launch
-from tests.fits import TRUST, config_of, curve, fit, values
-from tests.harness import Outcome, Warm, environment
+from tests.support.fits import TRUST, config_of, curve, fit, values
+from tests.support.harness import Outcome, Warm, environment
 
 DDP = ("parallel=ddp", "tracker=[]", "training.log_every=1")
-ODD = "task._target_=tests.odd."
-LOADED = ("+monitor.loaded._target_=tests.odd.Loaded", "+monitor.loaded.name=deepspeed")
+ODD = "task._target_=tests.support.odd."
+LOADED = ("+monitor.loaded._target_=tests.support.odd.Loaded", "+monitor.loaded.name=deepspeed")
 CURVES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "portions and clipping": (
         ("model=mlp", "training.clip_norm=0.5", "training.accumulate=2", "training.max_steps=50", *LOADED),
@@ -151,11 +151,11 @@ def test_what_only_the_data_shows_is_refused_by_the_workers(ran: Both) -> None:
 
 WORKERS = """
 import pathlib, sys
-from launcher.console import Console
-from launcher.elastic import run_workers
-from launcher.folder import read_config
-from launcher.search.pool import LocalPool
-from launcher.signals import Interrupt
+from launcher.console.console import Console
+from launcher.launch.elastic import run_workers
+from launcher.artifacts.folder import read_config
+from launcher.launch.local_pool import LocalPool
+from launcher.process.signals import Interrupt
 
 folder = pathlib.Path(sys.argv[1])
 try:
@@ -164,7 +164,7 @@ except Exception as error:
     print("workers:", error)
 config = read_config(folder)
 config.parallel = {"_target_": "launcher.parallel.single.Single", "_partial_": True, "num_processes": 1}
-from launcher.folder import write_config
+from launcher.artifacts.folder import write_config
 write_config(config, folder)
 pool = LocalPool()
 handle = pool.submit(folder)
@@ -176,7 +176,7 @@ print("pool:", status)
 
 def test_a_worker_holds_targets_against_the_list_itself(tmp_path: Path) -> None:
     """The driver has checked the config; somebody edits the file that the workers read."""
-    from launcher.folder import write_config
+    from launcher.artifacts.folder import write_config
 
     folder, made = tmp_path / "run", tmp_path / "made"
     folder.mkdir()

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from launcher.artifacts.checkpoint.pieces import run_blocks
 from launcher.errors import ConfigError
-from launcher.shards import run_blocks
-from tests.fits import config_of, curve, fit, values
-from tests.harness import Outcome, Warm
 from tests.parallel.test_sharded import held
-from tests.sameness import lines, model, state
+from tests.support.fits import config_of, curve, fit, values
+from tests.support.harness import Outcome, Warm
+from tests.support.sameness import lines, model, state
 
 COMMON = ("parallel=deepspeed", "tracker=[]", "training.log_every=1", "scheduler=constant", "hydra.run.dir=run")
 VIT = ("model=vit", "model.depth=2", "model.width=32", "optimizer=adamw", "training.clip_norm=0.5")

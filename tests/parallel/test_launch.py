@@ -9,16 +9,16 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from launcher.elastic import LOOK_S
-from launcher.rank import LEAVE_S
-from launcher.resolvers import num_devices
-from tests.fits import TRUST, config_of
-from tests.harness import Outcome, Warm
-from tests.sameness import lines, state
+from launcher.config.resolvers import num_devices
+from launcher.launch.elastic import LOOK_S
+from launcher.launch.rank import LEAVE_S
+from tests.support.fits import TRUST, config_of
+from tests.support.harness import Outcome, Warm
+from tests.support.sameness import lines, state
 
 RUN = ("model=mlp", "parallel=ddp", "tracker=[]", "training.log_every=1", "training.max_steps=30", "hydra.run.dir=run")
 KEPT = ("training.checkpoint_every=10", "training.eval_every=10", "model.dropout=0.2")
-ODD = "task._target_=tests.odd."
+ODD = "task._target_=tests.support.odd."
 ONCE = (f"{ODD}Once", "+task.mark=mark", "+task.step=25", "+task.rank=1", *KEPT)
 RUNS = {
     "undisturbed": KEPT,

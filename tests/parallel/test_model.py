@@ -13,8 +13,8 @@ from torch import nn
 from launcher.errors import ConfigError
 from launcher.parallel.model import places
 from tests.conftest import Launch
-from tests.fits import config_of, curve, fit
-from tests.sameness import assert_same, model
+from tests.support.fits import config_of, curve, fit
+from tests.support.sameness import assert_same, model
 
 RUN = (
     "training.max_steps=6",

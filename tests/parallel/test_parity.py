@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from benchmarks.parity import strategies
-from tests.harness import ROOT
+from tests.support.harness import ROOT
 
 
 def test_every_entry_stands_beside_one_process() -> None:

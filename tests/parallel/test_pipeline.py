@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 
 from launcher.errors import TrainingError
 from launcher.parallel.pipeline import Pipeline
-from launcher.parallel.stage import alike
+from launcher.parallel.pipeline_stage import alike
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.stages import in_stages
 from tests.conftest import Launch
-from tests.fits import curve, fit
-from tests.harness import Outcome, Warm
-from tests.sameness import assert_same
-from tests.slots import TRUST, noted, waiting
+from tests.support.fits import curve, fit
+from tests.support.harness import Outcome, Warm
+from tests.support.sameness import assert_same
+from tests.support.slots import TRUST, noted, waiting
 
 RUN = ("tracker=[]", "training.log_every=1", "training.max_steps=8", "training.clip_norm=0.5", "training.eval_every=4")
 DEEP = ("model=mlp", "model.depth=4")
@@ -32,7 +32,7 @@ TEXT = (
     "model.attention_dropout=0",
     "model.width=32",
 )
-NOTED = ("task._target_=tests.slots.Noted", "+task.path=slots")
+NOTED = ("task._target_=tests.support.slots.Noted", "+task.path=slots")
 LLAMA = ("task=pretrain_clm", "model=llama", "model.width=32", "model.depth=3", "training.batch_size=8")
 PIPELINES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "1f1b": (DEEP, ("monitor=[bubble]", *NOTED)),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.fits import TRUST, curve, fit
-from tests.harness import Outcome, Warm
+from tests.support.fits import TRUST, curve, fit
+from tests.support.harness import Outcome, Warm
 
 RUN = ("model=mlp", "tracker=[]", "training.log_every=1", "training.max_steps=14", "hydra.run.dir=run")
-COUNTED = ("task._target_=tests.odd.Counted", "training.accumulate=2")
-DRIFTS = ("+monitor.drifts._target_=tests.odd.Drifts", "+monitor.drifts.step=7", "training.checkpoint_every=7")
+COUNTED = ("task._target_=tests.support.odd.Counted", "training.accumulate=2")
+DRIFTS = ("+monitor.drifts._target_=tests.support.odd.Drifts", "+monitor.drifts.step=7", "training.checkpoint_every=7")
 TEXT = ("task=text_classification", "data=stdlib_snippets", "model=transformer", "model.width=16", "model.depth=1")
 COPIES = {
     "ddp": ("parallel=ddp",),
@@ -43,7 +43,7 @@ def test_a_number_of_shapes_that_differ_is_summed_over_the_ranks(
     done = run(warm, tmp_path, f"parallel={name}", *COUNTED, "+task.ragged=true")
     assert done.returncode == 0, done.stderr
     monkeypatch.setenv("LAUNCHER_TRUST", TRUST["LAUNCHER_TRUST"])
-    fit(tmp_path / "tensor", "training.max_steps=14", "task._target_=tests.odd.Weighted")
+    fit(tmp_path / "tensor", "training.max_steps=14", "task._target_=tests.support.odd.Weighted")
     for metric in ("train/loss", "val/loss"):
         expected = curve(tmp_path / "tensor", metric)
         assert curve(tmp_path / "run", metric) == pytest.approx(expected, rel=1e-5)

@@ -11,18 +11,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from launcher.checkpoint import Checkpoints
+from launcher.artifacts.checkpoint.checkpoints import Checkpoints
+from launcher.artifacts.checkpoint.pieces import Pieces, whole
+from launcher.artifacts.checkpoint.weights import fill_weights
+from launcher.config.parallel_degrees import Degrees, degrees
 from launcher.errors import ConfigError, TrainingError
-from launcher.parallel.dealt import deal
 from launcher.parallel.fsdp import _check_split, blocks
-from launcher.parallel.mesh import Degrees, degrees
-from launcher.shards import Pieces, whole
-from launcher.tracking import Tracker
-from launcher.weights import fill_weights
-from tests.fits import config_of, curve, fit, values
-from tests.harness import Outcome, Warm
-from tests.runs import build
-from tests.sameness import lines, model
+from launcher.parallel.partitioned_optimizer import deal
+from launcher.preflight.fake_tensors import Tracker
+from tests.support.fits import config_of, curve, fit, values
+from tests.support.harness import Outcome, Warm
+from tests.support.runs import build
+from tests.support.sameness import lines, model
 
 COMMON = ("tracker=[]", "training.log_every=1", "scheduler=constant", "hydra.run.dir=run")
 VIT = ("model=vit", "model.dropout=0", "model.depth=2", "model.width=32", "training.max_steps=20")

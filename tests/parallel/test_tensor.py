@@ -13,20 +13,20 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
-from launcher.checkpoint import Checkpoints
+from launcher.artifacts.checkpoint.checkpoints import Checkpoints
+from launcher.artifacts.checkpoint.pieces import whole
 from launcher.errors import ConfigError
-from launcher.parallel.split import Region
+from launcher.parallel.tensor_layers import Region
 from launcher.parallel.tensor_plan import heads, plan
-from launcher.shards import whole
 from launcher.tasks.models.llama import llama
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.models.transformer import Transformer
 from launcher.tasks.models.vit import ViT
 from tests.conftest import Launch
-from tests.double import TRUST
-from tests.fits import config_of, curve, fit, values
-from tests.harness import Outcome, Warm
-from tests.sameness import lines, model
+from tests.support.double import TRUST
+from tests.support.fits import config_of, curve, fit, values
+from tests.support.harness import Outcome, Warm
+from tests.support.sameness import lines, model
 
 COMMON = ("tracker=[]", "training.log_every=1", "scheduler=constant", "training.clip_norm=0.5")
 STEPS = "training.max_steps=20"
@@ -49,7 +49,7 @@ TEXT = (
     "model.attention_dropout=0",
     "model.width=32",
     "optimizer=lion",
-    "task._target_=tests.double.Texts",  # Lion takes the sign of what rounding in float32 turns round: a whole step
+    "task._target_=tests.support.double.Texts",  # Lion takes the sign of what rounding in float32 turns round: a whole step
 )
 FOUR = ("parallel.num_processes=4", "parallel.shard_size=2")
 RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...], float]] = {

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from launcher.objects import instantiate
-from launcher.place import run_in_pool
-from launcher.procedures.base import Procedure
-from launcher.search.runner import Job, run_jobs
-from launcher.signals import Interrupt
-from tests.fits import config_of
+from launcher.config.instantiate import instantiate
+from launcher.core.procedure import Procedure
+from launcher.launch.driver import run_in_pool
+from launcher.launch.job_queue import Job, run_jobs
+from launcher.process.signals import Interrupt
+from tests.support.fits import config_of
 
 
 class HerePool:

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from launcher import compose
-from launcher.check import check
+from launcher.artifacts.export import load_estimator
+from launcher.artifacts.metrics_file import read
+from launcher.config import compose
+from launcher.config.checks.nodes import check
+from launcher.core.procedure import deviation
 from launcher.errors import ConfigError
-from launcher.export import load_estimator
-from launcher.procedures.base import deviation
+from launcher.launch.local_pool import cores
 from launcher.procedures.selection import best_of
-from launcher.search.pool import cores
-from launcher.seeds import derive
-from launcher.trackers.jsonl import read
+from launcher.process.seeds import derive
 from tests.conftest import Launch
-from tests.failing import TRUST
-from tests.fits import config_of, fit
 from tests.procedures.folds import planned, rows_of, run_here
+from tests.support.failing import TRUST
+from tests.support.fits import config_of, fit
 
 ENV = {"OMP_NUM_THREADS": "1"}
 
@@ -69,7 +69,7 @@ def test_folds_that_no_one_counts_are_refused(tmp_path: Path) -> None:
 def test_a_refusal_takes_no_finished_fit_with_it(launch: Launch, tmp_path: Path) -> None:
     """What the first fit came to stays where a later one is refused, and a resume goes on with the others."""
     words = ["model=mlp", "training.max_epochs=1", "tracker=[]", "num_seeds=2", "hydra.run.dir=run"]
-    words += ["task._target_=tests.failing.Fails", "+task.how=refuses"]
+    words += ["task._target_=tests.support.failing.Fails", "+task.how=refuses"]
     done = launch(*words, env=ENV | TRUST | {"REFUSE": "1"})
     assert done.returncode == 1, done.stdout + done.stderr
     assert "seed-1 failed: the digits are not for everybody" in done.stderr
@@ -94,7 +94,7 @@ def test_out_of_fold_predictions_are_scikit_learns(cancer: tuple[Path, dict[str,
     from sklearn.datasets import load_breast_cancer
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-    from launcher.build import build_task
+    from launcher.train.build import build_task
 
     folder, result = cancer
     assert result["predictions"] == "oof.csv"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from launcher.artifacts.metrics_file import read
 from launcher.errors import ConfigError, TrainingError
 from launcher.procedures.selection import best_of
-from launcher.seeds import derive
-from launcher.trackers.jsonl import read
-from tests.fits import TRUST, config_of, fit
+from launcher.process.seeds import derive
 from tests.procedures.folds import planned, rows_of, run_here
+from tests.support.fits import TRUST, config_of, fit
 
 SMALL = ("validation=nested", "validation.outer.n_splits=2", "validation.inner.n_splits=2")
 RATES = "procedure.grid={optimizer.lr:[0.00001,0.01]}"
@@ -54,7 +54,7 @@ def test_what_has_no_mean_is_never_chosen(direction: str, values: list[list[floa
 def test_fits_of_which_one_says_nan_have_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of repeats the mean is NaN and the spread too; folds that never were the best are as long as they were."""
     monkeypatch.setenv("LAUNCHER_TRUST", TRUST["LAUNCHER_TRUST"])
-    words = ("task._target_=tests.odd.Undecided", "+task.bad=[1,2]", "model=mlp", "training.max_epochs=1")
+    words = ("task._target_=tests.support.odd.Undecided", "+task.bad=[1,2]", "model=mlp", "training.max_epochs=1")
     words += ("objective.metric=val/loss", "objective.direction=minimize")
     found = run_here(tmp_path / "repeats", *words, "num_seeds=2")
     assert np.isnan(found["objective"]["value"])

@@ -10,9 +10,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from launcher.procedures.single import Single
-from launcher.seeds import derive
+from launcher.process.seeds import derive
 from tests.conftest import Launch
-from tests.fits import TRUST, config_of, curve, fit
+from tests.support.fits import TRUST, config_of, curve, fit
 
 WORDS = ("model=mlp", "tracker=[]", "training.max_epochs=1", "training.log_every=1", "hydra.run.dir=run")
 
@@ -66,7 +66,7 @@ def test_three_seeds_are_three_fits_and_their_spread(launch: Launch, tmp_path: P
 )
 def test_a_fit_that_fails_ends_the_run_in_its_words(launch: Launch, tmp_path: Path, kill: bool, words: str) -> None:
     odd = [
-        "task._target_=tests.odd.Once",
+        "task._target_=tests.support.odd.Once",
         "+task.mark=../mark",
         f"+task.kill={kill}",
         f"+task.only={derive(0, 'repeat', 1)}",

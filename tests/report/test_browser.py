@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from launcher.report import compare
-from launcher.report.run import write
-from tests.fits import fit
-from tests.harness import Warm
+from launcher.report import comparison_page
+from launcher.report.run_page import write
 from tests.report.browser import Browser
+from tests.support.fits import fit
+from tests.support.harness import Warm
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +35,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Path:
     fit(place / "series", "task=forecasting", "model=ridge")
     for name in ("a", "b", "words", "series"):
         write(place / name)
-    compare.write(compare.look([place / "a", place / "b"]), place / "comparison.html")
+    comparison_page.write(comparison_page.look([place / "a", place / "b"]), place / "comparison.html")
     sweep = warm(
         "-m", "search=halving", "model=mlp", "tracker=[]", "training.max_epochs=4", "hydra.sweeper.n_trials=6",
         "optimizer.lr=tag(log,interval(1e-3,3e-2))", "model.width=16,32", "hydra.sweeper.pruner.reduction_factor=2",

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from launcher import evidence, seen
-from launcher.build import build_task
-from launcher.data import EvalBatches, TensorSamples
-from launcher.evidence import gather_seen, predicted
-from launcher.loops.evaluate import predict
-from launcher.report import live
-from launcher.report.live import LivePage
-from launcher.report.run import NAME
-from tests.fits import config_of
+from launcher.artifacts import evidence, recent_predictions
+from launcher.artifacts.evidence import gather_seen, predicted
+from launcher.data.samples import EvalBatches, TensorSamples
+from launcher.report import live_page
+from launcher.report.live_page import LivePage
+from launcher.report.run_page import NAME
+from launcher.train.build import build_task
+from launcher.train.evaluate import predict
 from tests.report.test_run_page import Page, log, run_folder
-from tests.runs import build, train
+from tests.support.fits import config_of
+from tests.support.runs import build, train
 
 
 def until(there: Callable[[], bool], limit_s: float = 60) -> None:
@@ -33,8 +33,8 @@ def until(there: Callable[[], bool], limit_s: float = 60) -> None:
 
 
 def test_a_run_that_goes_on_can_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "LOOK_S", 0.02)
-    monkeypatch.setattr(live, "SHARE", 1.0)
+    monkeypatch.setattr(live_page, "LOOK_S", 0.02)
+    monkeypatch.setattr(live_page, "SHARE", 1.0)
     folder = run_folder(tmp_path / "run")
     last = folder / "checkpoints" / "last"
     last.parent.mkdir()
@@ -88,8 +88,8 @@ def test_a_ranks_samples_are_known_by_their_places(monkeypatch: pytest.MonkeyPat
     batches = EvalBatches(samples, batch_size=2, rank=0, world_size=2)
     assert batches.places(100).tolist() == [0, 1, 4, 5, 8, 9]
     assert EvalBatches(samples, batch_size=2, rank=1, world_size=2).places(3).tolist() == [2, 3, 6]
-    monkeypatch.setattr(seen, "MOST", 12)  # of which a sample takes three
-    kept = seen.Seen(7, batches.places(100))
+    monkeypatch.setattr(recent_predictions, "MOST", 12)  # of which a sample takes three
+    kept = recent_predictions.Seen(7, batches.places(100))
     for batch in batches:
         kept.take(
             lambda output, batch: {"label": batch["label"], "probabilities": torch.full((2, 2), 0.5)}, None, batch

@@ -11,13 +11,13 @@ import optuna
 import pytest
 import torch
 
-from launcher.evidence import darkness
-from launcher.pictures import data_uri, shaded
-from launcher.report.curves import Series, chart
-from launcher.report.page import card, page
-from launcher.report.plots import drawings, section
+from launcher.artifacts.evidence import darkness
+from launcher.functional.images import data_uri, shaded
+from launcher.report.html import card, page
+from launcher.report.line_chart import Series, chart
+from launcher.report.optuna_plots import drawings, section
 from launcher.report.sections import attended, classified, foretold
-from launcher.report.style import STYLE
+from launcher.report.stylesheet import STYLE
 from tests.report.browser import Browser
 
 pytestmark = pytest.mark.browser

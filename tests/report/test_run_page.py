@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from launcher.errors import ConfigError
-from launcher.report.curves import HEIGHT, LEFT, LIMIT, TOP, WIDTH, Series, chart, decimate, means
-from launcher.report.run import write
+from launcher.report.line_chart import HEIGHT, LEFT, LIMIT, TOP, WIDTH, Series, chart, decimate, means
+from launcher.report.run_page import write
 from launcher.trackers.base import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -378,7 +378,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_the_page_is_made_without_heavy_imports(tmp_path: Path) -> None:
     run_folder(tmp_path, result=RESULT)
     script = (
-        "import sys; from pathlib import Path; from launcher.report.run import write; write(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from launcher.report.run_page import write; write(Path(sys.argv[1]))\n"
         "print([name for name in ('torch', 'numpy', 'matplotlib', 'hydra', 'omegaconf', 'rich') if name in sys.modules])"
     )
     done = subprocess.run(

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from launcher.artifacts.evidence import classified
+from launcher.console.numbers import number
 from launcher.errors import ConfigError
-from launcher.evidence import classified
-from launcher.figures import number
 from launcher.functional.calibration import calibration_error
-from launcher.pictures import data_uri, pixels_of, png, sheet
-from launcher.report import compare, sections
+from launcher.functional.images import data_uri, pixels_of, png, sheet
+from launcher.report import comparison_page, sections
 from launcher.report.compare_lines import told
-from launcher.report.run import write
-from tests.fits import fit
-from tests.harness import Warm
+from launcher.report.run_page import write
 from tests.report.test_run_page import Page
+from tests.support.fits import fit
+from tests.support.harness import Warm
 
 WATCHED = ("training.max_epochs=2", "training.log_every=10", "monitor=[step_time]")
 
@@ -185,7 +185,7 @@ def test_what_differs_is_told_on_the_terminal_and_on_a_page(folder: Path, warm: 
 
 def test_an_object_that_a_run_lacks_is_one_row() -> None:
     has = {"monitor.flops._target_": "launcher.monitors.flops.Flops", "monitor.flops.peak_tflops": "null", "seed": "0"}
-    assert compare.differing([has, {"monitor": "{}", "seed": "1"}]) == [
+    assert comparison_page.differing([has, {"monitor": "{}", "seed": "1"}]) == [
         ["monitor.flops", "Flops", "–"],
         ["seed", "0", "1"],
     ]
@@ -195,12 +195,12 @@ def test_a_sweeps_folder_stands_for_its_trials(tmp_path: Path) -> None:
     for name in ("0", "1", "10"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(json.dumps({"seed": int(name), "nested": {"a": [1]}}))
-    runs = compare.look(compare.folders_of([str(tmp_path)]))
+    runs = comparison_page.look(comparison_page.folders_of([str(tmp_path)]))
     assert [run.name for run in runs] == ["0", "1", "10"]
-    assert compare.differing([run.config for run in runs]) == [["seed", "0", "1", "10"]]
+    assert comparison_page.differing([run.config for run in runs]) == [["seed", "0", "1", "10"]]
 
 
-def many(place: Path, num: int, data: list[str]) -> list[compare.Seen]:
+def many(place: Path, num: int, data: list[str]) -> list[comparison_page.Seen]:
     """Runs as their folders have them, each with its own rate and accuracy, on the data of that hash."""
     for index in range(num):
         folder = place / f"run-{index}"
@@ -220,7 +220,7 @@ def many(place: Path, num: int, data: list[str]) -> list[compare.Seen]:
         (folder / "result.json").write_text(json.dumps(result))
         origin = {"data": {"val": {"samples": 10, "hash": data[index % len(data)]}}, "host": f"node{index}"}
         (folder / "provenance.json").write_text(json.dumps(origin))
-    return compare.look([place / f"run-{index}" for index in range(num)])
+    return comparison_page.look([place / f"run-{index}" for index in range(num)])
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
@@ -250,14 +250,14 @@ def test_no_run_is_the_best_of_others_that_were_judged_on_other_samples(tmp_path
     lines = told(runs, 120)
     assert lines[-1] == "none is marked as the best: they were not judged on the same held-out samples"
     assert "*" not in "".join(lines[:-1])
-    page = Page(compare.write(runs, tmp_path / "c.html"))
+    page = Page(comparison_page.write(runs, tmp_path / "c.html"))
     assert lines[-1] in page.text
     assert "*" not in page.text
     for run in runs:  # without a hash, where the data come from says it
         del run.origin["val data"]
-    assert compare.judged_alike(runs)
+    assert comparison_page.judged_alike(runs)
     runs[0].config["data.path"] = "other.csv"
-    assert not compare.judged_alike(runs)
+    assert not comparison_page.judged_alike(runs)
 
 
 @pytest.mark.parametrize("inside", [(), ("0",)])
@@ -266,7 +266,7 @@ def test_less_than_two_runs_are_refused(tmp_path: Path, inside: tuple[str, ...])
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text("seed: 0\n")
     with pytest.raises(ConfigError, match=r"at least two|no run is here"):
-        compare.folders_of([str(tmp_path)])
+        comparison_page.folders_of([str(tmp_path)])
 
 
 def test_curves_that_are_not_finite_do_not_break_a_comparison(tmp_path: Path) -> None:
@@ -275,6 +275,6 @@ def test_curves_that_are_not_finite_do_not_break_a_comparison(tmp_path: Path) ->
         (tmp_path / name / "config.yaml").write_text("seed: 0\n")
         lines = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": "NaN"}, {"step": 3, "loss": "Infinity"}]
         (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    runs = compare.look([tmp_path / "a", tmp_path / "b"])
+    runs = comparison_page.look([tmp_path / "a", tmp_path / "b"])
     assert math.isnan(runs[0].curves["loss"][1][1])
-    assert "loss" in Page(compare.write(runs, tmp_path / "c.html")).text
+    assert "loss" in Page(comparison_page.write(runs, tmp_path / "c.html")).text

@@ -11,9 +11,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from launcher.report import slots
-from launcher.report.sweep import ENSEMBLE, write
-from launcher.report.told import REPORTS
+from launcher.report import timeline
+from launcher.report.sweep_page import ENSEMBLE, write
+from launcher.report.trial_reports import REPORTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -53,7 +53,7 @@ def study_of(num: int, directions: tuple[str, ...] = ("maximize",), reports: int
         x = trial.suggest_float("x", 0, 1)
         for step in range(1, reports + 1):
             trial.report(x * step, step)
-        trial.set_user_attr(slots.STINTS, [["here", number % 2, 10.0 * number, 10.0 * number + 10]])
+        trial.set_user_attr(timeline.STINTS, [["here", number % 2, 10.0 * number, 10.0 * number + 10]])
         study.tell(trial, [x, -x][: len(directions)] if not (reports and number % 3) else None, _state(reports, number))
     return study
 
@@ -209,14 +209,14 @@ def test_a_study_that_has_hardly_begun(tmp_path: Path, num: int) -> None:
 def test_stints_without_an_end_last_until_the_next(tmp_path: Path) -> None:
     study = optuna.create_study()
     for lives in ([["a", 0, 1.0, None], ["a", 0, 5.0, 7.0]], [["b", 0, 2.0, None]]):
-        study.ask().set_user_attr(slots.STINTS, lives)
-    found = slots.stints(tmp_path, study.trials, {0: "completed"})
+        study.ask().set_user_attr(timeline.STINTS, lives)
+    found = timeline.stints(tmp_path, study.trials, {0: "completed"})
     assert [(each.number, each.host, each.start, each.end, each.state) for each in found] == [
         (0, "a", 1.0, 5.0, "went on later"),
         (1, "b", 2.0, 7.0, "running"),
         (0, "a", 5.0, 7.0, "completed"),
     ]
-    assert slots.busy(found) == pytest.approx((4 + 5 + 2) / (6 * 2))
+    assert timeline.busy(found) == pytest.approx((4 + 5 + 2) / (6 * 2))
 
 
 def test_nothing_that_was_typed_ends_a_script(tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.samplers import BaseSampler
 
-from launcher.result import write_result
-from launcher.search import space
-from launcher.search.listener import Ended
-from launcher.search.samplers import GridSampler, RandomSampler, sampler_of
-from launcher.search.scheduler import Scheduler
-from launcher.search.storage import open_storage
-from launcher.search.study import Claim, Study
-from launcher.signals import Interrupt
+from launcher.artifacts.result import write_result
+from launcher.process.signals import Interrupt
+from launcher.search.dispatcher import Scheduler
+from launcher.search.events import Ended
+from launcher.search.space import dimensions as space
+from launcher.search.space.samplers import GridSampler, RandomSampler, sampler_of
+from launcher.search.study.storage import open_storage
+from launcher.search.study.study import Claim, Study
 
 STEPS = 5
 WORDS = ("x=interval(-1,1)", "y=choice(1,2,3,4)")

@@ -15,9 +15,9 @@ import pytest
 from sklearn.datasets import load_diabetes, load_wine
 from sklearn.metrics import accuracy_score, log_loss, root_mean_squared_error
 
-from launcher.export import load_estimator, load_facts
+from launcher.artifacts.export import load_estimator, load_facts
 from tests.conftest import Launch
-from tests.harness import Warm
+from tests.support.harness import Warm
 
 COMMON = (
     "-m", "search=automl", "task=tabular", "tracker=[]", "validation.folds.n_splits=3", "hydra.sweeper.study_name=s",

@@ -12,11 +12,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.samplers import TPESampler
 
 from launcher.errors import ConfigError
-from launcher.search import space
-from launcher.search.samplers import RandomSampler
-from launcher.search.space import Dimension
-from launcher.search.storage import open_storage
-from launcher.search.study import Study
+from launcher.search.space import dimensions as space
+from launcher.search.space.dimensions import Dimension
+from launcher.search.space.samplers import RandomSampler
+from launcher.search.study.storage import open_storage
+from launcher.search.study.study import Study
 from tests.conftest import Launch
 
 KERNELS = {

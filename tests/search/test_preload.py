@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.folder import LOCK
+from launcher.artifacts.folder import LOCK
 from tests.conftest import Launch
-from tests.harness import environment
+from tests.support.harness import environment
 
 PACKAGE = """
 import os
@@ -54,6 +54,6 @@ def test_a_module_that_fails_is_left_to_the_trial(tmp_path: Path) -> None:
     (tmp_path / "works.py").write_text("print('too loud'); VALUE = 1")
     env = environment({"LAUNCHER_PRELOAD": "breaks,nowhere.at.all,works"})
     env["PYTHONPATH"] += os.pathsep + str(tmp_path)
-    code = "import sys, launcher.search.foreign; print(sorted({'breaks', 'works'} & set(sys.modules)))"
+    code = "import sys, launcher.process.foreign_modules; print(sorted({'breaks', 'works'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=200)
     assert (done.stdout, done.stderr, done.returncode) == ("['works']\n", "", 0)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from launcher.build import model_factory
-from launcher.data import Batches, EvalBatches
+from launcher.data.samples import Batches, EvalBatches
+from launcher.train.build import model_factory
 
 
 @pytest.fixture(autouse=True)

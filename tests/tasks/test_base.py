@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from launcher.data.splits import Holdout
 from launcher.errors import ConfigError
-from launcher.splits import Holdout
 from launcher.tasks.base import encode_labels, split_rows
 
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from launcher.artifacts.export import load_estimator, load_module, save_estimator, save_module
 from launcher.errors import ConfigError
-from launcher.export import load_estimator, load_module, save_estimator, save_module
 from launcher.tasks.models.mlp import MLP
 from tests.tasks.conftest import factory
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from launcher.artifacts.export import load_estimator, load_facts, load_module
+from launcher.data.splits import Everything, Fold, TemporalHoldout
 from launcher.errors import ConfigError
-from launcher.export import load_estimator, load_facts, load_module
-from launcher.splits import Everything, Fold, TemporalHoldout
 from launcher.tasks.data.files import Files
 from launcher.tasks.data.kinds import Series
 from launcher.tasks.data.series import BundledSeries
 from launcher.tasks.forecasting import Forecasting, skill
 from launcher.tasks.models.mlp import MLP
-from tests.fits import fit
+from tests.support.fits import fit
 from tests.tasks.conftest import factory
 
 
@@ -98,10 +98,10 @@ def test_modules_and_estimators_report_the_same(tmp_path: Path) -> None:
     """Least squares by scikit-learn, put into a linear module: every metric agrees."""
     from sklearn.linear_model import LinearRegression
 
-    from launcher.build import build_parallel
-    from launcher.data import EvalBatches
-    from launcher.loops.evaluate import evaluate, predict
-    from tests.fits import config_of
+    from launcher.data.samples import EvalBatches
+    from launcher.train.build import build_parallel
+    from launcher.train.evaluate import evaluate, predict
+    from tests.support.fits import config_of
 
     theirs, ours = (of(BundledSeries("sunspots").series().values, model=kind) for kind in (LinearRegression, MLP))
     rows, data = theirs.datasets(), ours.datasets()

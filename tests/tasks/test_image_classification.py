@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from launcher.data import TensorSamples
+from launcher.artifacts.export import load_facts, load_module
+from launcher.data.samples import TensorSamples
+from launcher.data.splits import Holdout
 from launcher.errors import ConfigError
-from launcher.export import load_facts, load_module
-from launcher.splits import Holdout
 from launcher.tasks.data.digits import Digits
 from launcher.tasks.data.files import Files
 from launcher.tasks.image_classification import ImageClassification, PictureSamples

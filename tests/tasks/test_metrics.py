@@ -13,20 +13,20 @@ import torch
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from torch import nn
 
-from launcher.build import build_parallel
-from launcher.data import EvalBatches
+from launcher.data.samples import EvalBatches
+from launcher.data.splits import Holdout, TemporalHoldout
 from launcher.functional.baselines import of_quantity
 from launcher.functional.calibration import calibration_error
-from launcher.loops.evaluate import evaluate, predict
-from launcher.splits import Holdout, TemporalHoldout
 from launcher.tasks.base import classification_metrics
 from launcher.tasks.data.kinds import Series, Table
 from launcher.tasks.forecasting import Forecasting
 from launcher.tasks.metrics import CalibrationError, QuantityErrors
 from launcher.tasks.models.mlp import MLP
 from launcher.tasks.tabular import TabularRegression
+from launcher.train.build import build_parallel
+from launcher.train.evaluate import evaluate, predict
 from tests.conftest import Launch
-from tests.fits import config_of
+from tests.support.fits import config_of
 from tests.tasks.conftest import factory
 
 SCALES = (1e-6, 1.0, 1e6)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from launcher.data import Batches, EvalBatches
+from launcher.data.samples import Batches, EvalBatches
+from launcher.data.splits import Holdout
 from launcher.errors import ConfigError
-from launcher.splits import Holdout
 from launcher.tasks.data import packing
 from launcher.tasks.data.files import Files
 from launcher.tasks.data.kinds import Corpus

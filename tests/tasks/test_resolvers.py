@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from launcher import resolvers
+from launcher.config import resolvers
 from launcher.errors import ConfigError
 
 

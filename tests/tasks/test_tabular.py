@@ -12,12 +12,12 @@ import yaml
 from omegaconf import OmegaConf
 
 from launcher import CONF
+from launcher.artifacts.export import load_estimator, load_facts, load_module
+from launcher.config.instantiate import instantiate
+from launcher.config.resolvers import alternatives
+from launcher.config.signatures import locate
+from launcher.data.splits import Holdout
 from launcher.errors import ConfigError
-from launcher.export import load_estimator, load_facts, load_module
-from launcher.objects import instantiate
-from launcher.resolvers import alternatives
-from launcher.signatures import locate
-from launcher.splits import Holdout
 from launcher.tasks.data.bundled import Bundled
 from launcher.tasks.data.files import Files
 from launcher.tasks.estimators import regression_scores

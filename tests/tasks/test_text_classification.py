@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from launcher.artifacts.export import load_facts, load_module
+from launcher.data.splits import Holdout
 from launcher.errors import ConfigError
-from launcher.export import load_facts, load_module
-from launcher.splits import Holdout
 from launcher.tasks import vocabulary
 from launcher.tasks.data.kinds import Texts
 from launcher.tasks.data.stdlib import StdlibSnippets

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.harness import Outcome, Warm, environment
+from tests.support.harness import Outcome, Warm, environment
 from tests.trackers.test_services import by_hand, lines
 from tests.trackers.test_sweep import ENDS, SWEEP
 

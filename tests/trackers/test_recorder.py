@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 import pytest
 
+from launcher.artifacts.metrics_file import FILE, Lines, encode, read
 from launcher.errors import ConfigError, TrainingError
 from launcher.trackers.base import Recorder, Tracker, best_of
-from launcher.trackers.jsonl import FILE, Lines, encode, read
 from launcher.trackers.later import later
 from launcher.trackers.mlflow import MLflow
 
@@ -359,7 +359,7 @@ def test_a_tracker_that_hangs_holds_up_neither_the_run_nor_its_end(tmp_path: Pat
 
 
 def test_a_tracker_far_behind_is_switched_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.trackers.lane.CAPACITY", 20)
+    monkeypatch.setattr("launcher.trackers.thread.CAPACITY", 20)
     said: list[str] = []
     hanging = Hanging()
     recorder = Recorder(tmp_path, [hanging], warn=said.append)
@@ -442,7 +442,7 @@ def test_lines_of_a_folder_that_knows_no_times_end_when_the_file_does(tmp_path: 
 
 
 def test_a_slow_tracker_is_waited_for_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.trackers.lane.SILENT_S", 0.05)
+    monkeypatch.setattr("launcher.trackers.thread.SILENT_S", 0.05)
     slow = Hanging()
     slow.close_timeout_s = 60  # type: ignore[misc]  # of this one
     said: list[str] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launcher.trackers.jsonl import FILE
+from launcher.artifacts.metrics_file import FILE
 from tests.conftest import Launch
 from tests.trackers.test_services import MLFLOW, by_hand, lines
 from tests.trackers.test_tensorboard import events, scalars

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from launcher.trackers.jsonl import FILE, read
-from tests.harness import Outcome, Warm, environment
+from launcher.artifacts.metrics_file import FILE, read
+from tests.support.harness import Outcome, Warm, environment
 
 SERVICES = (
     "tracker=[wandb,mlflow,clearml,neptune]",

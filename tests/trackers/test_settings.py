@@ -18,11 +18,11 @@ from launcher.errors import ConfigError
 from launcher.trackers.clearml import ClearML
 from launcher.trackers.mlflow import MLflow
 from launcher.trackers.neptune import Neptune
-from launcher.trackers.reach import reach
+from launcher.trackers.reachable import reach
 from launcher.trackers.settings import run_id
 from launcher.trackers.wandb import Wandb
 from tests.conftest import Launch
-from tests.harness import environment
+from tests.support.harness import environment
 
 
 class Listener:

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from launcher.trackers.jsonl import FILE, read
-from tests.harness import Warm, environment
+from launcher.artifacts.metrics_file import FILE, read
+from tests.support.harness import Warm, environment
 
 pytestmark = pytest.mark.slow
 

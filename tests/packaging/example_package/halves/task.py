@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from launcher.data import Batch, Datasets, TensorSamples
+from launcher.data.samples import Batch, Datasets, TensorSamples
 from launcher.tasks.base import Task, softmax_loss, split_rows
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from launcher.run import Loss
+    from launcher.core.run import Loss
 
 
 class Rows:

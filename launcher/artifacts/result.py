@@ -1,0 +1,175 @@
+"""result.json: how a run ended, what it reached and what it took."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from launcher.errors import ConfigError, LauncherError, TrainingError, WorkerLost
+
+from .files import damaged, kind_of, object_of
+from .provenance import provenance
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from launcher.core.run import Run
+
+RESULT = "result.json"
+
+NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+"""JSON has no such floats: how they are spelled in the files of a run, and what `float` reads from it."""
+
+_NUMBER = (int, float, type(None))
+_FORM: dict[str, Any] = {
+    "status": str, "reason": str, "objective": dict, "metrics": dict, "steps": _NUMBER, "epochs": _NUMBER, "wall_s": _NUMBER,
+}  # fmt: skip
+"""What every result has, and of what kind it is."""
+
+
+def spelled(value: Any) -> Any:
+    """A value as JSON can hold it: itself, or the string for a float that is not finite."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write it beside and rename it, so that whoever reads finds it whole or not at all. Floats are spelled as in metrics.jsonl."""
+    beside = folder / f".{RESULT}"
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(_each(result, _spell), file, indent=2, default=float, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(folder / RESULT)
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result in a run's folder; None where there is none yet, or none that can be read: the run is not over."""
+    try:
+        return checked_result(folder)
+    except ConfigError:
+        return None
+
+
+def checked_result(folder: Path) -> dict[str, Any] | None:
+    """The result in a run's folder; None where there is none yet. Raises ConfigError for one that is damaged."""
+    path = folder / RESULT
+    then = f"take it away, and resume={folder} goes on from the last checkpoint and writes it anew"
+    result = object_of(path, then)
+    if result is None:
+        return None
+    read: dict[str, Any] = _each(
+        result, lambda value: NOT_FINITE.get(value, value) if isinstance(value, str) else value
+    )
+    for key, kinds in _FORM.items():
+        if key not in read or not isinstance(read[key], kinds):
+            found = f"{key!r} is {kind_of(read[key])}" if key in read else f"{key!r} is missing"
+            raise damaged(path, found, then)
+    return read
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """The same nested dicts and lists with every value in them changed."""
+    if isinstance(value, dict):
+        return {key: _each(entry, change) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each(entry, change) for entry in value]
+    return change(value)
+
+
+def _spell(value: Any) -> Any:
+    return spelled(float(value)) if isinstance(value, SupportsFloat) and not isinstance(value, int) else value
+
+
+def unfinished(config: DictConfig) -> dict[str, Any]:
+    """The result of a run that could not write its own: what the config says of it, and nothing reached."""
+    objective = {"name": config.objective.metric, "value": None, "direction": config.objective.direction}
+    unknown = ("best_step", "steps", "epochs", "wall_s", "parameters", "trainable_parameters", "peak_memory_bytes")
+    known = {"world_size": config.parallel.num_processes, "seed": config.seed}
+    return {"objective": objective, "metrics": {}} | dict.fromkeys(unknown) | known | provenance()
+
+
+def peak_memory_bytes() -> int:
+    """The most memory this process held: the device's allocator where there is one, else the resident set."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if platform.system() == "Darwin" else 1024)
+
+
+def record_failure(folder: Path, config: DictConfig, error: Exception) -> None:
+    """Make result.json say that the run failed, and why, if it still can; what it says beside that stays."""
+    reason = str(error).partition("\n")[0] if isinstance(error, LauncherError) else f"{type(error).__name__}: {error}"
+    with contextlib.suppress(OSError):  # a full disk, of which the error tells
+        write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
+
+
+@contextlib.contextmanager
+def begun() -> Iterator[None]:
+    """A run that has written its first line: what is found to be wrong with its configuration now is a failure of it, and
+    no reason to take its folder away."""
+    try:
+        yield
+    except ConfigError as error:
+        raise TrainingError(str(error)) from error
+
+
+_NO_MEMORY = re.compile(r"can't allocate memory|std::bad_alloc|^could not create a primitive$")
+"""What PyTorch's allocator, C++ and oneDNN say where the system gives no more; of other failures oneDNN says more."""
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether the device or the system had no more memory to give."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY.search(str(error)) is not None
+
+
+def explain(error: Exception, run: Run) -> Exception:
+    """The error as the person should see it: what a full memory or disk means here, and what would help. What was wrong
+    from the beginning (a picture that cannot be read) and is found only now ends a run that has begun: it stays."""
+    if isinstance(error, ConfigError):
+        return TrainingError(str(error))
+    size, accumulate = run.settings.batch_size, run.settings.accumulate
+    if out_of_memory(error):
+        return TrainingError(
+            f"out of memory at step {run.progress.step + 1} with training.batch_size={size}. Try "
+            f"training.accumulate={2 * accumulate} (the same mathematics in smaller portions; "
+            "training.find_batch_size=true finds how small), memory=checkpointing, precision=bf16, a smaller "
+            "training.batch_size, or a smaller model"
+        )
+    if isinstance(error, IndexError) and (found := re.fullmatch(r"Target (-?\d+) is out of bounds\.", str(error))):
+        return TrainingError(
+            f"a label is out of range at step {run.progress.step + 1}: {found[1]}, where the model's outputs are counted "
+            "from 0. The task's number of classes and its labels do not agree (debug=true shows where the loss was taken)"
+        )
+    if found := re.search(r"Timed out waiting (\d+)ms", str(error)):
+        return WorkerLost(
+            f"a collective of step {run.progress.step + 1} had no answer within {int(found[1]) / 1000:g} s (parallel.timeout_s)"
+        )
+    if disk_full(error):
+        steps = run.checkpoints.steps()
+        good = f"; the last good checkpoint is {run.checkpoints.folder / f'step-{steps[-1]}'}" if steps else ""
+        return TrainingError(f"the disk is full: {getattr(error, 'filename', None) or run.folder}{good}")
+    return error
+
+
+def disk_full(error: Exception) -> bool:
+    """Whether the disk had no more room; libraries in other languages say so only in words."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return not isinstance(error, LauncherError) and os.strerror(errno.ENOSPC) in str(error)

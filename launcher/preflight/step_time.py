@@ -1,0 +1,58 @@
+"""How long the steps of a config take here: some are taken and timed, in this process; nothing is written, nothing stays."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from launcher.core.algorithm import overriding
+from launcher.process.signals import Interrupt
+from launcher.train.build import build_parallel, build_run, build_task
+from launcher.train.threads import suitable_threads
+
+STEPS, SECONDS = 40, 2.0
+"""So many steps are timed, or as many as that takes; the first two warm up."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of a step, and how many an epoch has."""
+
+    step_s: float
+    steps_per_epoch: int
+
+
+def measure(config: DictConfig, threads: int) -> Pace:
+    """The pace of a fit of one process with so many threads. Raises ConfigError as the fit would."""
+    config = config.copy()
+    config.tracker = {}
+    if config.optimizer.lr == "auto":
+        config.optimizer.lr = 1e-3
+    torch.set_num_threads(threads)
+    task = build_task(config)
+    data = task.datasets()
+    parallel = build_parallel(config)
+    with tempfile.TemporaryDirectory() as place:
+        run = build_run(config, Path(place), task, data, task.model(), parallel, lambda said: None, Interrupt())
+        run.main.model.train()
+        with suitable_threads(run):
+            batches, hooks, times = run.loaders.train.start(0), overriding(run.algorithms, "batch"), list[float]()
+            end = time.perf_counter() + SECONDS
+            while len(times) < 3 or (len(times) < STEPS and time.perf_counter() < end):
+                began = time.perf_counter()
+                micro = [parallel.place(batch) for batch in next(batches)]
+                for hook in hooks:
+                    micro = [hook(run, batch) for batch in micro]
+                parallel.forward_backward(run, micro, overriding(run.algorithms, "loss"))
+                parallel.step(run)
+                run.main.optimizer.zero_grad()
+                if parallel.device.type == "cuda":
+                    torch.cuda.synchronize(parallel.device)
+                times.append(time.perf_counter() - began)
+    return Pace(statistics.median(times[2:]), run.plan.steps_per_epoch)

@@ -1,0 +1,121 @@
+"""What is left to do when a fit is over: what the best weights say of the held-out samples, the result, the page, the trackers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from launcher.artifacts import evidence, provenance
+from launcher.artifacts.folder import CONFIG
+from launcher.artifacts.predictions import FILE as PREDICTIONS
+from launcher.artifacts.predictions import write_predictions
+from launcher.artifacts.result import RESULT, peak_memory_bytes, write_result
+from launcher.data.samples import EvalBatches
+from launcher.functional.images import heat, pixels_of, sheet
+
+from .evaluate import predict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from launcher.console.console import Console
+    from launcher.core.parallel import Parallel
+    from launcher.data.samples import Datasets
+    from launcher.process.signals import Interrupt
+    from launcher.trackers.base import Recorder
+    from tasks.base import Task
+
+
+def look_closer(
+    config: DictConfig,
+    folder: Path,
+    task: Task,
+    model: Any,
+    data: Datasets,
+    parallel: Parallel | None,
+    recorder: Recorder,
+) -> None:
+    """predictions.csv where it is asked for, and evidence.json, with what the trackers show of it. `parallel` places the
+    batches of a torch model; an estimator has none."""
+    if data.val is None:
+        return
+    whole = bool(config.training.predictions)
+    columns: dict[str, np.ndarray] = {}
+    if parallel is None:
+        columns = task.predict(model, data.val)
+    else:
+        limit = None if whole else evidence.LIMIT
+        held_out = EvalBatches(data.val, batch_size=max(256, config.training.batch_size), limit=limit)
+        columns = predict(task, model, held_out, parallel)
+    if whole and columns and data.val_rows is not None:
+        write_predictions(folder / PREDICTIONS, columns, data.val_rows, data.facts.get("classes"))
+    found = evidence.gather(task, data, model, {name: column[: evidence.LIMIT] for name, column in columns.items()})
+    evidence.write(folder, found)
+    show(recorder, found)
+
+
+def show(recorder: Recorder, found: dict[str, Any]) -> None:
+    """The pictures and the tables of the trackers."""
+    step = recorder.step
+    if "confusion" in found:
+        recorder.image("confusion", heat(found["confusion"]), step)
+        lines = zip(found["classes"], found["confusion"], strict=True)
+        recorder.table("confusion", ["label", *found["classes"]], [[name, *counts] for name, counts in lines], step)
+    if shown := [entry["picture"] for entry in found.get("worst", ()) if "picture" in entry]:
+        recorder.image("worst", sheet([pixels_of(picture) for picture in shown]), step)
+    if found.get("attention"):
+        recorder.image("attention", sheet([pixels_of(picture) for picture in found["attention"]]), step)
+    if found.get("worst"):
+        columns = ["sample", "label", "prediction", "p_label", "p_prediction"]
+        recorder.table("worst", columns, [[entry[key] for key in columns] for entry in found["worst"]], step)
+    if found.get("texts"):
+        recorder.table("texts", ["given", "made"], [[each["given"], each["made"]] for each in found["texts"]], step)
+
+
+def close(
+    config: DictConfig,
+    folder: Path,
+    recorder: Recorder,
+    result: dict[str, Any],
+    console: Console,
+    interrupt: Interrupt,
+) -> dict[str, Any]:
+    """Complete the result, write it and the page, and bring the trackers to their end, which a signal cuts short."""
+    if baseline := evidence.baseline_of(folder, result):
+        result["baseline"] = baseline
+    result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance.provenance()
+    write_result(folder, result)
+    write_page(folder, console)
+    if result["status"] != "preempted":
+        hand_over(recorder, folder)
+    quiet, interrupt.quiet = interrupt.quiet, True  # there is nothing left that a signal would have saved
+    recorder.close(result, hurried=lambda: interrupt.signal is not None)
+    interrupt.quiet = quiet
+    return result
+
+
+def hand_over(recorder: Recorder, folder: Path) -> None:
+    """The files of a run that has ended, for its trackers."""
+    from launcher.report.run_page import NAME
+
+    for name, file in (
+        ("config", CONFIG),
+        ("result", RESULT),
+        ("provenance", provenance.FILE),
+        ("provenance", provenance.PATCH),
+        ("report", NAME),
+        ("model", "model"),
+    ):
+        recorder.artifact(name, folder / file)
+
+
+def write_page(folder: Path, console: Console) -> None:
+    """report.html; a run does not fail for its page."""
+    try:
+        from launcher.report.run_page import write
+
+        write(folder)
+    except Exception as error:
+        console.warning(f"report.html could not be written: {error}")
