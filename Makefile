@@ -48,7 +48,7 @@ format: $(VENV)/.installed ## put the code into the house's format
 	@$(PY) -m ruff format
 
 signatures: $(VENV)/.installed ## take down the arguments of every entry of conf/, after a new one
-	@$(PY) -m launcher.config.signatures
+	@$(PY) -m launcher.config.signature_table
 
 bench: $(VENV)/.bench ## measure start and speed beside other trainers
 	@$(PY) benchmarks/run.py $(ARGS)

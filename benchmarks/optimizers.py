@@ -24,9 +24,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from launcher import CONF
+from launcher.optim.build import optimizer_of
 from launcher.optim.groups import param_groups
 from launcher.tasks.models.transformer import Transformer
-from launcher.train.build import optimizer_of
 
 Make = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 TURNS = {"large": 11, "small": 15}

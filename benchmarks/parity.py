@@ -30,7 +30,7 @@ from launcher.config.checks.nodes import check
 from launcher.console.console import Console
 from launcher.errors import ConfigError
 from launcher.launch.elastic import PRELOAD, run_workers
-from launcher.launch.local_pool import start_server
+from launcher.process.forkserver import start_server
 from launcher.process.signals import Interrupt
 from launcher.train.worker import work
 

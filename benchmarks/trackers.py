@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher.trackers.base import Recorder, Tracker
+from launcher.trackers.base import Tracker
+from launcher.trackers.recorder import Recorder
 from launcher.trackers.tensorboard import TensorBoard
 
 ROOT = Path(__file__).resolve().parents[1]

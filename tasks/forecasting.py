@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from launcher.core.task import Task
 from launcher.data.samples import Batch, Datasets, Samples, TensorSamples
 from launcher.errors import ConfigError
 from launcher.functional.baselines import Baselines, of_quantity
 
-from .base import Task, split_rows, squared_loss
+from .base import split_rows, squared_loss
 from .estimators import Rows, is_estimator, regression_scores
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
     from torchmetrics import MetricCollection
 
-    from launcher.core.run import Loss
+    from launcher.core.loss import Loss
 
     from .data.kinds import Series
 

@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from launcher.core.task import Task
 from launcher.data.samples import Batch, Datasets, Samples, TensorSamples
 
-from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows
+from .base import class_predictions, classification_metrics, softmax_loss, split_rows
 from .stages import in_stages
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from launcher.core.run import Loss
+    from launcher.core.loss import Loss
 
     from .data.kinds import Pictures
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from launcher.core.task import Task
 from launcher.data.samples import Batch, Datasets
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.baselines import Baselines, of_tokens
 
-from .base import Task, keywords_of, split_rows, target_of
+from .base import keywords_of, split_rows, target_of
 from .data.kinds import Corpus, Documents
 from .data.packing import PackedSamples, cached, key, write_stream
 from .stages import in_stages
@@ -28,7 +29,7 @@ from .vocabulary import Pretrained, Trained, Vocabulary, byte_vocabulary, load, 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from launcher.core.run import Loss
+    from launcher.core.loss import Loss
 
 TOKENIZERS = ("bytes", "bpe")
 CHUNK = 256  # documents read and encoded at a time
@@ -163,7 +164,7 @@ class PretrainCLM(Task):
         return in_stages(model, num, "input_ids", pieces(model))  # type: ignore[arg-type]  # looked at by name
 
     def loss(self, output: Tensor, batch: Batch) -> Loss:
-        from launcher.core.run import Loss
+        from launcher.core.loss import Loss
 
         labels = batch["labels"]
         return Loss(F.cross_entropy(output.flatten(0, 1).float(), labels.flatten(), reduction="sum"), labels.numel())

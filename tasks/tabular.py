@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from launcher.core.task import Task
 from launcher.data.samples import Batch, Datasets, TensorSamples
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.calibration import calibration_error
 from tasks.estimators import IMPUTERS, SCALERS
 
-from .base import Task, class_predictions, classification_metrics, softmax_loss, split_rows, squared_loss
+from .base import class_predictions, classification_metrics, softmax_loss, split_rows, squared_loss
 from .data.kinds import Table
 from .estimators import Rows, is_estimator, log_loss, regression_scores, take
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
     from torchmetrics import MetricCollection
 
-    from launcher.core.run import Loss
+    from launcher.core.loss import Loss
 
 PREPROCESSING = "preprocessing"
 """The folder in an exported torch model that holds the fitted preprocessing."""

@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from launcher.core.task import Task
 from launcher.data.samples import COMPARED_ROWS, Batch, Datasets, Samples
 from launcher.errors import ConfigError
 
-from .base import Task, class_predictions, classification_metrics, keywords_of, softmax_loss, split_rows, target_of
+from .base import class_predictions, classification_metrics, keywords_of, softmax_loss, split_rows, target_of
 from .stages import in_stages
 from .vocabulary import Pretrained, Vocabulary, train_bpe
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
-    from launcher.core.run import Loss
+    from launcher.core.loss import Loss
 
 
 class TokenSamples(Samples):

@@ -20,7 +20,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: the tests of a cluster mostly wait for it."""
-    from launcher.launch.local_pool import cores
+    from launcher.process.forkserver import cores
 
     return cores() + 1
 

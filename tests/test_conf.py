@@ -16,12 +16,12 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
 from launcher import CONF
-from launcher.config import compose, groups, schema, signatures
+from launcher.config import compose, groups, schema, signature_table, signatures
 from launcher.config.checks.nodes import MANY, ONE, check
 from launcher.config.instantiate import instantiate
 from launcher.core.run import Plan
 from launcher.errors import ConfigError
-from launcher.train.build import build_scheduler, optimizer_of
+from launcher.optim.build import build_scheduler, optimizer_of
 
 ENTRIES = sorted(
     (path.parent.name, path.stem)
@@ -117,7 +117,7 @@ def runs_its_course(node: DictConfig) -> None:
         checkpoint_seconds=0.0,
         max_time=None,
     )
-    scheduler = build_scheduler(node, optimizer, plan)
+    scheduler = build_scheduler(node, optimizer, plan.total_steps, plan.steps_per_epoch)
     rates = []
     for _ in range(20):
         rates.append(scheduler.get_last_lr()[0])
@@ -168,11 +168,11 @@ def test_the_groups_are_the_schemas() -> None:
 
 @cache
 def fresh_table() -> str:
-    return signatures.dumps(signatures.build_table())
+    return signature_table.dumps(signature_table.build_table())
 
 
 def test_the_table_of_signatures_is_current() -> None:
-    """Where this fails, an entry is new or a target has changed: `python -m launcher.config.signatures` writes it anew."""
+    """Where this fails, an entry is new or a target has changed: `python -m launcher.config.signature_table` writes it anew."""
     assert json.loads(signatures.TABLE.read_text()) == json.loads(fresh_table())
 
 

@@ -41,7 +41,7 @@ def refused(launch: Launch, tmp_path: Path, *words: str, env: Mapping[str, str] 
 
 FUNCTIONS = {
     "tracker": ["launcher.launch.local_pool.LocalPool.abort", "launcher.trackers.run_ids.write_id", "launcher.artifacts.metrics_file.read"],
-    "data": ["launcher.launch.local_pool.start_server", "launcher.launch.local_pool._run", "launcher.tasks.data.readers.read"],
+    "data": ["launcher.process.forkserver.start_server", "launcher.launch.local_pool._run", "launcher.tasks.data.readers.read"],
     "model": [
         "launcher.search.output.retention._strip",
         "launcher.tasks.models.hub.blank",

@@ -10,9 +10,9 @@ import torch
 
 from launcher import CONF
 from launcher.artifacts.checkpoint.tensors import pack
+from launcher.core.task import Task
 from launcher.data.samples import Datasets
 from launcher.errors import ConfigError
-from launcher.tasks.base import Task
 from launcher.train.build import build_task
 from tests.support.fits import config_of, values
 from tests.support.odd import Interrupts

@@ -22,12 +22,12 @@ from launcher.core.run import Plan
 from launcher.functional.mixing import box, cut, mix
 from launcher.monitors.gradient_health import SMALLEST_MAD, GradientHealth
 from launcher.monitors.stopping.early_stopping import EarlyStopping
+from launcher.optim.build import build_scheduler
 from launcher.preflight.lr_find import Found
 from launcher.preflight.lr_find import drawn as range_test
 from launcher.report.line_chart import Series
 from launcher.report.svg_file import STYLE, picture
 from launcher.tasks.data.digits import Digits
-from launcher.train.build import build_scheduler
 
 FOLDER = Path(__file__).parent
 MEASURED: dict[str, Any] = json.loads((FOLDER / "measured.json").read_text(encoding="utf-8"))

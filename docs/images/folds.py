@@ -11,9 +11,9 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from launcher import CONF
+from launcher.config.instantiate import instantiate
 from launcher.data.splits import Fold, split_rows
 from launcher.report.svg_file import STYLE
-from launcher.train.build import instantiate
 
 FOLDER = Path(__file__).parent
 

@@ -17,13 +17,14 @@ from launcher.console.console import Console
 from launcher.console.numbers import count, number, size, span, things
 from launcher.core.run import Plan
 from launcher.errors import DONE, ConfigError
+from launcher.optim.build import build_scheduler
 from launcher.optim.schedulers.lengths import lengths
 from launcher.preflight.advice import advice, cheapest, fits, said, speed
 from launcher.preflight.capacity import on_host, room
 from launcher.preflight.memory_estimate import Estimator
 from launcher.report.line_chart import Series
 from launcher.report.svg_file import picture
-from launcher.train.build import build_plan, build_scheduler
+from launcher.train.build import build_plan
 
 COLUMNS, LINES = 64, 8
 """Of the curve on a terminal."""
@@ -145,7 +146,7 @@ def curve(config: DictConfig, plan: Plan) -> list[float]:
     assert plan.total_steps is not None
     first = 1.0 if config.optimizer.lr == "auto" else float(config.optimizer.lr)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=first, momentum=0.9)
-    scheduler = build_scheduler(config.scheduler, optimizer, plan)
+    scheduler = build_scheduler(config.scheduler, optimizer, plan.total_steps, plan.steps_per_epoch)
     rates = []
     for _ in range(plan.total_steps):
         rates.append(scheduler.get_last_lr()[0])

@@ -16,7 +16,7 @@ from launcher.config.resume import load
 from launcher.console.console import Console
 from launcher.console.numbers import things
 from launcher.errors import DONE, FAILED, ConfigError
-from launcher.trackers.base import Recorder
+from launcher.trackers.recorder import Recorder
 from launcher.train.build import build_trackers
 from launcher.train.finish import hand_over, show
 

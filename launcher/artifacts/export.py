@@ -13,7 +13,6 @@ import contextlib
 import importlib
 import inspect
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -28,22 +27,11 @@ if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
     from torch import nn
 
-    from tasks.base import Task
 
 FORMAT = 1
 WEIGHTS, CONFIG, ESTIMATOR = "model.safetensors", "config.json", "model.skops"
 ALLOWED = ("launcher.tasks.*",)
 """The classes that `load_module` builds where it is not told others: names, or `package.*`."""
-
-
-def write_model(task: Task, model: Any, folder: Path) -> None:
-    """A run's `model/`: written beside by the task's `export`, and renamed into place."""
-    beside, final = folder / ".model", folder / "model"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    task.export(model, beside)
-    shutil.rmtree(final, ignore_errors=True)
-    beside.rename(final)
 
 
 def save_module(

@@ -207,3 +207,7 @@ def in_use(folder: Path) -> bool:
         return True
     except FileNotFoundError:
         return False
+
+
+FORMAT = 1
+"""The version of a run folder's layout; `resume` refuses another one."""

@@ -13,11 +13,11 @@ import io
 import json
 import zipfile
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
-from launcher.config.trust import allowed
 from launcher.errors import ConfigError
 
 KINDS = frozenset(
@@ -57,8 +57,8 @@ def foreign(data: bytes, classes: Iterable[str] = CLASSES) -> tuple[list[str], l
     strange = sorted({_named(part) for part in _parts(schema) if part["__loader__"] not in KINDS})
     if strange:
         return [], strange
-    names = skops.io.get_untrusted_types(data=data)
-    known = [name for name in names if allowed(name, list(classes)) and _is_class(name)]
+    names, patterns = skops.io.get_untrusted_types(data=data), list(classes)
+    known = [name for name in names if any(fnmatchcase(name, each) for each in patterns) and _is_class(name)]
     return known, sorted(set(names) - set(known))
 
 

@@ -3,16 +3,27 @@ launcher sees of a cluster, and what engines share."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from launcher.config.instantiate import instantiate
+
+if TYPE_CHECKING:
+    pass
+
+    from launcher.core.pool import Pool
+
 import json
 import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from launcher.launch.local_pool import Pool
+    from launcher.core.pool import Pool
 
 MEET_S = 600.0
 """How long the other nodes wait for the first one to say where they meet."""
@@ -108,3 +119,9 @@ def wait(jobs: Iterable[tuple[Path, str]], timeout: float) -> None:
     end, known = time.monotonic() + timeout, list(jobs)
     while time.monotonic() < end and all(said(inside, name) is None for inside, name in known):
         time.sleep(0.1)
+
+
+def engine_of(config: DictConfig) -> Engine:
+    """The engine that `cluster` names."""
+    engine: Engine = instantiate(config.cluster)
+    return engine

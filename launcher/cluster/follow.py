@@ -16,7 +16,7 @@ from launcher.errors import DONE, ConfigError
 from launcher.process.signals import Interrupt
 
 if TYPE_CHECKING:
-    from launcher.launch.local_pool import Pool
+    from launcher.core.pool import Pool
 
     from .base import Engine
 
@@ -105,7 +105,8 @@ def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
 def _told(folders: list[Path]) -> dict[Path, tuple[str, str]]:
     """The jobs of those runs that are on a cluster, and their states: each cluster is asked once."""
     from launcher.artifacts.folder import read_config
-    from launcher.launch.driver import engine_of
+
+    from .base import engine_of
 
     by_target: dict[str, tuple[Engine, list[Path]]] = {}
     for folder in folders:

@@ -6,13 +6,17 @@ resumed run read a file that anybody may have written meanwhile.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from launcher.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+import contextlib
+from collections.abc import Iterator
 
 from .signatures import locate, table
 from .trust import GROUPS, misnamed, unfit, unlike, whitelist, within

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from launcher.artifacts.files import damaged
-from launcher.artifacts.folder import read_config, refuse_links
+from launcher.artifacts.folder import FORMAT, read_config, refuse_links
 from launcher.artifacts.result import checked_result
 from launcher.errors import ConfigError
 
@@ -94,10 +94,8 @@ def load(folder: Path, word: str = "resume") -> DictConfig:
         found = loaded.get("format")
         if found is None:
             raise damaged(folder / "config.yaml", "'format' is missing")
-        if found != schema.FORMAT:
-            raise ConfigError(
-                f"{start}the run was written in format {found}; this launcher reads format {schema.FORMAT}"
-            )
+        if found != FORMAT:
+            raise ConfigError(f"{start}the run was written in format {found}; this launcher reads format {FORMAT}")
         config = OmegaConf.merge(OmegaConf.structured(schema.Config), loaded)
     except OmegaConfBaseException as error:
         raise ConfigError(file_errors.in_file(folder / "config.yaml", error)) from error

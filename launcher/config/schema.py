@@ -14,8 +14,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-FORMAT = 1
-"""The version of a run folder's layout; `resume` refuses another one."""
+from launcher.artifacts.folder import FORMAT
 
 ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "replay", "status", "compare")
 

@@ -64,7 +64,7 @@ _ALGORITHM = Group(("launcher.algorithms.*", "launcher.monitors.*"), ("launcher.
 _SPLITTER = Group(("launcher.data.splits.*", "sklearn.model_selection.*"), has=("split",))
 
 GROUPS: dict[str, Group] = {
-    "task": Group(("launcher.tasks.*",), ("launcher.tasks.base.Task",)),
+    "task": Group(("launcher.tasks.*",), ("launcher.core.task.Task",)),
     "model": Group(
         ("launcher.tasks.*", "torch.nn.*", *_SKLEARN),
         ("torch.nn.modules.module.Module", "sklearn.base.BaseEstimator"),

@@ -22,7 +22,7 @@ from .summary import closing_rows, commands, header_rows
 from .terminal import Look, Plain, Surface, Terminal, Words, is_terminal
 
 if TYPE_CHECKING:
-    from launcher.core.run import Run
+    from .progress import Watched
 
 WINDOW_S = 10.0
 """The rate that is shown is that of the last ten seconds."""
@@ -36,7 +36,7 @@ _live: Console | None = None
 class View:
     """A look at a run while it goes on: the numbers that the bar shows. `trail` keeps (time, step) of earlier looks."""
 
-    def __init__(self, run: Run, trail: deque[tuple[float, int]]) -> None:
+    def __init__(self, run: Watched, trail: deque[tuple[float, int]]) -> None:
         now, step, plan = time.monotonic(), run.progress.step, run.plan
         trail.append((now, step))
         while len(trail) > 2 and now - trail[1][0] > WINDOW_S:
@@ -90,7 +90,7 @@ class Console:
         self._surface: Surface | None = None
         self._waiting: list[Callable[[Surface], None]] = []
         self._busy = False
-        self._run: Run | None = None
+        self._run: Watched | None = None
         self._look: Callable[[], Look] | None = None
         self._trail: deque[tuple[float, int]] = deque()
         self._ended = threading.Event()
@@ -104,7 +104,7 @@ class Console:
         """
         self._draw(lambda surface: surface.table(header_rows(facts)))
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Watched) -> None:
         """Show how far `run` has come, until `stop`."""
         if self._quiet or self._thread is not None:
             return

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from launcher.data.samples import Batch
 
-    from .run import Loss, Run
+    from .loss import Loss
+    from .run import Run
 
 
 class Algorithm:

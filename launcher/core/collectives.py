@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from launcher.parallel.replicas import Difference
+    pass
 
 
 class Ranks:
@@ -47,3 +47,27 @@ class Ranks:
 
     def barrier(self) -> None:
         """Returns when every rank has come here."""
+
+
+ROUNDING = 1e-5
+"""Of the sum of a weight's absolute values: what differs by no more was computed alike, by machines that round otherwise."""
+
+
+class Difference(NamedTuple):
+    """A weight that is not the same on all ranks that hold it, and by what share of its size it differs."""
+
+    name: str
+    share: float
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether processors of different kinds explain it."""
+        return self.share <= ROUNDING
+
+    def told(self, step: int) -> str:
+        """What is said where a run ends of it, seen after `step` steps."""
+        return (
+            f"the ranks' weights are not the same any more at step {step}: {self.name} differs by {self.share:.1g} of its "
+            "size. Something was computed from a rank's own samples alone, or from its own random numbers; "
+            "debug.compare_ranks=true finds the first such step"
+        )

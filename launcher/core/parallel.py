@@ -11,17 +11,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from launcher.artifacts.checkpoint.pieces import whole
-from launcher.core.run import Loss
 from launcher.data.samples import moved
 from launcher.memory.precision import Precision
 
 from .collectives import Ranks
+from .loss import Loss
 from .memory_shares import Shares
 
 if TYPE_CHECKING:
     from launcher.core.run import Run
     from launcher.data.samples import Batch
-    from tasks.base import Task
+
+    from .task import Task
 
 LossHook = Callable[["Run", "Batch", Any, Loss], Loss]
 

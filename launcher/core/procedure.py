@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-
-from launcher.launch.job_queue import Job
 
 
 def deviation(values: Sequence[float]) -> float:
@@ -61,3 +60,18 @@ class Procedure(ABC):
             **{key: results[0][key] for key in ("world_size", "parameters", "trainable_parameters")},
             "peak_memory_bytes": max(result["peak_memory_bytes"] for result in results),
         }
+
+
+Results = dict[str, dict[str, Any]]
+"""What stands in the result.json of jobs, by their names."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finished config for the subfolder `name`, to be run after the jobs in `after`."""
+
+    name: str
+    config: DictConfig
+    after: tuple[str, ...] = ()
+    decide: Callable[[DictConfig, Results], DictConfig] | None = None
+    """Makes the config that it is run with of its own and the results of `after`, when those are there."""

@@ -19,30 +19,16 @@ if TYPE_CHECKING:
     from launcher.artifacts.checkpoint.checkpoints import Checkpoints
     from launcher.artifacts.recent_predictions import Seen
     from launcher.config.schema import Training
-    from launcher.data.samples import Batches, EvalBatches
-    from launcher.trackers.base import Recorder
-    from tasks.base import Task
+    from launcher.data.batches import Batches, EvalBatches
+    from launcher.trackers.recorder import Recorder
 
     from .algorithm import Algorithm
     from .parallel import Parallel
+    from .task import Task
 
 
 LEAVES = ("preempted", "paused")
 """The reasons to stop of a run that comes back: nothing is concluded, only saved."""
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A loss as a sum and the weight it is divided by: samples, or the tokens that count.
-
-    A step divides the sum over all its micro-batches and ranks once, by the weight of all of them; a mean of
-    means would be wrong where the weights differ. A weight that follows from shapes alone is a number; one that
-    depends on the data is a tensor, and costs the step a collective. Where shapes may differ between ranks (batches that
-    are not `alike`) numbers are summed over them too; where they may not, a number that does is an error.
-    """
-
-    sum: Tensor
-    weight: int | Tensor
 
 
 @dataclass

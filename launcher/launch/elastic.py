@@ -95,7 +95,7 @@ def _start_workers(
     """
     import logging
 
-    from .local_pool import start_server
+    from launcher.process.forkserver import start_server
 
     reader, writer = start_server(PRELOAD.split(",")).Pipe(duplex=False)  # it imports torch while this process does
 

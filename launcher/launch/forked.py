@@ -16,7 +16,7 @@ from pathlib import Path
 
 from launcher.artifacts.result import read_result
 from launcher.errors import DONE, FAILED, PREEMPTED
-from launcher.search.study.lock import holder_of
+from launcher.process.holder import holder_of
 
 from .outcome import ENDED, LOG
 

@@ -26,7 +26,7 @@ class Here:
 
     def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int:
         """Run the fit in `folder` to its end, its words in its log; returns a handle."""
-        from launcher.launch.driver import run_in_pool
+        from .run import run_in_pool
 
         handle = len(self._status)
         with (

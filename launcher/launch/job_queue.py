@@ -13,30 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from launcher.artifacts.folder import plain, read_config, write_config
 from launcher.artifacts.result import read_result
+from launcher.core.pool import Pool
+from launcher.core.procedure import Job
 from launcher.errors import DONE, PREEMPTED, ConfigError, TrainingError
 from launcher.process.signals import Interrupt
 
-from .local_pool import Pool
 from .outcome import ENDED, settle
 from .retry import Patience
-
-Results = dict[str, dict[str, Any]]
-"""What stands in the result.json of jobs, by their names."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A finished config for the subfolder `name`, to be run after the jobs in `after`."""
-
-    name: str
-    config: DictConfig
-    after: tuple[str, ...] = ()
-    decide: Callable[[DictConfig, Results], DictConfig] | None = None
-    """Makes the config that it is run with of its own and the results of `after`, when those are there."""
 
 
 @dataclass(frozen=True)

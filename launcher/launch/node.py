@@ -71,7 +71,7 @@ def share(folder: Path, nodes: Nodes, interrupt: Interrupt) -> int:
     """A node's part of the run in `folder`, to its end: of the first one the run, of another one its workers, and what
     ends them is the first one's to tell. Returns the exit status."""
     if nodes.rank == 0:
-        from launcher.launch.driver import run_in_pool
+        from .run import run_in_pool
 
         return run_in_pool(folder, _begun(folder), interrupt, nodes)
     from launcher.artifacts.folder import read_config

@@ -7,19 +7,29 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from launcher.artifacts.provenance import provenance
-from launcher.artifacts.result import RESULT, unfinished, write_result
-from launcher.config.signatures import signature
+from launcher.artifacts.result import unfinished, write_result
+from launcher.cluster.base import engine_of
+from launcher.config.instantiate import instantiate
 from launcher.console.console import Console
-from launcher.errors import PREEMPTED, REFUSED, ConfigError, TrainingError
+from launcher.errors import PREEMPTED, ConfigError, TrainingError
 from launcher.process.garbage import begin
 from launcher.process.signals import Interrupt
 
 if TYPE_CHECKING:
-    from launcher.core.procedure import Procedure
+    from launcher.core.pool import Pool
 
-    from .job_queue import Job, Outcome
-    from .local_pool import Pool
+from typing import TYPE_CHECKING
+
+from launcher.artifacts.provenance import provenance
+from launcher.artifacts.result import RESULT
+from launcher.config.signatures import signature
+from launcher.errors import REFUSED
+
+if TYPE_CHECKING:
+    from launcher.core.pool import Pool
+    from launcher.core.procedure import Job, Procedure
+
+    from .job_queue import Outcome
 
 AT_ONCE = 100
 """So many folds are planned without a look at the data: if there are more of them than samples, the first one says so."""
@@ -66,7 +76,6 @@ def _refuse_more_than_samples(config: DictConfig) -> None:
 
 def procedure_of(config: DictConfig) -> Procedure:
     """The procedure that the config names."""
-    from launcher.config.instantiate import instantiate
 
     procedure: Procedure = instantiate(config.procedure)
     return procedure
@@ -76,10 +85,12 @@ def place_fits(
     config: DictConfig, folder: Path, fits: list[Job], console: Console, interrupt: Interrupt, slots: int | None
 ) -> int:
     """The fits of a procedure through a pool, then one result of theirs. Without `slots` each core is one."""
-    from .driver import pool_of
+    pass
+    from launcher.process.forkserver import cores
+
     from .in_process import Here
     from .job_queue import run_jobs, take_up_changes
-    from .local_pool import LocalPool, cores
+    from .local_pool import LocalPool
 
     begin()
     take_up_changes(fits, folder)
@@ -147,3 +158,16 @@ def modules(config: DictConfig) -> tuple[str, ...]:
     if str(config.model._target_).startswith("sklearn."):
         found |= {"pandas", "skops.io", *(f"sklearn.{name}" for name in ("compose", "impute", "metrics", "pipeline"))}
     return tuple(sorted(found))
+
+
+def pool_of(config: DictConfig, slots: int, preload: tuple[str, ...] = ()) -> Pool:
+    """Where fits and trials of this config run, `slots` at a time: on its cluster, else in processes of this machine."""
+    if config.cluster:
+        if not config.cluster.get("wait", True):
+            raise ConfigError(
+                "cluster.wait=false: several trials or fits need their command until the last one is submitted"
+            )
+        return engine_of(config).pool(slots)
+    from .local_pool import LocalPool
+
+    return LocalPool(slots, preload=preload)

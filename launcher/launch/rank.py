@@ -79,8 +79,8 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
     import torch
 
     from launcher.artifacts.folder import read_config
-    from launcher.launch.local_pool import leave_with_the_driver
     from launcher.process.exit import leave, leave_soon, settle
+    from launcher.process.forkserver import leave_with_the_driver
     from launcher.process.signals import LeftEarly, leaving_early, listening, stay
     from launcher.search.early.trial import reporter
     from launcher.train.worker import work

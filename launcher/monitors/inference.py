@@ -14,9 +14,9 @@ from launcher.core.run import Run
 from launcher.functional.flops import counter
 
 if TYPE_CHECKING:
+    from launcher.core.task import Task
     from launcher.data.samples import Batch
     from launcher.memory.precision import Precision
-    from tasks.base import Task
 
 REPEATS = 5
 """Forward passes at least, after two that warm up."""

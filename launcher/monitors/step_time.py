@@ -9,7 +9,8 @@ import torch
 from torch.autograd import Variable
 
 from launcher.core.algorithm import Monitor
-from launcher.core.run import Loss, Run
+from launcher.core.loss import Loss
+from launcher.core.run import Run
 from launcher.data.samples import Batch
 
 from .moments import Moment, moment, seconds_between

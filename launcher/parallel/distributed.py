@@ -12,11 +12,12 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from launcher.config.parallel_degrees import Degrees
+from launcher.core.collectives import Difference
 from launcher.core.parallel import Parallel
 from launcher.errors import TrainingError
 from launcher.memory.precision import Precision
 
-from .replicas import Difference, Group, difference
+from .replicas import Group, difference
 
 _LEFT: list[Any] = []
 """What has been left holds the groups of its processes: to free one joins gloo's threads, which on a busy machine was

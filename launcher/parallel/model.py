@@ -19,8 +19,8 @@ from .meta_copy import filled, outline
 
 if TYPE_CHECKING:
     from launcher.core.run import Run
+    from launcher.core.task import Task
     from launcher.data.samples import Batch
-    from tasks.base import Task
 
 
 class ModelParallel(Parallel):

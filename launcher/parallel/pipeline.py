@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 
 from launcher.artifacts.checkpoint.pieces import Piece, whole
 from launcher.config.parallel_degrees import degrees
+from launcher.core.loss import Loss
 from launcher.core.memory_shares import Shares
 from launcher.core.parallel import LossHook
-from launcher.core.run import Loss
 from launcher.errors import ConfigError
 from launcher.memory.precision import Precision
 
@@ -30,8 +30,8 @@ from .replicas import Group
 
 if TYPE_CHECKING:
     from launcher.core.run import Run
+    from launcher.core.task import Task
     from launcher.data.samples import Batch
-    from tasks.base import Task
 
 SCHEDULES: dict[str, Any] = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B, "interleaved": ScheduleInterleaved1F1B}
 

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-ROUNDING = 1e-5
-"""Of the sum of a weight's absolute values: what differs by no more was computed alike, by machines that round otherwise."""
+from launcher.core.collectives import Difference
+
 _WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 Group = tuple[Any, dict[str, Tensor]]
 """A process group (None: all ranks), and the tensors that are to be the same on each of its ranks, by their names."""
-
-
-class Difference(NamedTuple):
-    """A weight that is not the same on all ranks that hold it, and by what share of its size it differs."""
-
-    name: str
-    share: float
-
-    @property
-    def is_rounding(self) -> bool:
-        """Whether processors of different kinds explain it."""
-        return self.share <= ROUNDING
-
-    def told(self, step: int) -> str:
-        """What is said where a run ends of it, seen after `step` steps."""
-        return (
-            f"the ranks' weights are not the same any more at step {step}: {self.name} differs by {self.share:.1g} of its "
-            "size. Something was computed from a rank's own samples alone, or from its own random numbers; "
-            "debug.compare_ranks=true finds the first such step"
-        )
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ def settle(config: DictConfig, folder: Path, console: Console) -> None:
     of it. Sizes are multiples of `training.accumulate`. Raises ConfigError on a CPU without a stated limit, where
     the system would swap or kill before it said that memory is short, TrainingError where nothing fits.
     """
-    from launcher.launch.local_pool import PRELOAD, start_server
+    from launcher.process.forkserver import PRELOAD, start_server
     from launcher.train.build import build_task
 
     if not _on_gpu(config) and config.parallel.get("device_memory_gb") is None:
@@ -93,8 +93,8 @@ def _on_gpu(config: DictConfig) -> bool:
 
 def _try(folder: str, batch_size: int, answer: Connection) -> None:
     """In a process of its own: whether two steps and a batch of an evaluation fit; else what went wrong, in words."""
-    from launcher.artifacts.result import out_of_memory
-    from launcher.launch.local_pool import leave_with_the_driver
+    from launcher.process.forkserver import leave_with_the_driver
+    from launcher.train.failures import out_of_memory
 
     leave_with_the_driver()
     try:

@@ -19,7 +19,7 @@ from launcher.train.build import model_factory
 
 if TYPE_CHECKING:
     from launcher.core.memory_shares import Shares
-    from tasks.base import Task
+    from launcher.core.task import Task
 
 GIB = 1 << 30
 DOUBT = 4

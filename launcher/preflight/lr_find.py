@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from launcher import CONF
-from launcher.artifacts.folder import make_folder, remove_folder, write_config
+from launcher.artifacts.folder import write_config
 from launcher.artifacts.provenance import provenance
 from launcher.config.signatures import locate
 from launcher.console.console import Console
@@ -32,7 +32,7 @@ from launcher.console.numbers import number
 from launcher.console.summary import relative
 from launcher.core.algorithm import Monitor, overriding
 from launcher.core.run import Run
-from launcher.errors import DONE, ConfigError, TrainingError
+from launcher.errors import ConfigError, TrainingError
 from launcher.process.random_state import rng_state, set_rng_state
 from launcher.process.seeds import derive, seed_everything
 from launcher.process.signals import Interrupt
@@ -64,21 +64,6 @@ class Found:
     """How far below that of the first weights the loss of the same batches is, smoothed: negative where it fell."""
     suggestion: float | None
     diverged: bool
-
-
-def act(config: DictConfig, folder: Path) -> int:
-    """`action=lr_find`: the test alone, in a folder of its own; returns the exit status. Raises ConfigError."""
-    console = Console()
-    made = make_folder(folder)
-    try:
-        write_config(config, folder)
-        rate = find(config, folder, console)
-    except ConfigError:
-        remove_folder(folder, made)
-        raise
-    if rate is not None:
-        console.message(f"train with it: add optimizer.lr={rate:.3g}")
-    return DONE
 
 
 def settle(config: DictConfig, folder: Path, console: Console) -> None:

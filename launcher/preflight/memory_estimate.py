@@ -24,25 +24,26 @@ from torch.utils._python_dispatch import _disable_current_modes
 from launcher.config.instantiate import instantiate
 from launcher.config.signatures import locate
 from launcher.core.algorithm import Monitor, overriding
+from launcher.core.loss import Loss
 from launcher.core.memory_shares import Shares
 from launcher.core.parallel import Parallel
-from launcher.core.run import Loss
 from launcher.errors import ConfigError
 from launcher.functional.flops import counter
 from launcher.memory.activations import blocks
+from launcher.optim.build import optimizer_of
 from launcher.optim.groups import roles
 from launcher.parallel.tensor_plan import plan
 from launcher.process.random_state import rng_state, set_rng_state
 from launcher.process.signals import Interrupt
-from launcher.train.build import build_run, build_task, optimizer_of
+from launcher.train.build import build_run, build_task
 
 from .capacity import on_host
 from .fake_tensors import Tracker, copied, num_bytes, placed
 
 if TYPE_CHECKING:
     from launcher.core.run import Run
+    from launcher.core.task import Task
     from launcher.data.samples import Batch, Datasets
-    from tasks.base import Task
 
 SAMPLE = 1 << 16
 CONSTANT = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "_partial_": True, "factor": 1.0, "total_iters": 0}

@@ -15,9 +15,8 @@ from launcher.artifacts.predictions import FILE, read_table, write_table
 from launcher.artifacts.result import read_result
 from launcher.config.groups import num_splits
 from launcher.config.signatures import signature
-from launcher.core.procedure import Procedure, deviation
+from launcher.core.procedure import Job, Procedure, Results, deviation
 from launcher.errors import ConfigError
-from launcher.launch.job_queue import Job, Results
 from launcher.process.seeds import derive
 
 from .selection import best_of, candidates, grid_of, with_values

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from launcher.config.checks.nodes import check
 from launcher.config.signatures import signature
+from launcher.core.procedure import Results
 from launcher.errors import ConfigError, TrainingError
-from launcher.launch.job_queue import Results
 
 Point = dict[str, Any]
 """Values by key."""

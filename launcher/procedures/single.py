@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from omegaconf import DictConfig, OmegaConf
 
-from launcher.core.procedure import Procedure
-from launcher.launch.job_queue import Job
+from launcher.core.procedure import Job, Procedure
 from launcher.process.seeds import derive
 
 

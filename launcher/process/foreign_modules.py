@@ -11,7 +11,7 @@ import importlib
 import io
 import os
 
-from launcher.launch.local_pool import FOREIGN
+from .forkserver import FOREIGN
 
 with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
     for _name in filter(None, os.environ.get(FOREIGN, "").split(",")):

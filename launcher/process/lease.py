@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from launcher.search.study.lock import Holder, myself
+from .holder import Holder, myself
 
 FILE = ".lease"
 

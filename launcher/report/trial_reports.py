@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optuna.trial import FrozenTrial
+
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
@@ -19,3 +21,7 @@ def reports(trial: FrozenTrial) -> dict[int, Point]:
     if several is None:
         return {step: (value,) for step, value in trial.intermediate_values.items()}
     return {int(step): tuple(values) for step, values in several.items()}
+
+
+PASSED = "launcher:passed"
+"""A trial's attribute: it is to be trained. The other one, SCORE, is what was found out of it before, by name."""

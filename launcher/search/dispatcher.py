@@ -13,11 +13,12 @@ from typing import Any
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial
 
+from launcher.artifacts.checkpoint.inherited import step_of
 from launcher.artifacts.folder import CONFIG, in_use
-from launcher.launch.local_pool import FENCE, Pool, Together
+from launcher.core.pool import Pool, Together
 from launcher.launch.retry import Patience
+from launcher.process.forkserver import FENCE
 from launcher.process.signals import Interrupt
-from launcher.search.inherited import step_of
 
 from .early.consecutive_failures import Alike
 from .events import Listener

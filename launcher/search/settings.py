@@ -22,10 +22,10 @@ from launcher.config.value_types import expected, matches
 from launcher.errors import ConfigError, did_you_mean
 from launcher.launch.procedure import modules
 from launcher.process.seeds import derive
+from launcher.search.space.dimensions import Directions
 
 from .space import dimensions as space
 from .space.dimensions import Condition, Dimension
-from .study.study import Directions
 
 _MISSING = object()
 _TYPES = {
@@ -51,6 +51,10 @@ NUMBERS = (
     "samples_per_s", "tokens_per_s",
 )  # fmt: skip
 """Numbers of a result.json that a search may be for."""
+
+
+ARRAY_PARALLELISM = 256
+"""So many jobs at once a cluster is given where nobody says a number; hydra-submitit-launcher's default."""
 
 
 def types(**values: Any) -> None:
@@ -244,3 +248,29 @@ def seconds(key: str, value: Any) -> float | None:
         return duration(value)
     except ValueError as error:
         raise ConfigError(f"hydra.sweeper.{key}={value}: {error}") from error
+
+
+def num_trials(asked: int | None, grid_size: int | None, timeout: float | None, searched: bool) -> int | None:
+    """The number of trials of a sweep: a grid has as many as its points; None where a time limit alone ends it.
+
+    Raises ConfigError where nothing says how long it is, or where every trial would be the same run.
+    """
+    if grid_size is not None:
+        return min(grid_size, asked or grid_size)
+    if asked is None and timeout is None:
+        raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
+    if not searched and asked != 1:
+        raise ConfigError(
+            "there is nothing to search: every trial would be the same run. A key with several values, such as "
+            "optimizer.lr=1e-3,1e-2, or an interval of them, optimizer.lr=interval(1e-4,1e-2), is searched"
+        )
+    return asked
+
+
+def jobs_at_once(cluster: DictConfig, free: bool, n_trials: int | None) -> int:
+    """Jobs of a cluster at once where no number is given: as many as there may be where no trial needs another one's
+    result (`free`), else one."""
+    most = cluster.get("array_parallelism")
+    if most is None and not free:
+        return 1
+    return min(most or ARRAY_PARALLELISM, n_trials or ARRAY_PARALLELISM)

@@ -22,17 +22,20 @@ from omegaconf import DictConfig
 from optuna.trial import TrialState
 
 from launcher.artifacts.folder import in_use, locked, make_parents, refuse_links, remove_folder
+from launcher.cluster.base import engine_of
 from launcher.config.hydra_keys import told_place
 from launcher.console.console import Console
 from launcher.console.numbers import things
+from launcher.core.pool import Pool, Together
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
-from launcher.launch.driver import engine_of, pool_of
-from launcher.launch.local_pool import Pool, Together, cores
 from launcher.launch.outcome import values_of
+from launcher.launch.procedure import pool_of
 from launcher.launch.start.wait import wait
+from launcher.process.forkserver import cores
 from launcher.process.signals import Interrupt, listening
+from launcher.search.space.dimensions import Directions
 
-from . import devices, preload
+from . import devices, preload, settings
 from .dispatcher import Scheduler
 from .early import population, rules
 from .early.consecutive_failures import Alike
@@ -40,7 +43,6 @@ from .output import cost, page, plan
 from .output.ensemble import MODULES, build, refuse
 from .output.progress import Progress
 from .output.retention import Keeper
-from .settings import directions_of, extension, objectives_of, refuse_other, seconds, space_of, types, words_of
 from .space import dimensions as space
 from .space import presets
 from .space import starting_points as first
@@ -48,16 +50,13 @@ from .space.samplers import is_grid, is_independent, sampler_of
 from .study import fingerprint, retry_failed
 from .study.away import Waiting
 from .study.storage import open_storage, study_folder
-from .study.study import Directions, Study
+from .study.study import Study
 from .trial_configs import Configs
 
 if TYPE_CHECKING:
     from launcher.preflight.step_time import Pace
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-ARRAY_PARALLELISM = 256
-"""So many jobs at once a cluster is given where nobody says a number; hydra-submitit-launcher's default."""
 
 
 class LauncherSweeper(Sweeper):
@@ -90,7 +89,7 @@ class LauncherSweeper(Sweeper):
         ensemble: int | None = None,
         lease: Any = 60,
     ) -> None:
-        types(
+        settings.types(
             n_trials=n_trials, n_jobs=n_jobs, max_failure_rate=max_failure_rate, params=params, points=points,
             devices_per_trial=devices_per_trial, trials_per_device=trials_per_device, keep_trials=keep_trials,
             accept_changes=accept_changes, retry_failed=retry_failed, ensemble=ensemble,
@@ -108,9 +107,12 @@ class LauncherSweeper(Sweeper):
         self.params, self.accept_changes = dict(params or {}), accept_changes
         self.metrics: Sequence[str] = metrics or []
         self.points, self.default_first = points, default_first
-        self.directions: Directions = directions_of(direction)
-        self.timeout, self.trial_timeout = seconds("timeout", timeout), seconds("trial_timeout", trial_timeout)
-        self.lease = seconds("lease", lease) or 60.0
+        self.directions: Directions = settings.directions_of(direction)
+        self.timeout, self.trial_timeout = (
+            settings.seconds("timeout", timeout),
+            settings.seconds("trial_timeout", trial_timeout),
+        )
+        self.lease = settings.seconds("lease", lease) or 60.0
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
@@ -119,14 +121,14 @@ class LauncherSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> int:
         """Run the search; returns the exit status of the command. Raises ConfigError before anything is started."""
         named = bool(self.metrics)
-        self.metrics = objectives_of(self.config, self.metrics, self.directions)
+        self.metrics = settings.objectives_of(self.config, self.metrics, self.directions)
         if self.ensemble is not None:
             refuse(self.config, len(self.metrics))
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         for block, own in presets.spaces(arguments, parser, self.config).items():
             self.params[block] = own | dict(self.params.get(block) or {})
-        self._fixed, self._dimensions = space_of(self.params, arguments, parser, self.config)
+        self._fixed, self._dimensions = settings.space_of(self.params, arguments, parser, self.config)
         there = [] if self.config.cluster else devices.visible()
         ranks = self.config.parallel.num_processes
         per_trial = self.devices_per_trial
@@ -140,18 +142,14 @@ class LauncherSweeper(Sweeper):
         if points and is_grid(self.sampler):
             raise ConfigError("hydra.sweeper.points: a grid has its own order; search=random begins with points")
         self._early = rules.read(self.config, self.metrics, self.directions, self._dimensions)
-        asked = self.n_trials
-        if is_grid(self.sampler):
-            size = space.grid_size(self._dimensions)
-            self.n_trials = min(size, asked or size)
-        elif self.n_trials is None and self.timeout is None:
-            raise ConfigError("hydra.sweeper.n_trials: how many trials? (or hydra.sweeper.timeout=1h, how long)")
-        if not (self._dimensions or self.custom_search_space or is_grid(self.sampler) or self.n_trials == 1):
-            raise ConfigError(
-                "there is nothing to search: every trial would be the same run. A key with several values, such as "
-                "optimizer.lr=1e-3,1e-2, or an interval of them, optimizer.lr=interval(1e-4,1e-2), is searched"
-            )
-        n_jobs = self.n_jobs or (self._cluster_jobs() if self.config.cluster else None)
+        asked, size = self.n_trials, space.grid_size(self._dimensions) if is_grid(self.sampler) else None
+        self.n_trials = settings.num_trials(
+            asked, size, self.timeout, bool(self._dimensions or self.custom_search_space)
+        )
+        n_jobs = self.n_jobs
+        if n_jobs is None and self.config.cluster:
+            free = is_independent(self.sampler) and not self._early
+            n_jobs = settings.jobs_at_once(self.config.cluster, free, self.n_trials)
         self._slots = devices.slots(there, n_jobs, per_trial, self.trials_per_device)
         self._modules = preload.modules_of(self.config, self._dimensions, arguments, parser)
         pool = pool_of(self.config, len(self._slots), self._modules)
@@ -160,7 +158,7 @@ class LauncherSweeper(Sweeper):
             self.study_name,
             fingerprint.name_of(self.config, self.sampler, self.params, arguments),
         )
-        same = partial(refuse_other, metrics=self.metrics, directions=self.directions, named=named)
+        same = partial(settings.refuse_other, metrics=self.metrics, directions=self.directions, named=named)
         self._configs = Configs(self._fixed, self._dimensions, folder, self.config, same)
         if self.config.action != "plan" and not self.config.schedule:
             pool.warm_up()  # while the corners are composed
@@ -195,7 +193,7 @@ class LauncherSweeper(Sweeper):
                     self._dimensions,
                     sampler,
                     self._early.pruner(),
-                    extend=extension(self.custom_search_space, self.config, self._fixed),
+                    extend=settings.extension(self.custom_search_space, self.config, self._fixed),
                     n_trials=self.n_trials,
                     patience_s=self.lease,
                     metrics=self.metrics,
@@ -220,7 +218,7 @@ class LauncherSweeper(Sweeper):
         progress = Progress(study, console, self.metrics, pool.slots, Keeper(study, self.keep_trials, goes_on.needed))
         told_place(self.config, study.folder, console.message)
         if len(self.metrics) > 1:
-            console.message(f"objectives: {words_of(self.metrics, self.directions)}")
+            console.message(f"objectives: {settings.words_of(self.metrics, self.directions)}")
         facts = self._early.facts(study, self.storage)
         good = any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials())
         alike = Alike(self.max_consecutive_failures, good)
@@ -262,13 +260,6 @@ class LauncherSweeper(Sweeper):
         if interrupt.signal is not None:
             return PREEMPTED
         return FAILED if progress.failed > self.max_failure_rate * max(1, progress.finished) else DONE
-
-    def _cluster_jobs(self) -> int:
-        """Jobs at once where no number is given: as many as there may be where no trial needs another one's result, else one."""
-        most = self.config.cluster.get("array_parallelism")
-        if most is None and (self._early or not is_independent(self.sampler)):
-            return 1
-        return min(most or ARRAY_PARALLELISM, self.n_trials or ARRAY_PARALLELISM)
 
     def _together(self, pool: Pool) -> Together | None:
         """The pool, if it takes trials together and all of them are known before the first has begun."""

@@ -13,32 +13,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from launcher.artifacts.checkpoint.checkpoints import Checkpoints
 from launcher.config.groups import ALGORITHM_GROUPS, CONSUMED, PROVIDED
-from launcher.config.instantiate import instantiate as instantiate
-from launcher.config.instantiate import plain_dict, refusals_of
+from launcher.config.instantiate import instantiate, plain_dict, refusals_of
 from launcher.config.schema import AUTO_SECONDS, Training, duration, interval
 from launcher.core.algorithm import Algorithm, overriding
 from launcher.core.run import Loaders, Part, Plan, Run
-from launcher.data.samples import Batches, Datasets, EvalBatches, Samples, TensorSamples, choose_workers, first
+from launcher.data.batches import Batches, EvalBatches, choose_workers
+from launcher.data.samples import Datasets, Samples, TensorSamples, first
 from launcher.data.splits import Fold
 from launcher.errors import ConfigError
-from launcher.optim.fused import guard
+from launcher.optim.build import _argument, build_scheduler, guard, optimizer_of
 from launcher.optim.groups import param_groups
-from launcher.optim.schedulers.lengths import lengths
-from launcher.optim.schedulers.warmup import Warmup
 from launcher.process.signals import Interrupt
-from launcher.trackers.base import Recorder
+from launcher.trackers.recorder import Recorder
 
 if TYPE_CHECKING:
     from launcher.core.parallel import Parallel
+    from launcher.core.task import Task
     from launcher.memory.activations import Memory
     from launcher.trackers.base import Tracker
-    from tasks.base import Task
 
 
 def build_task(config: DictConfig, blank: bool = False) -> Task:
@@ -259,28 +256,4 @@ def build_part(config: DictConfig, model: nn.Module, run: Run, plan: Plan, paral
         raise ConfigError("the model has no parameter to train")
     with refusals_of(optimizer.func):
         built = parallel.build_optimizer(lambda given: guard(optimizer(given), parallel.scaler is not None), groups)
-    return Part(model, built, build_scheduler(config.scheduler, built, plan))
-
-
-def optimizer_of(node: DictConfig) -> tuple[functools.partial[Any], dict[str, Any]]:
-    """The optimizer, to be called with groups of parameters, and the options of some of them (`groups`)."""
-    settings = plain_dict(node)
-    options = settings.pop("groups", None) or {}
-    return instantiate(OmegaConf.create(settings), group="optimizer"), options
-
-
-def _argument(partial: functools.partial[Any], name: str) -> Any:
-    """The value an argument will have: the config's, else the target's default, else None."""
-    if name in partial.keywords:
-        return partial.keywords[name]
-    parameter = inspect.signature(partial.func).parameters.get(name)
-    return None if parameter is None or parameter.default is inspect.Parameter.empty else parameter.default
-
-
-def build_scheduler(node: DictConfig, optimizer: torch.optim.Optimizer, plan: Plan) -> Warmup:
-    """The schedule with its warm-up. Raises ConfigError for lengths that need the run's, where it is not known."""
-    found = lengths(plain_dict(node), plan.total_steps, plan.steps_per_epoch)
-    partial = instantiate(OmegaConf.create(found.settings), group="scheduler")
-    with refusals_of(partial.func):
-        schedule = partial(optimizer)
-    return Warmup(schedule, found.warmup_steps, found.warmup_shape)
+    return Part(model, built, build_scheduler(config.scheduler, built, plan.total_steps, plan.steps_per_epoch))

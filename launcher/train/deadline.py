@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from launcher.artifacts.evidence import LIMIT, NEW_TOKENS, PROMPTS
+from .evidence import LIMIT, NEW_TOKENS, PROMPTS
 
 if TYPE_CHECKING:
     from launcher.core.run import Run
-    from launcher.data.samples import EvalBatches
+    from launcher.data.batches import EvalBatches
 
 BYTES_PER_S = 200e6
 """What a disk is taken to write before the run has written a checkpoint."""

@@ -15,8 +15,8 @@ from launcher.data.samples import moved
 if TYPE_CHECKING:
     from launcher.artifacts.recent_predictions import Seen
     from launcher.core.parallel import Parallel
-    from launcher.data.samples import EvalBatches
-    from tasks.base import Task
+    from launcher.core.task import Task
+    from launcher.data.batches import EvalBatches
 
 
 @torch.no_grad()

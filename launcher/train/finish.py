@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from launcher.core.task import Task
+
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -12,8 +18,9 @@ from launcher.artifacts.folder import CONFIG
 from launcher.artifacts.predictions import FILE as PREDICTIONS
 from launcher.artifacts.predictions import write_predictions
 from launcher.artifacts.result import RESULT, peak_memory_bytes, write_result
-from launcher.data.samples import EvalBatches
+from launcher.data.batches import EvalBatches
 from launcher.functional.images import heat, pixels_of, sheet
+from launcher.train.evidence import LIMIT, gather
 
 from .evaluate import predict
 
@@ -22,10 +29,10 @@ if TYPE_CHECKING:
 
     from launcher.console.console import Console
     from launcher.core.parallel import Parallel
+    from launcher.core.task import Task
     from launcher.data.samples import Datasets
     from launcher.process.signals import Interrupt
-    from launcher.trackers.base import Recorder
-    from tasks.base import Task
+    from launcher.trackers.recorder import Recorder
 
 
 def look_closer(
@@ -46,12 +53,12 @@ def look_closer(
     if parallel is None:
         columns = task.predict(model, data.val)
     else:
-        limit = None if whole else evidence.LIMIT
+        limit = None if whole else LIMIT
         held_out = EvalBatches(data.val, batch_size=max(256, config.training.batch_size), limit=limit)
         columns = predict(task, model, held_out, parallel)
     if whole and columns and data.val_rows is not None:
         write_predictions(folder / PREDICTIONS, columns, data.val_rows, data.facts.get("classes"))
-    found = evidence.gather(task, data, model, {name: column[: evidence.LIMIT] for name, column in columns.items()})
+    found = gather(task, data, model, {name: column[:LIMIT] for name, column in columns.items()})
     evidence.write(folder, found)
     show(recorder, found)
 
@@ -119,3 +126,13 @@ def write_page(folder: Path, console: Console) -> None:
         write(folder)
     except Exception as error:
         console.warning(f"report.html could not be written: {error}")
+
+
+def write_model(task: Task, model: Any, folder: Path) -> None:
+    """A run's `model/`: written beside by the task's `export`, and renamed into place."""
+    beside, final = folder / ".model", folder / "model"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    task.export(model, beside)
+    shutil.rmtree(final, ignore_errors=True)
+    beside.rename(final)

@@ -11,8 +11,8 @@ from launcher.artifacts.folder import group_of
 from launcher.artifacts.provenance import Provenance
 
 if TYPE_CHECKING:
+    from launcher.core.task import Task
     from launcher.data.samples import Datasets
-    from tasks.base import Task
 
 
 def header_of(config: DictConfig, folder: Path, task: Task, data: Datasets, model: str) -> dict[str, Any]:

@@ -13,10 +13,9 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from launcher.artifacts.evidence import gather_seen
-from launcher.artifacts.export import write_model
+from launcher.artifacts.checkpoint import inherited
 from launcher.artifacts.provenance import Provenance
-from launcher.artifacts.result import RESULT, begun, explain, out_of_memory, record_failure, unfinished
+from launcher.artifacts.result import RESULT, begun, record_failure, unfinished
 from launcher.config.instantiate import plain_dict
 from launcher.console.console import Console
 from launcher.core.algorithm import overriding
@@ -28,12 +27,13 @@ from launcher.process.garbage import begin
 from launcher.process.seeds import derive, seed_everything
 from launcher.process.signals import Interrupt
 from launcher.report.live_page import LivePage
-from launcher.search import inherited
-from launcher.trackers.base import Recorder
+from launcher.trackers.recorder import Recorder
 
 from .best_model import best_or_last
 from .build import build_parallel, build_run, build_task, build_trackers
-from .finish import close, look_closer
+from .evidence import gather_seen
+from .failures import explain, out_of_memory
+from .finish import close, look_closer, write_model
 from .header import header_of, sizes_of, told_to_trackers
 from .loops.estimator import fit_estimator
 from .loops.supervised import Supervised
@@ -42,8 +42,8 @@ from .threads import keep_memory, suitable_threads
 
 if TYPE_CHECKING:
     from launcher.core.parallel import Parallel
+    from launcher.core.task import Task
     from launcher.data.samples import Datasets
-    from tasks.base import Task
 
 
 def work(

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from launcher.artifacts.checkpoint.weights import load_weights
 from launcher.core.algorithm import Algorithm, Monitor, overriding
-from launcher.data.samples import Batches
+from launcher.data.batches import Batches
 from launcher.errors import ConfigError
 from launcher.process.seeds import derive
 from launcher.train.build import build_algorithms, build_task

@@ -240,7 +240,7 @@ def own_folder(tmp_path: Path, text: str = "") -> None:
 def refusal(tmp_path: Path, *words: str, trust: str = "own.*") -> str:
     """What the checks say of a command where `own.py` can be imported; the words are checked in a fresh process."""
     program = (
-        "import sys\nfrom launcher import compose\nfrom launcher.config.checks.nodes import check\nfrom launcher.errors import ConfigError\n"
+        "import sys\nfrom launcher.config import compose\nfrom launcher.config.checks.nodes import check\nfrom launcher.errors import ConfigError\n"
         "try:\n"
         "    with compose.session('conf') as hydra:\n"
         "        found = compose.compose(hydra, sys.argv[1:])\n"

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from launcher.data.samples import Batch, Batches, EvalBatches, Samples, TensorSamples, choose_workers
+from launcher.data.batches import Batches, EvalBatches, choose_workers
+from launcher.data.samples import Batch, Samples, TensorSamples
 from launcher.data.splits import Holdout
 from launcher.errors import ConfigError
 

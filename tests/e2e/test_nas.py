@@ -22,7 +22,8 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from launcher.search.early.first_filter import PASSED, PROXY, SCORE, Filter
+from launcher.report.trial_reports import PASSED
+from launcher.search.early.first_filter import PROXY, SCORE, Filter
 from tests.conftest import Launch
 from tests.support.harness import TIMEOUT, Running, Warm
 

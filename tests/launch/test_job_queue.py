@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from launcher.core.procedure import Job
 from launcher.errors import ConfigError, TrainingError
-from launcher.launch.job_queue import Job, run_jobs
+from launcher.launch.job_queue import run_jobs
 from launcher.process.signals import Interrupt
 
 

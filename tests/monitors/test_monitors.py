@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from launcher.core.run import Run
-from launcher.data.samples import Batches
+from launcher.data.batches import Batches
 from launcher.monitors.stopping.early_stopping import EarlyStopping
 from launcher.process.seeds import derive
 from launcher.train.build import build_task

@@ -19,9 +19,8 @@ from launcher.artifacts.checkpoint.checkpoints import Checkpoints
 from launcher.artifacts.checkpoint.tensors import pack, unpack
 from launcher.errors import ConfigError
 from launcher.optim.base import PORTION, portions
-from launcher.optim.fused import guard
+from launcher.optim.build import guard, optimizer_of
 from launcher.optim.muon import orthogonalize
-from launcher.train.build import optimizer_of
 from tests.conftest import Launch
 from tests.support.runs import build, train
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from launcher.artifacts.folder import read_config
-from launcher.artifacts.result import out_of_memory
 from launcher.errors import ConfigError
+from launcher.train.failures import out_of_memory
 from tests.conftest import Launch
 from tests.support.fits import config_of
 from tests.support.harness import ROOT, environment

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from launcher.config.instantiate import instantiate
-from launcher.core.procedure import Procedure
-from launcher.launch.driver import run_in_pool
-from launcher.launch.job_queue import Job, run_jobs
+from launcher.core.procedure import Job, Procedure
+from launcher.launch.job_queue import run_jobs
+from launcher.launch.run import run_in_pool
 from launcher.process.signals import Interrupt
 from tests.support.fits import config_of
 

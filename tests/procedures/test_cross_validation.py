@@ -17,8 +17,8 @@ from launcher.config import compose
 from launcher.config.checks.nodes import check
 from launcher.core.procedure import deviation
 from launcher.errors import ConfigError
-from launcher.launch.local_pool import cores
 from launcher.procedures.selection import best_of
+from launcher.process.forkserver import cores
 from launcher.process.seeds import derive
 from tests.conftest import Launch
 from tests.procedures.folds import planned, rows_of, run_here

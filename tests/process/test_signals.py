@@ -15,8 +15,9 @@ import torch
 import torch.multiprocessing
 from torch import Tensor
 
-from launcher.data.samples import Batch, Batches, Samples
-from launcher.launch.local_pool import start_server
+from launcher.data.batches import Batches
+from launcher.data.samples import Batch, Samples
+from launcher.process.forkserver import start_server
 from launcher.process.signals import SIGNALS, Interrupt, listening
 
 

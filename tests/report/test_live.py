@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from launcher.artifacts import evidence, recent_predictions
-from launcher.artifacts.evidence import gather_seen, predicted
-from launcher.data.samples import EvalBatches, TensorSamples
+from launcher.data.batches import EvalBatches
+from launcher.data.samples import TensorSamples
 from launcher.report import live_page
 from launcher.report.live_page import LivePage
 from launcher.report.run_page import NAME
 from launcher.train.build import build_task
 from launcher.train.evaluate import predict
+from launcher.train.evidence import gather_seen, predicted
 from tests.report.test_run_page import Page, log, run_folder
 from tests.support.fits import config_of
 from tests.support.runs import build, train

@@ -15,7 +15,7 @@ import pytest
 from launcher.errors import ConfigError
 from launcher.report.line_chart import HEIGHT, LEFT, LIMIT, TOP, WIDTH, Series, chart, decimate, means
 from launcher.report.run_page import write
-from launcher.trackers.base import Recorder
+from launcher.trackers.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG: dict[str, Any] = {

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from launcher.artifacts.evidence import classified
 from launcher.console.numbers import number
 from launcher.errors import ConfigError
 from launcher.functional.calibration import calibration_error
@@ -19,6 +18,7 @@ from launcher.functional.images import data_uri, pixels_of, png, sheet
 from launcher.report import comparison_page, sections
 from launcher.report.compare_lines import told
 from launcher.report.run_page import write
+from launcher.train.evidence import classified
 from tests.report.test_run_page import Page
 from tests.support.fits import fit
 from tests.support.harness import Warm

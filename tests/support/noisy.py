@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from launcher.core.run import Loss
+from launcher.core.loss import Loss
 from launcher.data.samples import Batch, Datasets, TensorSamples
 from launcher.parallel.single import Single
 from launcher.tasks.image_classification import ImageClassification

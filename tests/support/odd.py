@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from launcher.core.algorithm import Algorithm, Monitor
-from launcher.core.run import Loss, Run
+from launcher.core.loss import Loss
+from launcher.core.run import Run
 from launcher.data.samples import Batch, Datasets
 from launcher.parallel.dtensor_parts import local
 from launcher.tasks.image_classification import ImageClassification

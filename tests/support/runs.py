@@ -10,10 +10,11 @@ import torch
 from launcher.console.console import Console
 from launcher.core.algorithm import Algorithm
 from launcher.core.run import Run
-from launcher.data.samples import Datasets, EvalBatches, TensorSamples
+from launcher.core.task import Task
+from launcher.data.batches import EvalBatches
+from launcher.data.samples import Datasets, TensorSamples
 from launcher.process.seeds import derive, seed_everything
 from launcher.process.signals import Interrupt
-from launcher.tasks.base import Task
 from launcher.train.build import build_parallel, build_run, build_task
 from launcher.train.evaluate import evaluate
 from launcher.train.loops.supervised import Supervised

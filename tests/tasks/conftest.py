@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from launcher.data.samples import Batches, EvalBatches
+from launcher.data.batches import Batches, EvalBatches
 from launcher.train.build import model_factory
 
 

@@ -98,7 +98,7 @@ def test_modules_and_estimators_report_the_same(tmp_path: Path) -> None:
     """Least squares by scikit-learn, put into a linear module: every metric agrees."""
     from sklearn.linear_model import LinearRegression
 
-    from launcher.data.samples import EvalBatches
+    from launcher.data.batches import EvalBatches
     from launcher.train.build import build_parallel
     from launcher.train.evaluate import evaluate, predict
     from tests.support.fits import config_of

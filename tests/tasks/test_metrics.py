@@ -13,7 +13,7 @@ import torch
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from torch import nn
 
-from launcher.data.samples import EvalBatches
+from launcher.data.batches import EvalBatches
 from launcher.data.splits import Holdout, TemporalHoldout
 from launcher.functional.baselines import of_quantity
 from launcher.functional.calibration import calibration_error

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from launcher.data.samples import Batches, EvalBatches
+from launcher.data.batches import Batches, EvalBatches
 from launcher.data.splits import Holdout
 from launcher.errors import ConfigError
 from launcher.tasks.data import packing

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from launcher.trackers.base import Recorder, Tracker
+from launcher.trackers.base import Tracker
+from launcher.trackers.recorder import Recorder
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "trackers.md"
 

@@ -17,9 +17,10 @@ import pytest
 
 from launcher.artifacts.metrics_file import FILE, Lines, encode, read
 from launcher.errors import ConfigError, TrainingError
-from launcher.trackers.base import Recorder, Tracker, best_of
+from launcher.trackers.base import Tracker, best_of
 from launcher.trackers.later import later
 from launcher.trackers.mlflow import MLflow
+from launcher.trackers.recorder import Recorder
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = {"status": "completed"}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from launcher.artifacts.metrics_file import FILE, read
-from launcher.trackers.base import Recorder
+from launcher.trackers.recorder import Recorder
 from launcher.trackers.tensorboard import TensorBoard
 
 ROOT = Path(__file__).resolve().parents[2]

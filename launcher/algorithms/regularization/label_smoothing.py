@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 
 from launcher.core.algorithm import Algorithm
-from launcher.core.run import Loss, Run
+from launcher.core.loss import Loss
+from launcher.core.run import Run
 from launcher.data.samples import Batch
 from launcher.errors import ConfigError
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from launcher.config.schema import FORMAT
+from launcher.artifacts.folder import FORMAT
 from launcher.errors import TrainingError
 
 from .manifest import MANIFEST, TornCheckpoint, sync, verified, write_manifest

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from launcher.config.schema import FORMAT
+from launcher.artifacts.folder import FORMAT
 from launcher.errors import ConfigError
 
 from .tensors import checksum

@@ -28,11 +28,9 @@ from launcher.config.signatures import signature
 from launcher.console.numbers import things
 from launcher.errors import ConfigError
 from launcher.report.optuna_plots import SCORE as SCORE
-from launcher.report.trial_reports import Point, reports
+from launcher.report.trial_reports import PASSED, Point, reports
 from launcher.search.space.dimensions import Dimension
 
-PASSED = "launcher:passed"
-"""A trial's attribute: it is to be trained. The other one, SCORE, is what was found out of it before, by name."""
 PROXY = "proxy"
 FILTERED = "filtered"
 """The reason to end of a candidate that is not trained."""

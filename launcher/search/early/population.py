@@ -23,10 +23,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from launcher.artifacts.checkpoint.inherited import inherit
 from launcher.config.signatures import signature
 from launcher.errors import ConfigError
 from launcher.process.seeds import derive
-from launcher.search.inherited import inherit
 from launcher.search.space.dimensions import Dimension
 from launcher.search.space.independent import Independent, draw
 

@@ -17,8 +17,8 @@ from launcher.functional import zero_cost
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from launcher.core.task import Task
     from launcher.data.samples import Batch
-    from tasks.base import Task
 
 
 COORDINATES = 1 << 20

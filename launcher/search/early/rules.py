@@ -12,8 +12,8 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from launcher.errors import ConfigError
-from launcher.search.space.dimensions import Dimension
-from launcher.search.study.study import Claim, Directions, Study
+from launcher.search.space.dimensions import Dimension, Directions
+from launcher.search.study.study import Claim, Study
 
 from . import first_filter, pruning
 from .brackets import Brackets, brackets

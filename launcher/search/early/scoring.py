@@ -28,8 +28,8 @@ from .first_filter import MEASURED, PROXY, SCORE
 from .trial import VARIABLE
 
 if TYPE_CHECKING:
+    from launcher.core.task import Task
     from launcher.data.samples import Batch
-    from tasks.base import Task
 
 
 def fresh(config: DictConfig, num_samples: int, device: torch.device) -> tuple[Task, nn.Module, Batch]:

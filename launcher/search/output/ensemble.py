@@ -195,8 +195,8 @@ def _model(member: Member) -> Any:
 
 def _export(estimator: Any, best: Member, folder: Path) -> dict[str, float]:
     """Write the sweep's `model/`; returns its metrics on the rows that were put aside."""
-    from launcher.artifacts.export import write_model
     from launcher.train.build import build_task
+    from launcher.train.finish import write_model
 
     config = read_config(best.folder / REFIT)
     task = build_task(config)

@@ -23,7 +23,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
@@ -34,6 +34,7 @@ from optuna.distributions import (
     IntDistribution,
     check_distribution_compatibility,
 )
+from optuna.trial import FrozenTrial
 
 from launcher.errors import ConfigError
 
@@ -217,3 +218,6 @@ def refuse_other_choices(trials: Sequence[FrozenTrial], dimensions: Sequence[Dim
                 f"{folder}: {each.line}: the study has trials of other choices, and Optuna can not change them. "
                 "Another hydra.sweeper.study_name begins a new study"
             ) from error
+
+
+Directions = list[Literal["minimize", "maximize"]]

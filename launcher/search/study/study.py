@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
@@ -28,13 +28,15 @@ from launcher.artifacts.folder import CONFIG
 from launcher.artifacts.result import read_result
 from launcher.errors import ConfigError
 from launcher.process import lease
+from launcher.process.holder import myself
 from launcher.report.timeline import STINTS
-from launcher.search.early.first_filter import PASSED, SCORE
+from launcher.report.trial_reports import PASSED
+from launcher.search.early.first_filter import SCORE
 from launcher.search.space import dimensions as space
-from launcher.search.space.dimensions import Dimension
+from launcher.search.space.dimensions import Dimension, Directions
 
 from .away import Waiting
-from .lock import HostLock, myself
+from .lock import HostLock
 from .redraw import Draws
 from .storage import tie, trials_of
 
@@ -43,7 +45,6 @@ PAUSED = "paused"
 OPEN = (TrialState.RUNNING, TrialState.WAITING)
 
 Found = TypeVar("Found")
-Directions = list[Literal["minimize", "maximize"]]
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from launcher.core.task import Task
     from launcher.process.signals import Interrupt
-    from tasks.base import Task
 
 
 def fit_estimator(task: Task, estimator: Any, data: Any, interrupt: Interrupt) -> dict[str, float] | None:

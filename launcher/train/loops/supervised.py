@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from launcher.artifacts.evidence import LIMIT
 from launcher.artifacts.recent_predictions import Seen
 from launcher.console.numbers import number
 from launcher.core.algorithm import overriding
@@ -16,6 +15,7 @@ from launcher.core.run import LEAVES
 from launcher.errors import TrainingError
 from launcher.train.deadline import Deadline
 from launcher.train.evaluate import evaluate
+from launcher.train.evidence import LIMIT
 
 if TYPE_CHECKING:
     from launcher.console.console import Console

@@ -19,12 +19,13 @@ from torch.optim import lr_scheduler as torchs
 from launcher import CONF
 from launcher.actions.plan import curve as planned_curve
 from launcher.core.run import Plan
+from launcher.core.task import Task
 from launcher.data.samples import Datasets
 from launcher.errors import ConfigError
+from launcher.optim.build import build_scheduler
 from launcher.optim.schedulers.lengths import lengths
 from launcher.optim.schedulers.warmup import Warmup
-from launcher.tasks.base import Task
-from launcher.train.build import build_scheduler, build_task
+from launcher.train.build import build_task
 from tests.support.fits import config_of, curve, fit
 from tests.support.odd import Interrupts
 from tests.support.runs import build, train
@@ -48,7 +49,9 @@ def built(entry: str, optimizer: torch.optim.Optimizer, total: int = TOTAL, **se
     node = OmegaConf.merge(
         OmegaConf.create({"objective": OBJECTIVE}), {"scheduler": OmegaConf.load(CONF / "scheduler" / f"{entry}.yaml")}
     )
-    return build_scheduler(OmegaConf.merge(node.scheduler, settings), optimizer, plan(total))
+    return build_scheduler(
+        OmegaConf.merge(node.scheduler, settings), optimizer, plan(total).total_steps, plan(total).steps_per_epoch
+    )
 
 
 def rates(schedule: Any, optimizer: torch.optim.Optimizer, num: int = TOTAL) -> list[float]:

@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, StepLR
 
 from launcher.core.run import Plan
 from launcher.errors import ConfigError
+from launcher.optim.build import build_scheduler
 from launcher.optim.schedulers.warmup import Warmup
-from launcher.train.build import build_scheduler
 
 STEPS = 40
 
@@ -37,7 +37,7 @@ def built(
 
     node = OmegaConf.merge(OmegaConf.load(CONF / "scheduler" / f"{name}.yaml"), settings)
     owner = optimizer(*rates)
-    return build_scheduler(node, owner, plan(total)), owner
+    return build_scheduler(node, owner, plan(total).total_steps, plan(total).steps_per_epoch), owner
 
 
 def rates(schedule: Any, owner: torch.optim.Optimizer, num: int = STEPS) -> list[float]:

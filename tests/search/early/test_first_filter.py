@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
-from launcher.search.early.first_filter import PASSED, PROXY, SCORE, Filter
+from launcher.report.trial_reports import PASSED
+from launcher.search.early.first_filter import PROXY, SCORE, Filter
 
 
 def filter_of(keep: float = 0.25, first: int = 4, known: tuple[str, ...] = ("parameters",)) -> Filter:

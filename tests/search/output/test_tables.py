@@ -17,9 +17,10 @@ from launcher.search.events import Ended
 from launcher.search.output.progress import Progress
 from launcher.search.output.retention import Keeper
 from launcher.search.output.tables import Tables, best_of
+from launcher.search.space.dimensions import Directions
 from launcher.search.space.samplers import GridSampler
 from launcher.search.study.storage import open_storage
-from launcher.search.study.study import Directions, Study
+from launcher.search.study.study import Study
 from tests.search.space.test_dimensions import parsed
 
 WORDS = ("optimizer.lr=1e-3,1e-1", "model=mlp,cnn")

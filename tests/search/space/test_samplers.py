@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 
 from launcher.config import compose
 from launcher.errors import ConfigError
+from launcher.search.space.dimensions import Directions
 from launcher.search.space.samplers import sampler_of
 from launcher.search.study.storage import open_storage
-from launcher.search.study.study import Directions, Study
+from launcher.search.study.study import Study
 from tests.search.space.test_dimensions import parsed
 
 WORDS = ("x=interval(-5,10)", "y=interval(0,15)")

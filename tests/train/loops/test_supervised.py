@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from launcher.artifacts.checkpoint.weights import load_weights
 from launcher.artifacts.metrics_file import read
-from launcher.data.samples import Batches
+from launcher.data.batches import Batches
 from launcher.errors import ConfigError, TrainingError
 from launcher.process.seeds import derive
 from launcher.process.signals import Interrupt
