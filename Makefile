@@ -53,6 +53,9 @@ signatures: $(VENV)/.installed ## take down the arguments of every entry of conf
 bench: $(VENV)/.bench ## measure start and speed beside other trainers
 	@$(PY) benchmarks/run.py $(ARGS)
 
+docs-api: $(VENV)/.installed ## write the page of the public API anew, from the docstrings
+	@$(PY) docs/api.py > docs/api.md
+
 docs: $(VENV)/.installed ## check that what the pages name exists and that their commands compose
 	@$(PY) -m pytest -q tests/test_docs.py $(ARGS)
 
