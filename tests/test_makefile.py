@@ -24,6 +24,7 @@ def checkout(tmp_path: Path) -> Path:
         "pyproject.toml",
         "requirements.lock",
         "requirements-bench.lock",
+        "requirements-docs.lock",
         "requirements-test.lock",
     ):
         shutil.copy(ROOT / name, tmp_path)
