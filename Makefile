@@ -11,7 +11,7 @@ TORCH := $(or $(TORCH),$(INSTALLED),default)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test sweep report dashboard lint format signatures bench docs lock slurm-up slurm-down clean
+.PHONY: help run test sweep report dashboard lint format signatures bench docs docs-api docs-site lock slurm-up slurm-down clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -53,8 +53,14 @@ signatures: $(VENV)/.installed ## take down the arguments of every entry of conf
 bench: $(VENV)/.bench ## measure start and speed beside other trainers
 	@$(PY) benchmarks/run.py $(ARGS)
 
+docs-api: $(VENV)/.installed ## write the page of the public API anew, from the docstrings
+	@$(PY) docs/api.py > docs/api.md
+
 docs: $(VENV)/.installed ## check that what the pages name exists and that their commands compose
 	@$(PY) -m pytest -q tests/test_docs.py $(ARGS)
+
+docs-site: $(VENV)/.docs ## build the pages as a site, strictly, and serve it (ARGS=--build-only: do not serve)
+	@$(PY) docs/build_site.py $(ARGS)
 
 lock: ## write requirements.lock anew, from the ranges in pyproject.toml (Python 3.11, the oldest that we support)
 	@rm -rf .venv-lock
@@ -64,6 +70,9 @@ lock: ## write requirements.lock anew, from the ranges in pyproject.toml (Python
 	@.venv-lock/bin/python -m pip install -q $(TORCH_FROM) torch==$(TORCH_VERSION)$(if $(filter cpu,$(TORCH)),+cpu)
 	@.venv-lock/bin/python -m pip install -q -e '.[dev]'
 	@$(call freeze,requirements.lock,Everything that is needed to run and to check the checkout)
+	@.venv-lock/bin/python -m pip install -q -e '.[docs]'
+	@$(call freeze_beyond,requirements-docs.lock,What the site of docs/ needs beyond requirements.lock)
+	@.venv-lock/bin/python -m pip uninstall -q -y -r requirements-docs.lock
 	@.venv-lock/bin/python -m pip install -q -e '.[bench]'
 	@$(call freeze_beyond,requirements-bench.lock,What benchmarks/ needs beyond requirements.lock)
 	@.venv-lock/bin/python -m pip install -q -r requirements.lock
@@ -149,6 +158,10 @@ $(VENV)/.tested: $(VENV)/.installed requirements-test.lock
 $(VENV)/.dashboard: $(VENV)/.installed requirements-test.lock
 	@grep -E '^(bottle|optuna-dashboard)==' requirements-test.lock > $(VENV)/dashboard.txt
 	@$(PIP) install -qq -r $(VENV)/dashboard.txt
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed requirements-docs.lock
+	@$(PIP) install -qq -r requirements-docs.lock
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed requirements-bench.lock

@@ -72,6 +72,11 @@ FOUND = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).parent.parent / "docs" / "parity.md"
 HEAD = """# Beside one process
 
+```
+python benchmarks/parity.py          # makes this page
+python benchmarks/parity.py zero3    # prints one line of each table
+```
+
 The largest difference of 20 training losses from those of one process at the same global batch, in float32, with
 `training.clip_norm=1`. The number in a head is `training.accumulate`; the one process takes each step in one piece. The
 classifier is a ViT of two blocks 32 wide, the Llama has two blocks 64 wide. The strategies are those of
@@ -80,8 +85,6 @@ classifier is a ViT of two blocks 32 wide, the Llama has two blocks 64 wide. The
 Lion takes the sign of what it has summed up: where rounding turns one round, a weight is two whole steps away, which is
 what 2e-05 are. A classifier of texts was 4e-05 off from its 17th step on: the signs that differed first were those of 2e-11
 and 3e-08, beside a largest of 4e-03. In float64 the same losses differ by less than 1e-12 (`tests/parallel/test_tensor.py`).
-
-`python benchmarks/parity.py` makes this page; `python benchmarks/parity.py zero3` one line of each table.
 """
 
 

@@ -1,5 +1,6 @@
 """A training launcher: Hydra configs compose into one experiment that runs the same anywhere."""
 
+from importlib import import_module
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -13,3 +14,42 @@ if not (_here / "tasks").is_dir():
 
 CONF = _here / "conf" if (_here / "conf").is_dir() else _here.parent / "conf"
 """The folder of the catalogue: one file per choice."""
+
+_PUBLIC = {
+    "Algorithm": "core.algorithm",
+    "Batch": "data.samples",
+    "Communication": "parallel.communication.base",
+    "ConfigError": "errors",
+    "Datasets": "data.samples",
+    "Job": "core.procedure",
+    "LauncherError": "errors",
+    "Loss": "core.loss",
+    "Monitor": "core.algorithm",
+    "Parallel": "core.parallel",
+    "Part": "core.run",
+    "Procedure": "core.procedure",
+    "Progress": "core.run",
+    "Run": "core.run",
+    "Samples": "data.samples",
+    "Task": "core.task",
+    "TensorSamples": "data.samples",
+    "Tracker": "trackers.base",
+    "TrainingError": "errors",
+    "did_you_mean": "errors",
+    "factory": "config.trust",
+    "split_rows": "data.splits",
+}
+"""What code of somebody else may use, and the module that defines it; `__init__.pyi` says the same to type checkers."""
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> object:
+    """A public name, from its own module. Most need torch, which `import launcher` alone must not cost."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ import torch
 from tests.conftest import Launch
 from tests.support.harness import ROOT, environment
 from tests.test_docs import commands, composes
+from tests.test_layers import ROWS
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 FILES: dict[str, str] = dict(re.findall(r"`([\w/]+\.(?:py|yaml))`:\n\n```(?:python|yaml)\n(.*?)```", TEXT, re.DOTALL))
@@ -50,6 +52,31 @@ def test_the_recipes_name_their_files() -> None:
         "launcher/optim/signum.py",
         "tasks/parity.py",
     ]
+
+
+def test_the_walks_lead_through_functions_that_are_there() -> None:
+    """`file:function` or `file:Class.method`, as the walks name them."""
+    named = re.findall(r"`([\w/]+\.py):([\w.]+)`", TEXT)
+    assert len(named) > 20
+    lost = []
+    for file, name in named:
+        scope: ast.AST = ast.parse((ROOT / file).read_text())
+        for part in name.split("."):
+            inside = [node for node in ast.iter_child_nodes(scope) if getattr(node, "name", None) == part]
+            if not inside:
+                lost.append(f"{file}:{name}")
+                break
+            scope = inside[0]
+    assert lost == []
+
+
+def test_the_rooms_are_told_in_their_order() -> None:
+    """Every room of the layers once, none above one that it may import from: what `tests/test_layers.py` holds."""
+    table = TEXT[TEXT.index("| room |") : TEXT.index("`launcher` never imports `tasks`")]
+    told = re.findall(r"`(?:launcher/)?(\w+)(?:/|\.py)`(?=[^|]*\| )", table)
+    rows = {name: number for number, names in enumerate(ROWS) for name in names}
+    assert sorted(told) == sorted(set(rows) - {"tasks", "errors", "launcher"})
+    assert [rows[name] for name in told] == sorted(rows[name] for name in told)
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "signum"])

@@ -24,6 +24,7 @@ def checkout(tmp_path: Path) -> Path:
         "pyproject.toml",
         "requirements.lock",
         "requirements-bench.lock",
+        "requirements-docs.lock",
         "requirements-test.lock",
     ):
         shutil.copy(ROOT / name, tmp_path)
@@ -205,3 +206,24 @@ def test_the_lock_pins_everything_once_and_the_package_admits_it() -> None:
             assert requirement.specifier.contains(pins[name], prereleases=True), (
                 f"{requirement}: locked at {pins[name]}"
             )
+
+
+@pytest.mark.parametrize("extra", ["docs", "bench"])
+def test_a_lock_beside_it_adds_what_an_extra_needs_and_repeats_nothing(extra: str) -> None:
+    from tomllib import loads
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    def pins_of(name: str) -> dict[str, str]:
+        lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+        return {canonicalize_name(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+    ours, theirs = pins_of(f"requirements-{extra}.lock"), pins_of("requirements.lock")
+    assert ours
+    assert sorted(ours.keys() & theirs.keys()) == []
+    project = loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(text) for text in project["optional-dependencies"][extra]]
+    for requirement in (each for each in asked if canonicalize_name(each.name) != project["name"]):
+        version = (ours | theirs)[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version, prereleases=True), f"{requirement}: locked at {version}"

@@ -195,7 +195,7 @@ def unfit(found: Any, target: str, group: str, inside: bool = False) -> str | No
         return unlike(target, group)
     return (
         f"{target} is a function, and a config names classes. A function that makes one for {group} is marked "
-        f"@launcher.config.trust.factory({group!r}), or you allow it by its whole name: LAUNCHER_TRUST={target}"
+        f"@launcher.factory({group!r}), or you allow it by its whole name: LAUNCHER_TRUST={target}"
     )
 
 

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from launcher.core.task import Task
-from launcher.data.samples import Batch, Datasets, TensorSamples
-from launcher.tasks.base import softmax_loss, split_rows
+from launcher import Batch, Datasets, Loss, Task, TensorSamples, split_rows
+from launcher.tasks.base import softmax_loss
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
-
-    from launcher.core.loss import Loss
 
 
 class Rows:
