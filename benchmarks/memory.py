@@ -1,6 +1,10 @@
 """The plan's estimate of memory beside the measured peak, and what each way of saving memory saves.
 
     python benchmarks/memory.py [NAME ...]
+    python benchmarks/memory.py --users [NAME ...]
+
+With `--users`: what a run takes as its user runs it, whatever the allocator keeps. Each configuration is run by the real command, and
+its `peak_memory_bytes` stands beside what the plan measured. Without:
 
 Each configuration runs in a process of its own, or in as many as it has ranks, on one thread each: seven steps, with
 evaluations and checkpoints on the way. Measured is the peak of its resident set (`VmHWM`) over what is resident before
@@ -55,6 +59,13 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "spread-pipeline-2": (*SPREAD, "parallel=pipeline"),
     "spread-deepspeed-2": (*SPREAD, "parallel=deepspeed"),
 }
+USERS: dict[str, tuple[str, ...]] = {
+    "mlp": ("model=mlp", "model.width=2048", "training.batch_size=256", "training.max_steps=30"),
+    "cnn": ("model=cnn", "training.max_epochs=2"),
+    "vit": ("model=vit", "training.batch_size=128", "training.max_epochs=3"),
+    "texts": ("task=text_classification", "training.max_steps=40", "training.eval_every=20"),
+    "llama": ("task=pretrain_clm", "model=llama", "training.max_steps=20", "training.eval_every=10"),
+}
 COMMON = (
     "tracker=[]",
     "parallel.device=cpu",
@@ -98,12 +109,12 @@ def run(words: list[str], folder: Path) -> float:
     return (time.process_time() - started) / fit.progress.step
 
 
-def composed(words: list[str]) -> Any:
+def composed(words: list[str], common: tuple[str, ...] = COMMON) -> Any:
     from launcher.config import compose
     from launcher.config.checks.nodes import check
 
     with compose.session() as hydra:
-        found = compose.compose(hydra, [*COMMON, *words])
+        found = compose.compose(hydra, [*common, *words])
         check(found.config, found.origins)
     return found.config
 
@@ -149,14 +160,42 @@ def peak(words: list[str], folder: Path) -> dict[str, float]:
     return {"measured": resident("VmHWM") - before, "step_s": seconds}
 
 
-def estimate(words: list[str]) -> dict[str, Any]:
+def estimate(words: list[str], common: tuple[str, ...] = COMMON) -> dict[str, Any]:
     from launcher.preflight.memory_estimate import Estimator
 
-    config = composed(words)
+    config = composed(words, common)
     return dict(vars(Estimator(config).estimate(config)))
 
 
+def as_users_run(names: list[str]) -> None:
+    """Print a line for each: the tensors by the estimate, the process as the plan measured it and as the run had it."""
+    from launcher.preflight.rehearsal import rehearse
+
+    print("| configuration | tensors | before the model | plan | run | plan / run | over what was before |")
+    print("|---|---|---|---|---|---|---|")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    os.environ.clear()
+    os.environ.update(env)
+    for name in names or USERS:
+        words = ["tracker=[]", "parallel.device=cpu", *USERS[name]]
+        config = composed(words, ())
+        found = estimate(words, ())
+        taken = rehearse(config)
+        assert taken is not None, name
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "launcher", f"hydra.run.dir={folder}/run", *words]
+            subprocess.run(command, env=env, check=True, capture_output=True)
+            peak = json.loads(Path(folder, "run", "result.json").read_text())["peak_memory_bytes"]
+        sizes = (found["peak"], taken.before, taken.peak, peak)
+        shown = " | ".join(f"{size / 2**20:.0f}" for size in sizes)
+        over = (taken.peak - taken.before) / (peak - taken.before)
+        print(f"| {name} | {shown} | {taken.peak / peak:.2f} | {over:.2f} |", flush=True)
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--users"]:
+        as_users_run(sys.argv[2:])
+        return
     if sys.argv[1:2] == ["--one"]:
         kind, name = sys.argv[2:4]
         print(json.dumps({"measure": measure, "estimate": estimate}[kind](list(CONFIGS[name]))))

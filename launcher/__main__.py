@@ -43,9 +43,12 @@ def main(argv: list[str] | None = None) -> int:
             "debug="
         ):  # of no such option there is nothing to trace
             traceback.print_exc()
-        from .console.numbers import printable
+        from .console.numbers import escaped, printable
 
-        print("\n".join(map(printable, f"error: {error}".split("\n"))), file=sys.stderr)  # it may quote a file
+        said = f"error: {error}"
+        for word in words:  # one of several lines would tear the message, where its first line alone is read
+            said = said.replace(word, escaped(word)) if not word.isprintable() else said
+        print("\n".join(map(printable, said.split("\n"))), file=sys.stderr)  # it may quote a file
         return error.exit_status
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

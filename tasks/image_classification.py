@@ -62,7 +62,7 @@ class ImageClassification(Task):
 
     def datasets(self) -> Datasets:
         source = self.data.images()
-        train, val = split_rows(self.validation, len(source.labels), source.labels)
+        train, val = split_rows(self.validation, len(source.labels), source.labels, classes=source.classes)
         self.classes: list[str] = source.classes
         self.image_shape: tuple[int, ...] = tuple(source.pixels.shape[1:])
         in_memory = isinstance(source.pixels, np.ndarray)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from launcher.console.numbers import beginning
 from launcher.errors import ConfigError, did_you_mean
 
 CONNECT_S = 3.0
@@ -58,5 +59,4 @@ def hub_error(key: str, name: str, error: Exception, reachable: bool) -> ConfigE
             f"{key}={name}: not a local folder and not in the local cache, and the hub can not be reached from here. "
             "Fetch it where there is a network, or name a folder."
         )
-    reason = " ".join(str(error).split())
-    return ConfigError(f"{key}={name}: the hub does not give it: {reason[:300]}")
+    return ConfigError(f"{key}={name}: the hub does not give it: {beginning(error)}")

@@ -80,7 +80,7 @@ class Tabular(Task):
             )
         self.table = table
         labels = table.y if table.classes is not None else None
-        train, val = split_rows(self.validation, len(table.y), labels, table.groups)
+        train, val = split_rows(self.validation, len(table.y), labels, table.groups, classes=table.classes or ())
         self.learn_target(table.y[train])
         if self.by_estimator:
             self.num_features = len(table.columns)

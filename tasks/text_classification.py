@@ -88,7 +88,9 @@ class TextClassification(Task):
 
     def datasets(self) -> Datasets:
         source = self.data.texts()
-        train, val = split_rows(self.validation, len(source.labels), source.labels, source.groups)
+        train, val = split_rows(
+            self.validation, len(source.labels), source.labels, source.groups, classes=source.classes
+        )
         self.classes: list[str] = source.classes
         self.vocabulary = self._vocabulary([source.texts[row] for row in train.tolist()])
 

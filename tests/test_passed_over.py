@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from launcher import CONF
 from launcher.__main__ import main
 from launcher.config.checks.nodes import MANY, ONE, PERHAPS
+from launcher.config.trust import GROUPS
 from tests.support.harness import environment
 
 LONG = "a" * 300
@@ -43,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("+optimizer._args_=5", "+optimizer._args_=5: expected a list"),
         ("+optimizer._recursive_=maybe", "+optimizer._recursive_=maybe: expected true or false"),
         ("+optimizer._convert_=some", "+optimizer._convert_=some: expected none, partial, object, all"),
-        ("tracker={a:1}", "tracker={a:1}: 'tracker' is a group, and tracker=[<option>] chooses of it; single keys are set as tracker.<key>=<value>"),
+        ("tracker={a:1}", "tracker={a:1}: there is no _target_ that says what each entry is: 'tracker' is a group, and tracker=[<option>] chooses of it; single keys are set as tracker.<key>=<value>"),
         ("tags=[α,b]", "tags=[α,b]: the value can not be read; a text with special characters needs quotes: 'tags=[\"α\",b]'"),
         ("scheduler=plateau training.eval_every=0", "scheduler=plateau: looks at each evaluation, of which training.eval_every=0 makes none before the end"),
         ("hydra.searchpath=[file://nowhere]", "hydra.searchpath=[file://nowhere]: nowhere: no such folder; a folder of configs is file://<its path>"),
@@ -83,6 +85,34 @@ def test_an_entry_of_the_wrong_kind(group: str, place: Path, capsys: pytest.Capt
         "odd:\n" + "".join(f"  {line}\n" for line in node.splitlines()) if group in MANY else node
     )
     refused(["--config-dir", "mine", f"{group}={'[odd]' if group in MANY else 'odd'}", "training.max_steps=1"], capsys)
+
+
+@pytest.mark.parametrize("form", ["{}={{lr:1}}", "+{}={{lr:1}}", "++{}={{}}"])
+@pytest.mark.parametrize("group", sorted(path.name for path in CONF.iterdir() if list(path.glob("*.yaml"))))
+def test_keys_are_no_choice_of_a_group(group: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Hydra merges them into what is chosen: `optimizer={lr:1}` would train AdamW at that rate."""
+    said = refused(["-m"] * (group == "search") + [form.format(group)], capsys)
+    several = group in MANY
+    chooses = f"'{group}' is a group, and {group}={'[<option>]' if several else '<option>'} chooses of it; single keys are set as {group}.<key>=<value>"
+    missing = f"there is no _target_ that says what {'each entry' if several else 'it'} is: " if group in GROUPS else ""
+    assert said == f"{form.format(group)}: {missing}{chooses}"
+
+
+@pytest.mark.parametrize("group", [*ONE, *PERHAPS, *MANY])
+def test_an_option_without_a_target(group: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "mine" / group).mkdir(parents=True)
+    (place / "mine" / group / "bare.yaml").write_text("bare:\n  lr: 1\n" if group in MANY else "lr: 1\n")
+    word = f"{group}={'[bare]' if group in MANY else 'bare'}"
+    said = refused(["--config-dir", "mine", word, "objective.metric=val/loss", "objective.direction=minimize"], capsys)
+    assert "there is no _target_ that says what it is" in said
+
+
+def test_a_node_of_ones_own_is_added_where_nothing_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    node = "monitor={own:{_target_:launcher.monitors.learning_rate.LearningRate}}"
+    assert (
+        refused([node], capsys) == f"{node}: no option of the group 'monitor' is chosen; +{node} makes one of your own"
+    )
+    assert main([f"+{node}", "--cfg", "job", "-p", "monitor.own"]) == 0
 
 
 @pytest.mark.parametrize(

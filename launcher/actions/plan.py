@@ -1,10 +1,11 @@
-"""`action=plan`: what a run would do and what it needs; nothing is started and no folder is made."""
+"""`action=plan`: what a run would do and what it needs; no run is started and no folder is made."""
 
 from __future__ import annotations
 
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from launcher.config.instantiate import instantiate, plain_dict
-from launcher.config.signatures import signature
+from launcher.config.signatures import locate, signature
 from launcher.console.console import Console
 from launcher.console.numbers import count, number, size, span, things
 from launcher.core.run import Plan
@@ -20,14 +21,18 @@ from launcher.errors import DONE, ConfigError
 from launcher.optim.build import build_scheduler
 from launcher.optim.schedulers.lengths import lengths
 from launcher.preflight.advice import advice, cheapest, fits, said, speed
-from launcher.preflight.capacity import on_host, room
-from launcher.preflight.memory_estimate import Estimator
+from launcher.preflight.capacity import host_memory, on_host, room
+from launcher.preflight.memory_estimate import Estimate, Estimator
+from launcher.preflight.rehearsal import rehearse, share_of_steps
 from launcher.report.line_chart import Series
 from launcher.report.svg_file import picture
 from launcher.train.build import build_plan
 
 COLUMNS, LINES = 64, 8
 """Of the curve on a terminal."""
+MARGIN, OPERATIONS = 3, 1e12
+"""Steps are taken where the estimate is below one part of so many of the machine's memory, and they have so few operations:
+some ten seconds on two cores. It does not go by the speed found here, so that a busy machine says the same."""
 LEVELS = " ▁▂▃▄▅▆▇█"
 
 
@@ -86,27 +91,42 @@ def facts(config: DictConfig, plan: Plan, judged: bool) -> dict[str, Any]:
 def memory(config: DictConfig, estimator: Estimator) -> dict[str, str]:
     """What a rank needs, whether there is so much, and what a step has to compute."""
     found, there = estimator.estimate(config), room(config)
+    precision = instantiate(config.precision)
+    device = torch.device("cuda" if torch.cuda.is_available() and not on_host(config) else "cpu")
+    rate = speed(device, precision.dtype)
     kinds = ("parameters", "gradients", "optimizer", "activations", "buffers", "extra")
     parts = [(kind, getattr(found, kind)) for kind in kinds]
     told = ", ".join(f"{kind} {size(num)}" for kind, num in parts if num >= 1024)
     ranks = "" if config.parallel.num_processes == 1 else " a rank"
-    known = {
-        "memory": f"{size(found.peak)}{ranks}, the most at once, in {found.moment}: {told}",
-        "verdict": said(found, there),
-    }
+    known = {"memory": f"{size(found.peak)}{ranks} of tensors, the most at once, in {found.moment}: {told}"}
+    taken = rehearse(config) if worthwhile(config, found) else None
+    if taken is not None:
+        known["process"] = (
+            f"{size(taken.peak)} at most, measured in {things(taken.steps, 'step')} here: "
+            f"{size(taken.peak - taken.before)} over the {size(taken.before)} that are resident before there is a model"
+        )
+        there = replace(there, taken=max(0, taken.peak - found.peak))
+    known["verdict"] = said(found, there)
     if not fits(found, there):
         known["instead"] = advice(cheapest(estimator, config, found, there))
     if found.left_out:
         known["not counted"] = f"{' and '.join(found.left_out)}, which look into their tensors"
-    precision = instantiate(config.precision)
-    device = torch.device("cuda" if torch.cuda.is_available() and not on_host(config) else "cpu")
-    rate = speed(device, precision.dtype)
     seconds = found.flops / rate / config.parallel.num_processes
     known["work"] = (
         f"{operations(found.flops)} a step, at least {span(seconds) if seconds >= 1 else f'{1000 * seconds:.3g} ms'} "
         f"at the {operations(rate)}/s that products of matrices reach here ({device.type}, {str(precision.dtype).removeprefix('torch.')})"
     )
     return known
+
+
+def worthwhile(config: DictConfig, found: Estimate) -> bool:
+    """Whether a few steps can be taken here to see what memory their process has: a run of one process on this CPU, that
+    is far from filling its memory, is done with them in seconds, and has no weights to fetch first."""
+    if not config.plan.measure or not on_host(config) or config.parallel.num_processes > 1 or config.cluster:
+        return False
+    if hasattr(locate(str(config.model._target_)), "blank"):  # which loads its weights, from elsewhere maybe
+        return False
+    return MARGIN * found.peak < host_memory() and found.flops * share_of_steps(config) < OPERATIONS
 
 
 def operations(num: float) -> str:

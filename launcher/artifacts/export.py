@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.console.numbers import beginning
 from launcher.errors import ConfigError
 
 from .stored_estimator import CLASSES, foreign, see
@@ -102,7 +103,7 @@ def load_module(folder: Path, allowed: Iterable[str] = ALLOWED) -> nn.Module:
         load_model(module, str(folder / WEIGHTS), device="cpu")
     except Exception as error:
         raise ConfigError(
-            f"{folder / WEIGHTS}: not the weights of {type(module).__name__}: {' '.join(str(error).split())[:300]}"
+            f"{folder / WEIGHTS}: not the weights of {type(module).__name__}: {beginning(error)}"
         ) from error
     return module.eval()
 
@@ -157,7 +158,7 @@ def load_estimator(folder: Path, classes: Iterable[str] = CLASSES) -> Any:
     except ConfigError as error:
         raise error if str(path) in str(error) else ConfigError(f"{path}: {error}") from None
     except Exception as error:  # skops raises many kinds for a damaged file
-        raise ConfigError(f"{path}: not a readable estimator: {' '.join(str(error).split())[:300]}") from error
+        raise ConfigError(f"{path}: not a readable estimator: {beginning(error)}") from error
     return estimator
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, SupportsFloat
 from launcher.errors import ConfigError, LauncherError, TrainingError
 
 from .files import damaged, kind_of, object_of
+from .masking import mask
 from .provenance import provenance
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ def spelled(value: Any) -> Any:
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write it beside and rename it, so that whoever reads finds it whole or not at all. Floats are spelled as in metrics.jsonl."""
+    """Write it beside and rename it, so that whoever reads finds it whole or not at all. Floats are spelled as in metrics.jsonl.
+    What ended a run may be a library's words, which know no secrets: they are masked."""
+    said = {key: mask(result[key]) for key in ("reason", "traceback") if isinstance(result.get(key), str)}
     beside = folder / f".{RESULT}"
     with beside.open("w", encoding="utf-8") as file:
-        json.dump(_each(result, _spell), file, indent=2, default=float, allow_nan=False)
+        json.dump(_each(result | said, _spell), file, indent=2, default=float, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
@@ -97,11 +100,19 @@ def unfinished(config: DictConfig) -> dict[str, Any]:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory this process held: the device's allocator where there is one, else the resident set."""
+    """The most memory this process held: the device's allocator where there is one, else the resident set.
+
+    Linux's `ru_maxrss` is not asked: it begins with the peak of the program that started this one.
+    """
     import torch
 
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -232,12 +232,11 @@ class KubernetesPool:
 
 def pod(folder: Path) -> int:
     """What the container of a pod runs: the run in `folder`, or this node's share of it; returns the exit status."""
+    from launcher.console.masked_output import print_into
     from launcher.launch.node import share
 
     job, index = os.environ["LAUNCHER_JOB"], int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    print_into(folder / "log.txt")
     nodes = Nodes(index, int(os.environ["LAUNCHER_NODES"]), job, folder / INSIDE, os.environ.get("LAUNCHER_HOST"))
     interrupt = Interrupt()
     with listening(interrupt, Console().message, impatient=False):

@@ -32,7 +32,7 @@ from launcher import CONF
 from launcher.artifacts import masking
 from launcher.errors import ConfigError, did_you_mean
 
-from . import file_errors, hydra_keys, override_errors, resolvers, search_path, spelling
+from . import file_errors, hydra_keys, override_errors, resolvers, search_path, spelling, syntax_errors
 from .finishing import finish, folder_of
 from .origins import Origins, shown
 from .schema import Config
@@ -99,15 +99,15 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
         repository = loader._parse_overrides_and_create_caching_repo(config_name, [], parsed)[1]
         parsed = [spelling.spread(each, repository, loader) if sweep else each for each in parsed]
     except OverrideParseException as error:
-        raise ConfigError(override_errors.syntax(error.override)) from error
+        raise ConfigError(syntax_errors.syntax(error.override, error)) from error
     except REFUSALS as error:
         raise file_errors.files(error, Origins(loader, config_name, [])) from error
     lists = _list_groups(hydra, config_name)
     seen: dict[str, str] = {}
     for override in parsed:
         line, key = str(override.input_line), override.get_key_element().lstrip("+~")
-        if not key:
-            raise ConfigError(override_errors.syntax(line))
+        if not key.partition("@")[0]:
+            raise ConfigError(syntax_errors.syntax(line))
         if key == "hydra.mode":
             raise ConfigError(f"{line}: -m starts a sweep; leave the mode to it")
         if key in seen:
@@ -127,10 +127,12 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
             override.input_line = f'{key}="true"' if override._value else f"{key}=[]"
         value: Any = override._value
         options = repository.get_group_options(override.key_or_group)
-        if isinstance(value, dict):
-            continue
-        choices = value.list if isinstance(value, ChoiceSweep) else [value]
-        for choice in choices:
+        for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+            if isinstance(choice, dict):
+                if options and override.key_or_group != "hydra":
+                    override_errors.refuse_keys(line, override.key_or_group, choice, several=key in lists)
+                if choice is value:
+                    continue
             override_errors.refuse_option(line, override.key_or_group, choice, options, several=key in lists)
     return parsed
 

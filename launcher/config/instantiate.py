@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 import contextlib
 from collections.abc import Iterator
 
+from launcher.console.numbers import beginning
+
 from .signatures import locate, table
 from .trust import GROUPS, misnamed, unfit, unlike, whitelist, within
 
@@ -124,7 +126,7 @@ def refusals_of(target: Any) -> Iterator[None]:
 
 
 def _in_words(target: Any, error: BaseException) -> ConfigError:
-    return ConfigError(f"{target} does not take its arguments: {' '.join(str(error).split())[:300]}")
+    return ConfigError(f"{target} does not take its arguments: {beginning(error)}")
 
 
 def plain_dict(config: DictConfig) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from launcher.errors import ConfigError, did_you_mean
 from .file_errors import close, files, options_of, paths_of, schema_type, short
 from .origins import Origins
 from .signatures import table
+from .trust import GROUPS
 from .value_types import expected
 
 TRUE = QuotedString("true", quote=Quote.double)
@@ -25,39 +25,6 @@ PLACES = (
 """Keys, or their last words, that name a folder, a file or an address."""
 ONCE = ("action", "worker", "search")
 """Beside Hydra's own, the keys of which a sweep has one value."""
-
-
-def syntax(line: str) -> str:
-    """An override that Hydra's grammar does not read."""
-    key, equals, value = line.partition("=")
-    if line.startswith("="):
-        return f"{line}: expected key=value; the key is missing"
-    if not equals:
-        return f"{line}: expected key=value, such as optimizer.lr=0.01, or group=option, such as optimizer=adamw"
-    if not re.fullmatch(r"[+~]*[\w./@:$-]+", key):
-        return (
-            f"{line}: {key!r} can not be a key: keys are words with dots between them, and there is no space around '='"
-        )
-    return f"{line}: the value can not be read{_unbalanced(value)}; a text with special characters needs quotes: '{key}={_quoted(value)}'"
-
-
-def _quoted(value: str) -> str:
-    """A value in quotes; of a list, each element that needs them."""
-    if not re.fullmatch(r"\[[^][(){}'\"]*\]", value):
-        return f'"{value}"'
-    elements = [each.strip() for each in value[1:-1].split(",")]
-    plain = re.compile(r"[\w./:-]+", re.ASCII)
-    return f"[{','.join(each if plain.fullmatch(each) else f'{chr(34)}{each}{chr(34)}' for each in elements)}]"
-
-
-def _unbalanced(value: str) -> str:
-    for pair in ("[]", "{}", "()"):
-        if value.count(pair[0]) != value.count(pair[1]):
-            return f": {pair[0]!r} and {pair[1]!r} do not match"
-    for quote in ("'", '"'):
-        if value.count(quote) % 2:
-            return f": the quote {quote} is not closed"
-    return ""
 
 
 def refuse_empty(line: str, key: str, value: Any) -> None:
@@ -118,6 +85,20 @@ def refuse_option(line: str, group: str, value: Any, options: list[str], several
             )
 
 
+def refuse_keys(line: str, group: str, value: dict[Any, Any], several: bool) -> None:
+    """Refuse a group's value that is keys and no `_target_`, which Hydra would merge into what is chosen there. Raises ConfigError."""
+    nodes = [each for each in value.values() if isinstance(each, dict)] if several else [value]
+    if nodes and len(nodes) == (len(value) if several else 1) and all("_target_" in node for node in nodes):
+        return
+    missing = f"there is no _target_ that says what {'each entry' if several else 'it'} is: " if group in GROUPS else ""
+    raise ConfigError(f"{line}: {missing}{_chooses(group, several)}")
+
+
+def _chooses(group: str, several: bool) -> str:
+    option, key = "[<option>]" if several else "<option>", group.replace("/", ".")
+    return f"{group!r} is a group, and {group}={option} chooses of it; single keys are set as {key}.<key>=<value>"
+
+
 def _which(name: str, names: list[Any]) -> str:
     return f": {name!r}" if len(names) > 1 else ""
 
@@ -151,12 +132,9 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
     if override.package is not None:
         return f"{line}: there is no group {key!r}.{did_you_mean(key, roots)}"
     if isinstance(override._value, dict) and key in roots:
-        option = (
-            "[<option>]" if isinstance(config.get(key), DictConfig) and "_target_" not in config[key] else "<option>"
-        )
-        return (
-            f"{line}: {key!r} is a group, and {key}={option} chooses of it; single keys are set as {key}.<key>=<value>"
-        )
+        if not config.get(key):
+            return f"{line}: no option of the group {key!r} is chosen; +{line.lstrip('+')} makes one of your own"
+        return f"{line}: {_chooses(key, '_target_' not in config[key])}"
     if override.is_delete():
         if not exists:
             return f"{line}: there is no key {key!r} to delete.{_nearest(key, config, roots)}"

@@ -92,6 +92,9 @@ class Planned:
     """`action=plan`."""
 
     picture: str | None = None  # a file that the schedule's curve is drawn into, as SVG
+    measure: bool = (
+        True  # on a CPU: a few steps are taken, in a process of their own, for the memory of a run's process
+    )
 
 
 @dataclass

@@ -50,7 +50,7 @@ class Procedure(ABC):
             "fits": [
                 {
                     "name": fit.name,
-                    "seed": fit.config.seed,
+                    "seed": result["seed"],
                     "status": result["status"],
                     "objective": result["objective"]["value"],
                 }
@@ -71,7 +71,15 @@ class Job:
     """A finished config for the subfolder `name`, to be run after the jobs in `after`."""
 
     name: str
-    config: DictConfig
+    given: DictConfig | Callable[[], DictConfig]
+    """Its config, or what makes it: thousands of fits are laid out at once, and need theirs one after the other."""
     after: tuple[str, ...] = ()
     decide: Callable[[DictConfig, Results], DictConfig] | None = None
     """Makes the config that it is run with of its own and the results of `after`, when those are there."""
+    fold: int | None = None
+    """The fold whose held-out rows it scores on; None of a fit whose score does not count."""
+
+    @property
+    def config(self) -> DictConfig:
+        """Its config, made anew each time: held, those of 10,000 fits would take a gigabyte."""
+        return self.given if isinstance(self.given, DictConfig) else self.given()

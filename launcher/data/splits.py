@@ -8,7 +8,8 @@ Nothing here imports more than numpy, and the splitters of scikit-learn come wit
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,10 +128,11 @@ def split_rows(
     labels: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     ordered: bool = False,
+    classes: Sequence[str] = (),
 ) -> Split:
     """The (training, held-out) rows of a splitter's first split: two sorted int64 arrays.
 
-    `labels` are class numbers, None where the target is no class. Where rows come in groups (an integer a row), no
+    `labels` are class numbers, None where the target is no class, and `classes` their names for messages. Where rows come in groups (an integer a row), no
     group is on both sides, whatever the splitter: one that knows of groups is given them, and for any other the
     groups are split and the rows follow theirs; a group's label is that of most of its rows. `ordered` says that the
     rows stand in the order of time: then every training row has to come before every held-out one.
@@ -158,10 +160,20 @@ def split_rows(
         else:
             train, val = _split_groups(validation, labels, groups)
     except ValueError as error:
-        raise ConfigError(f"validation: {names} over {num} rows: {error}") from error
+        raise ConfigError(f"validation: {names} over {num} rows: {with_names(str(error), classes)}") from error
     train, val = np.sort(train), np.sort(val)
     _refuse_leaks(train, val, groups, ordered or any(type(each).__name__ in IN_ORDER for each in inside), names)
     return train, val
+
+
+def with_names(said: str, classes: Sequence[str]) -> str:
+    """What scikit-learn says of classes, which it has as numbers, with their names: `are: [2]` is `are: 'pear'`."""
+
+    def named(match: re.Match[str]) -> str:
+        numbers = [int(float(word)) for word in re.split(r"[\s,]+", match[1].strip())]
+        return ", ".join(repr(classes[number]) for number in numbers) if max(numbers) < len(classes) else match[0]
+
+    return re.sub(r"(?<=members are: )\[([\d.,\s]+)\]", named, said)
 
 
 def _split_groups(validation: Any, labels: np.ndarray | None, groups: np.ndarray) -> Split:

@@ -104,14 +104,13 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     os.environ.update(environment)
     import torch
 
+    from launcher.console.masked_output import print_into
     from launcher.process.exit import leave
 
     from .run import run_in_pool
 
     torch.set_num_threads(threads)
-    log = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    print_into(Path(folder) / "log.txt")
     faulthandler.enable()  # where a crash of compiled code was, for the log
     lost = _fenced(Path(folder))
     if lost is not None and lost():

@@ -15,6 +15,7 @@ from launcher.artifacts.folder import in_use
 from launcher.cluster.base import Nodes, says
 from launcher.cluster.slurm_jobs import AGAIN, INSIDE, LEAVE
 from launcher.console.console import Console
+from launcher.console.masked_output import mask_output
 from launcher.errors import DONE, FAILED, PREEMPTED
 from launcher.process.exit import settle
 from launcher.process.signals import Interrupt, LeftEarly, listening, stay
@@ -27,6 +28,7 @@ def run(folder: str, max_num_timeout: int | None) -> None:
     """
     logging.getLogger("submitit").setLevel(logging.ERROR)
     os.environ["TERM"] = "dumb"  # srun gives its tasks a terminal, of which nothing but the log is left
+    mask_output()
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
     job = os.environ["SLURM_JOB_ID"] if task is None else f"{os.environ['SLURM_ARRAY_JOB_ID']}_{task}"
     restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))

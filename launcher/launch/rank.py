@@ -79,12 +79,14 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
     import torch
 
     from launcher.artifacts.folder import read_config
+    from launcher.console.masked_output import mask_output
     from launcher.process.exit import leave, leave_soon, settle
     from launcher.process.forkserver import leave_with_the_driver
     from launcher.process.signals import LeftEarly, leaving_early, listening, stay
     from launcher.search.early.trial import reporter
     from launcher.train.worker import work
 
+    mask_output()
     torch.set_num_threads(threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else Accelerate warns and takes a number of its own
     rank = int(os.environ["RANK"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,13 +26,15 @@ def fits(found: Estimate, there: Room) -> bool:
 
 
 def cheapest(estimator: Estimator, config: DictConfig, found: Estimate, there: Room) -> tuple[str, Estimate] | None:
-    """The first of the changes, in the order of what they cost, with which the run fits, in words; None where none does."""
+    """The first of the changes, in the order of what they cost, with which the run fits, in words; None where none does.
+    What is known to be taken beside the tensors stays."""
     for words, changed in changes(config, found, there):
         try:
             tried = estimator.estimate(changed)
         except ConfigError:
             continue  # a model without blocks
-        if fits(tried, room(changed)):
+        left = room(changed)
+        if fits(tried, replace(left, taken=max(left.taken, there.taken))):
             return words, tried
     return None
 

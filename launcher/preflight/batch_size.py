@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import tempfile
 from multiprocessing.connection import Connection
@@ -15,21 +16,25 @@ from launcher.console.console import Console
 from launcher.console.numbers import things
 from launcher.errors import ConfigError, LauncherError, TrainingError
 
+from .rehearsal import Rehearsal, rehearse
+
 if TYPE_CHECKING:
     from launcher.core.parallel import Parallel
 
 
 NEAR = 16
 """The search ends when what fits and what does not are this part of it apart: memory is not the same to the byte in every try."""
+PATIENCE_S = 600
+"""How long the first steps of a run may take that would show how much memory it needs."""
 
 
 def settle(config: DictConfig, folder: Path, console: Console) -> None:
     """Put the largest batch that fits into the config, and into the run's config.yaml.
 
     From `training.batch_size` on it is doubled until it does not fit or is all of the training data, then bisected to a
-    sixteenth. Each
-    size is tried in a process of its own, forked from a warm one, so that a try leaves nothing behind, whatever becomes
-    of it. Sizes are multiples of `training.accumulate`. Raises ConfigError on a CPU without a stated limit, where
+    sixteenth. Each size is tried in a process of its own, forked from a warm one, so that a try leaves nothing behind,
+    whatever becomes of it. On a CPU the first steps of the run itself are then taken with what was found, and it goes
+    down until their process holds no more than was stated. Sizes are multiples of `training.accumulate`. Raises ConfigError on a CPU without a stated limit, where
     the system would swap or kill before it said that memory is short, TrainingError where nothing fits.
     """
     from launcher.process.forkserver import PRELOAD, start_server
@@ -69,12 +74,40 @@ def settle(config: DictConfig, folder: Path, console: Console) -> None:
     while high - low > max(1, low // NEAR) and low < most:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
+    num_tried = len(tried)
+    if low and not _on_gpu(config):
+        low, high, more = _held(config, low, high, unit)
+        num_tried += more
     if low == 0:
         raise TrainingError(f"not even a batch of {unit} fits: memory=checkpointing, precision=bf16 or a smaller model")
     config.training.batch_size, config.training.find_batch_size = low * unit, False
     write_config(config, folder)
     end = "all of the training data" if low == most else f"{high * unit} does not"
-    console.message(f"batch size: {low * unit} fits, {end} (found in {things(len(tried), 'step')})")
+    console.message(f"batch size: {low * unit} fits, {end} (found in {things(num_tried, 'step')})")
+
+
+def _held(config: DictConfig, low: int, high: int, unit: int) -> tuple[int, int, int]:
+    """The largest size up to `low` with which a run's process takes no more than is stated, the smallest known to take more
+    (`high` where none does), and how many were tried. What can not be rehearsed counts as it was found."""
+    from .capacity import GIB
+
+    limit, seen = float(config.parallel.device_memory_gb) * GIB, dict[int, Rehearsal | None]()
+
+    def excess(size: int) -> float:
+        """How many times what the run may add to its process it adds; 0 where that can not be told."""
+        tried = config.copy()
+        tried.training.batch_size = size * unit
+        taken = seen[size] = rehearse(tried, PATIENCE_S)
+        if taken is None:
+            return 0.0
+        return (taken.peak - taken.before) / (limit - taken.before) if taken.before < limit else math.inf
+
+    while low and (times := excess(low)) > 1:
+        high, low = low, max(0, min(low - max(1, low // (2 * NEAR)), int(low / times)))
+    while low and len(seen) > 1 and high - low > max(1, low // NEAR):
+        middle = (low + high) // 2
+        low, high = (middle, high) if excess(middle) <= 1 else (low, middle)
+    return low, high, len(seen)
 
 
 def _closed(reader: Connection) -> bool:

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from launcher.core.procedure import Job, Procedure, Results, deviation
 from launcher.errors import ConfigError
 from launcher.process.seeds import derive
 
-from .selection import best_of, candidates, grid_of, with_values
+from .selection import Point, best_of, candidates, grid_of, with_values
 
 OUT_OF_FOLD = "oof.csv"
 REFIT = "refit"
@@ -76,12 +77,12 @@ class CrossValidation(Procedure):
     def _folds(self, config: DictConfig) -> list[Job]:
         fits = []
         for fold in range(_num(config.validation)):
-            own = self._fit(config, fold=fold, seed=derive(config.seed, "fold", fold))
+            seed = derive(config.seed, "fold", fold)
             if config.num_seeds == 1:
-                fits.append(Job(f"fold-{fold}", own))
+                fits.append(Job(f"fold-{fold}", partial(self._fit, config, fold=fold, seed=seed), fold=fold))
             for index in range(config.num_seeds if config.num_seeds > 1 else 0):
-                seed = derive(own.seed, "repeat", index)
-                fits.append(Job(f"fold-{fold}-seed-{index}", _with(own, {"seed": seed})))
+                own = partial(self._fit, config, fold=fold, seed=derive(seed, "repeat", index))
+                fits.append(Job(f"fold-{fold}-seed-{index}", own, fold=fold))
         if self.refit:
             fits.append(_refit(config, tuple(fit.name for fit in fits)))
         return fits
@@ -89,6 +90,7 @@ class CrossValidation(Procedure):
     def _nested(self, config: DictConfig) -> list[Job]:
         """Of each outer fold the inner fits, then the fold's own; with `refit` the same over all rows."""
         points = candidates(config, grid_of(config, self.grid))
+        inner_folds, decide = range(_num(config.validation.inner)), best_of(points, config.objective.direction)
         fits: list[Job] = []
         outer: list[int | None] = [*range(_num(config.validation)), *([None] if self.refit else [])]
         for fold in outer:
@@ -97,22 +99,25 @@ class CrossValidation(Procedure):
             inner = [
                 Job(
                     f"inner/{name}/candidate-{number}-fold-{inside}",
-                    with_values(
-                        self._fit(config, fold=fold, inner_fold=inside, seed=derive(seed, "fold", inside)), point
+                    partial(
+                        self._inner, config, point, fold=fold, inner_fold=inside, seed=derive(seed, "fold", inside)
                     ),
                 )
                 for number, point in enumerate(points)
-                for inside in range(_num(config.validation.inner))
+                for inside in inner_folds
             ]
-            if fold is None:
-                own = _everything(config)
-            else:  # looked at once, at its end: the held-out rows must not choose among the epochs either
-                own = self._fit(config, fold=fold, seed=seed, eval_every=None)
-            fits += [
-                *inner,
-                Job(name, own, tuple(fit.name for fit in inner), best_of(points, config.objective.direction)),
-            ]
+            # An outer fold is looked at once, at its end: the held-out rows must not choose among the epochs either.
+            own = (
+                partial(_everything, config)
+                if fold is None
+                else partial(self._fit, config, fold=fold, seed=seed, eval_every=None)
+            )
+            fits += [*inner, Job(name, own, tuple(fit.name for fit in inner), decide, fold)]
         return fits
+
+    def _inner(self, config: DictConfig, point: Point, **which: Any) -> DictConfig:
+        """The config of a fit that tries a point of the grid on an inner fold."""
+        return with_values(self._fit(config, **which), point)
 
     def _fit(
         self, config: DictConfig, *, fold: int | None, seed: int, inner_fold: int | None = None, **training: Any
@@ -126,13 +131,13 @@ class CrossValidation(Procedure):
         return own
 
     def combine(self, fits: list[Job], results: list[dict[str, Any]]) -> dict[str, Any]:
-        scoring = [(fit, result) for fit, result in zip(fits, results, strict=True) if _scores(fit)]
+        scoring = [(fit, result) for fit, result in zip(fits, results, strict=True) if fit.fold is not None]
         folds, own = [fit for fit, _ in scoring], [result for _, result in scoring]
         combined = super().combine(folds, own)
         for entry, fit in zip(combined["fits"], folds, strict=True):
-            entry["fold"] = fit.config.procedure.fold
+            entry["fold"] = fit.fold
         combined |= {key: sum(result[key] for result in results) for key in ("steps", "epochs", "wall_s")}
-        combined["reason"] = f"{len({fit.config.procedure.fold for fit in folds})} folds"
+        combined["reason"] = f"{len({fit.fold for fit in folds})} folds"
         combined["confidence"] = self._confidence(
             folds, own, [name for name in combined["mean"] if name.startswith("val/")]
         )
@@ -141,9 +146,9 @@ class CrossValidation(Procedure):
     def _confidence(self, folds: list[Job], results: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
         from scipy.stats import t
 
-        by_fold: dict[int, list[dict[str, Any]]] = {}
+        by_fold: dict[int | None, list[dict[str, Any]]] = {}
         for fit, result in zip(folds, results, strict=True):
-            by_fold.setdefault(fit.config.procedure.fold, []).append(result)
+            by_fold.setdefault(fit.fold, []).append(result)
         num = len(by_fold)
         share = statistics.fmean(result["val_samples"] / result["train_samples"] for result in results)
         variance = 1 / num + (share if self.interval == "nadeau_bengio" else 0.0)
@@ -160,19 +165,20 @@ class CrossValidation(Procedure):
 
         from launcher.artifacts.folder import read_config
 
-        folds = [fit for fit in fits if _scores(fit)]
+        folds = [fit for fit in fits if fit.fold is not None]
         found: dict[str, Any] = {}
         if all((folder / fit.name / FILE).is_file() for fit in folds):
             write_table(folder / OUT_OF_FOLD, *_out_of_fold(folder, folds))
             found["predictions"] = OUT_OF_FOLD
-        chosen = [fit for fit in fits if fit.decide is not None] if "outer" in folds[0].config.validation else []
+        validation = folds[0].config.validation
+        chosen = [fit for fit in fits if fit.decide is not None] if "outer" in validation else []
         if chosen:
             keys = list(grid_of(fits[0].config, self.grid))
             found["chosen"] = {
                 fit.name: {key: OmegaConf.select(read_config(folder / fit.name), key) for key in keys} for fit in chosen
             }
         if self.refit:
-            if "test" in folds[0].config.validation:
+            if "test" in validation:
                 judged = (read_result(folder / REFIT) or {}).get("metrics", {})
                 found["test"] = {name: value for name, value in judged.items() if name.startswith("val/")}
             beside, final = folder / ".model", folder / "model"
@@ -181,11 +187,6 @@ class CrossValidation(Procedure):
             shutil.rmtree(final, ignore_errors=True)
             beside.rename(final)
         return found
-
-
-def _scores(fit: Job) -> bool:
-    """Whether a fit's score counts: those that choose, and the one on all rows, do not."""
-    return fit.name != REFIT and fit.config.procedure.inner_fold is None
 
 
 def _num(node: DictConfig) -> int:
@@ -225,7 +226,7 @@ def _refit(config: DictConfig, folds: tuple[str, ...]) -> Job:
         ]
         return _with(own, {"training": {"max_epochs": statistics.fmean(epochs), "max_steps": None}})
 
-    return Job(REFIT, _everything(config), folds, length)
+    return Job(REFIT, partial(_everything, config), folds, length)
 
 
 def _with(config: DictConfig, changes: dict[str, Any]) -> DictConfig:
@@ -240,6 +241,6 @@ def _out_of_fold(folder: Path, folds: list[Job]) -> tuple[list[str], Iterator[li
     first = folds[0].config.validation
     first = first.get("folds", first)
     repeats = int(first.n_splits) if "n_repeats" in first else len(folds)
-    before = [[fit.name, str(fit.config.procedure.fold // repeats), str(fit.config.procedure.fold)] for fit in folds]
+    before = [[fit.name, str(fit.fold // repeats), str(fit.fold)] for fit in folds if fit.fold is not None]
     lines = ([*own, *line] for own, (_, _, table) in zip(before, tables, strict=True) for line in table)
     return ["fit", "repeat", "fold", *tables[0][1]], itertools.chain(lines)

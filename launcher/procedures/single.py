@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from omegaconf import DictConfig, OmegaConf
 
 from launcher.core.procedure import Job, Procedure
@@ -15,9 +17,10 @@ class Single(Procedure):
     def plan(self, config: DictConfig) -> list[Job]:
         if config.num_seeds == 1:
             return [Job("", config)]
-        fits = []
-        for index in range(config.num_seeds):
-            own = OmegaConf.merge(config, {"seed": derive(config.seed, "repeat", index), "num_seeds": 1})
-            assert isinstance(own, DictConfig)
-            fits.append(Job(f"seed-{index}", own))
-        return fits
+        return [Job(f"seed-{index}", partial(_repeat, config, index)) for index in range(config.num_seeds)]
+
+
+def _repeat(config: DictConfig, index: int) -> DictConfig:
+    own = OmegaConf.merge(config, {"seed": derive(config.seed, "repeat", index), "num_seeds": 1})
+    assert isinstance(own, DictConfig)
+    return own

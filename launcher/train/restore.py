@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.artifacts.checkpoint.checkpoints import Checkpoints
 from launcher.artifacts.checkpoint.manifest import TornCheckpoint, verified
+from launcher.console.numbers import beginning
 from launcher.core.run import Run
 from launcher.errors import ConfigError
 
@@ -59,8 +60,7 @@ def restore(run: Run, state: dict[str, Any], folder: Path, own: Sequence[str] = 
     try:
         run.restore(state, own)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        said = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f"{folder}: not a checkpoint of the run that config.yaml describes ({type(error).__name__}: {said}); "
+            f"{folder}: not a checkpoint of the run that config.yaml describes ({type(error).__name__}: {beginning(error)}); "
             "with its own config.yaml, or without this folder, the run goes on"
         ) from error

@@ -21,6 +21,7 @@ from launcher.console.console import Console
 from launcher.core.algorithm import overriding
 from launcher.core.run import LEAVES, Best, Run
 from launcher.data.leaks import repeated
+from launcher.data.splits import with_names
 from launcher.errors import ConfigError, TrainingError
 from launcher.preflight.capacity import in_doubt
 from launcher.process.garbage import begin
@@ -53,8 +54,10 @@ def work(
     console: Console,
     interrupt: Interrupt,
     report: Callable[[Run], Callable[[int, float], int]] | None = None,
+    about_to_build: Callable[[Datasets], None] = lambda data: None,
 ) -> dict[str, Any]:
-    """Run the fit that `config` describes in `folder`; returns what stands in result.json. `report` makes a trial's `run.report`.
+    """Run the fit that `config` describes in `folder`; returns what stands in result.json. `report` makes a trial's `run.report`;
+    `about_to_build` gets the data when they are read and no model is made yet.
 
     Raises ConfigError for what only the data and the model can show to be wrong, before anything is written;
     TrainingError, or what a task's own code raised, once the fit has begun, after result.json says so.
@@ -73,6 +76,7 @@ def work(
             from launcher.preflight.advice import refuse_at_sight
 
             refuse_at_sight(config)
+        about_to_build(data)
         torch.manual_seed(derive(config.seed, "init"))
         model = task.model()
         seed_everything(config.seed, parallel.data_rank, config.deterministic)
@@ -262,7 +266,7 @@ def _fitted(
     try:
         metrics = fit_estimator(task, estimator, data, interrupt)
     except ValueError as error:  # scikit-learn's word for an option or data that it can not work with
-        said = str(error).partition("\n")[0]
+        said = with_names(str(error), data.facts.get("classes") or ()).partition("\n")[0]
         raise TrainingError(f"{model} can not be fitted to this data: {said}") from error
     wall = time.monotonic() - started
     if metrics is None:

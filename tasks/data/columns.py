@@ -32,7 +32,7 @@ def labels(
     source: str,
 ) -> tuple[np.ndarray, list[str]]:
     """A column of labels as class numbers, and the classes' names; those that the data brings are taken where it has some."""
-    values = records.column(key, name, source).to_pylist()
+    values = records.flat(key, name, source, where).to_pylist()
     if name not in records.classes:
         return encode_labels(values, classes, where)
     numbers, _ = encode_labels(values, len(records.classes[name]), where)
@@ -45,7 +45,7 @@ def groups(records: Records, name: str | None, where: Where, source: str) -> np.
     if name is None:
         return None
     number: dict[Any, int] = {}
-    values = records.column("data.groups", name, source).to_pylist()
+    values = records.flat("data.groups", name, source, where).to_pylist()
     for row, value in enumerate(values):
         if value is None or value != value:
             raise ConfigError(f"{where(row)}: the group in {name!r} is missing")
@@ -122,7 +122,7 @@ def table(
     Raises ConfigError for a missing target, one that does not suit `problem`, and a feature that is none.
     """
     refuse_problem(problem)
-    values = records.column("data.target", target, source)
+    values = records.flat("data.target", target, source, where)
     for name in drop:
         records.column("data.drop", name, source)
     members = groups(records, group, where, source)

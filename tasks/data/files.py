@@ -160,7 +160,8 @@ class Files:
     def _tell(self, source: Source, what: str, records: Records, notes: Sequence[str], others: Set[str | None]) -> None:
         """Note what was read; what a reader says of columns that do not take part is nobody's business."""
         some = f" from {len(source.files):,} files" if len(source.files) > 1 else ""
-        left_out = f"; left out: {', '.join(source.left_out)}" if source.left_out else ""
+        passed_over = [*source.left_out, *records.left_out]
+        left_out = f"; left out: {', '.join(passed_over)}" if passed_over else ""
         said = [note for name, note in records.notes if name not in others]
         self.notes = [f"read: {what}{some}{left_out}", *notes, *said]
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from launcher.console.numbers import beginning
 from launcher.errors import ConfigError
 
 from ..offline import hub_error, prepare_hub
 from . import columns
 from .kinds import Corpus, Images, Series, Table, Texts
 from .labelled_pictures import of_column
+from .readers import find, read
 from .records import of_dataset
 
 if TYPE_CHECKING:
@@ -87,33 +92,62 @@ class Hub:
         import datasets
 
         try:
-            with _quiet(f"data.path={self.path}"):
+            with _quiet(f"data.path={self.path}", str(Path(self.path).expanduser())):
                 return datasets.load_dataset(
                     self.path, self.config, split=self.split, revision=self.revision, trust_remote_code=False
                 )
         except ConfigError as error:
-            if reachable and not isinstance(error.__cause__, ConnectionError):
+            if isinstance(error, Unreadable) or (reachable and not isinstance(error.__cause__, ConnectionError)):
                 raise
             raise hub_error("data.path", self.path, error, reachable=False) from error
 
 
+class Unreadable(ConfigError):
+    """A file of a data set that is there and can not be read."""
+
+
 @contextlib.contextmanager
-def _quiet(what: str) -> Iterator[None]:
+def _quiet(what: str, path: str) -> Iterator[None]:
     """Keep `datasets` from drawing bars and logging, and make one message of what it raises."""
     import datasets
 
     datasets.disable_progress_bars()
-    verbosity = datasets.logging.get_verbosity()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    logger, verbosity = datasets.logging.get_logger("datasets"), datasets.logging.get_verbosity()
+    heard = Heard()
+    before, logger.handlers = logger.handlers, [heard]
+    datasets.logging.set_verbosity(datasets.logging.ERROR)
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError, datasets.exceptions.DatasetsError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        said = " ".join(str(cause).split())[:300]
+        said = beginning(cause)
         if "corresponds to no data" in said:  # the library's word for a split that it makes of nothing
-            said = "there is not one row in it"
+            raise ConfigError(f"{what}: can not be read: there is not one row in it") from error
+        for place in dict.fromkeys([*heard.files, *([path] if Path(path).is_dir() else [])]):
+            raise Unreadable(_in_own_words(place) or f"{place}: can not be read: {said}") from error
         raise ConfigError(f"{what}: can not be read: {said}") from error
     finally:
+        logger.handlers = before
         datasets.logging.set_verbosity(verbosity)
+
+
+class Heard(logging.Handler):
+    """The files that the library's log speaks of: what it raises names none."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.files: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.files += re.findall(r"(?:file|from) '([^']+)' with error", record.getMessage())
+
+
+def _in_own_words(place: str) -> str | None:
+    """What our own reader says of a file, or of a folder's, which names the line; None where it finds nothing wrong."""
+    try:
+        read(find(place, None))
+    except ConfigError as error:
+        return None if str(error).startswith("data.path=") else str(error)
+    return None

@@ -15,15 +15,38 @@ LONGEST_FIELD = (1 << 31) - 1
 """Characters of a CSV field; Python's own limit is 131,072."""
 
 
+_BEGINNINGS = {
+    b"\xff\xfe": "not UTF-8 but UTF-16, as Windows calls Unicode; save it as UTF-8",
+    b"\xfe\xff": "not UTF-8 but UTF-16; save it as UTF-8",
+    b"\x1f\x8b": "compressed by gzip; unpack it first",
+    b"PK\x03\x04": "a ZIP archive, as a workbook of Excel is; export its sheet as CSV",
+}
+_QUOTES = {
+    "unexpected end of data": "a quote is opened in this row and never closed",
+    "expected after": "something stands behind a closing quote; within quotes a quote is written twice",
+    "field larger": f"a field of more than {LONGEST_FIELD:,} characters; is a quote not closed?",
+}
+"""What Python's reader says of a row, by a part of it, in words that say what to do."""
+
+
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Make one message of a file that can not be read. Raises ConfigError."""
     try:
         yield
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}:{_undecodable(path)}: not UTF-8 (byte 0x{error.object[error.start]:02x})") from error
+        foreign = _foreign(path)
+        said = f"{_undecodable(path)}: not UTF-8 (byte 0x{error.object[error.start]:02x})"
+        raise ConfigError(f"{path}: {foreign}" if foreign else f"{path}:{said}") from error
     except OSError as error:
         raise ConfigError(f"{path}: can not be read: {error.strerror or error}") from error
+
+
+def _foreign(path: Path) -> str | None:
+    """What a file is that is no text in UTF-8, by its first bytes."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+    return next((said for first, said in _BEGINNINGS.items() if begin.startswith(first)), None)
 
 
 def _undecodable(path: Path) -> int:
@@ -51,7 +74,8 @@ def fields(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             except StopIteration:
                 return
             except csv.Error as error:
-                raise ConfigError(f"{path}:{start}: {error}") from error
+                said = next((ours for theirs, ours in _QUOTES.items() if theirs in str(error)), str(error))
+                raise ConfigError(f"{path}:{start}: {said}") from error
             if not row:
                 continue
             if any("\0" in field for field in row):
@@ -66,7 +90,16 @@ def fields(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             yield start, row
 
 
+def is_empty(row: list[str]) -> bool:
+    """Whether a row of several fields says nothing in any of them."""
+    return len(row) > 1 and not any(map(str.strip, row))
+
+
 def _refuse_header(path: Path, line: int, header: list[str], delimiter: str) -> None:
+    if is_empty(header):
+        raise ConfigError(
+            f"{path}:{line}: a header of {len(header)} empty fields; the names of the columns are expected"
+        )
     doubles = sorted({name for name in header if header.count(name) > 1})
     if doubles:
         raise ConfigError(f"{path}:{line}: two columns have the name {doubles[0]!r}")
@@ -97,10 +130,8 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for line, text in enumerate(file, 1):
             if not text.strip():
                 continue
-            try:
-                value = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise ConfigError(f"{path}:{line}: not JSON: {error.msg} (column {error.colno})") from error
+            with _as_json(path, line):
+                value = _loads(text.rstrip("\r\n"))
             if not isinstance(value, dict):
                 raise ConfigError(
                     f'{path}:{line}: expected an object such as {{"text": "..."}}, found {type(value).__name__}'
@@ -110,14 +141,40 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _json_list(path: Path, text: str) -> list[dict[str, Any]]:
     try:
-        values = json.loads(text.lstrip("\ufeff"))
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # a list a line
+        with _as_json(path):
+            values = _loads(text.lstrip("\ufeff"))
+    except ConfigError as error:
+        if getattr(error.__cause__, "msg", "") == "Extra data":  # a list a line
             raise ConfigError(
                 f'{path}:1: expected an object such as {{"text": "..."}} on each line, or one list of them, found a list'
             ) from error
-        raise ConfigError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
+        raise
     wrong = next((number for number, value in enumerate(values, 1) if not isinstance(value, dict)), None)
     if wrong is not None:
         raise ConfigError(f"{path}: entry {wrong} of the list is no object")
     return list(values)
+
+
+def _loads(text: str) -> Any:
+    """What a JSON text holds. Raises UnicodeEncodeError for half of a character beyond the 16 bits of an escape."""
+    value = json.loads(text)
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+@contextlib.contextmanager
+def _as_json(path: Path, line: int | None = None) -> Iterator[None]:
+    """Make one message of what is no JSON, or none that can be taken. Raises ConfigError with the line, where it is known."""
+    where = f"{path}:{line}" if line is not None else str(path)
+    try:
+        yield
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}:{line or error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
+    except UnicodeEncodeError as error:
+        half = error.object[error.start].encode("utf-16-be", "surrogatepass").hex()
+        raise ConfigError(f"{where}: \\u{half} is half of a character, which no text has by itself") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: lists or objects within each other too deeply to be read") from error
+    except ValueError as error:  # Python's limit, against what the square of the digits would cost
+        raise ConfigError(f"{where}: a whole number of thousands of digits") from error

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from launcher.errors import ConfigError
 
+from .picture_ends import length, reaches_its_end
 from .pictures import FLOAT_TOPS, Decoded, opened
 
 T = TypeVar("T")
 Broken = Literal["refuse", "leave_out"]
 LOOKED = 20_000
 """Pictures whose beginning and end are looked at, about 2 s. Of more the rest is found when it is decoded."""
-TAIL = 4096
-_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-"""What the last bytes of a whole file hold."""
+LIGHT = 1 << 20
+"""A picture of up to so many bytes is decoded where its file does not tell whether it is whole."""
 THREADS = 8
 
 
@@ -31,6 +31,16 @@ def look_through(pictures: Decoded, broken: Broken, hint: str = "") -> tuple[dic
     and what looks cut short is decoded. Raises ConfigError, with their number, the first and the `hint`, where they are to
     be refused.
     """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # of a broken picture, in its own words and without the file
+        found, pixels = _looked_through(pictures, broken)
+    if found and broken == "refuse":
+        some = f"{len(found)} pictures can not be read, the first is " if len(found) > 1 else ""
+        raise ConfigError(f"{some}{found[min(found)]}{hint}")
+    return found, pixels
+
+
+def _looked_through(pictures: Decoded, broken: Broken) -> tuple[dict[int, str], np.ndarray | None]:
     whole = pictures.small or broken == "leave_out"
     rows = np.arange(len(pictures) if whole else min(len(pictures), LOOKED))
     found: dict[int, str] = {}
@@ -51,9 +61,6 @@ def look_through(pictures: Decoded, broken: Broken, hint: str = "") -> tuple[dic
             found[row] = made
         elif pixels is not None:
             pixels[row] = made[0]
-    if found and broken == "refuse":
-        some = f"{len(found)} pictures can not be read, the first is " if len(found) > 1 else ""
-        raise ConfigError(f"{some}{found[min(found)]}{hint}")
     return found, pixels
 
 
@@ -71,24 +78,14 @@ def _glance(pictures: Decoded, row: int) -> tuple[str, str | None]:
     try:
         ((name, source),) = pictures.sources(np.array([row]))
         with Image.open(opened(source)) as file:
-            mode, format = file.mode, file.format or ""
+            mode, whole = file.mode, reaches_its_end(file, source)
     except ConfigError as error:
         return "", str(error)
     except UnidentifiedImageError:
         return "", f"{name}: not a picture"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return "", f"{name}: can not be decoded: {error}"
-    ends = _ENDS.get(format)
-    return mode, "" if ends is None or ends in _tail(source) else None
-
-
-def _tail(source: Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source[-TAIL:]
-    with source.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - TAIL))
-        return file.read()
+    return mode, "" if whole or (whole is None and length(source) > LIGHT) else None
 
 
 def _decoded(pictures: Decoded, row: int) -> np.ndarray | str:

@@ -13,9 +13,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launcher.console.numbers import things
 from launcher.errors import ConfigError, did_you_mean
 
 from .cells import typed
@@ -23,11 +25,12 @@ from .folders import Found, below
 from .json_columns import columns as json_columns
 from .packing import cached, key
 from .parquet import read_parquet
-from .parsing import fields, objects, readable
+from .parsing import fields, is_empty, objects, readable
 from .records import Records, refuse_others
+from .words import fields_of
 
 if TYPE_CHECKING:
-    import pyarrow
+    pass
 
 ENDINGS = {
     ".csv": "csv",
@@ -42,7 +45,7 @@ ENDINGS = {
 FORMATS = ("csv", "tsv", "jsonl", "parquet", "text")
 LARGE = 64 << 20
 """Files of that many bytes together are kept in the cache as columns, and mapped from there; smaller ones are read anew."""
-READER = 1
+READER = 2
 """Part of the cache's key: what another reader has made of a file is not taken."""
 
 
@@ -70,7 +73,8 @@ class Source:
 
     def _line(self, path: Path, row: int) -> int:
         if self.format in ("csv", "tsv"):
-            return next(line for number, (line, _) in enumerate(fields(path, self.delimiter)) if number == row + 1)
+            rows = (line for line, found in fields(path, self.delimiter) if not is_empty(found))
+            return next(islice(rows, row + 1, None))
         return next(line for number, (line, _) in enumerate(objects(path)) if number == row)
 
     @cached_property
@@ -143,7 +147,7 @@ def _keep(records: Records, source: Source, folder: Path) -> None:
 
     with pyarrow.ipc.new_file(str(folder / "rows.arrow"), records.table.schema) as file:
         file.write_table(records.table)
-    said = {"nested": sorted(records.nested), "notes": records.notes, "rows": source.rows}
+    said = {"nested": sorted(records.nested), "notes": records.notes, "rows": source.rows, "left_out": records.left_out}
     (folder / "read.json").write_text(json.dumps(said), encoding="utf-8")
 
 
@@ -153,7 +157,8 @@ def _kept(source: Source, folder: Path) -> Records:
     said = json.loads((folder / "read.json").read_text(encoding="utf-8"))
     source.rows = said["rows"]
     table = pyarrow.ipc.open_file(pyarrow.memory_map(str(folder / "rows.arrow"))).read_all()
-    return Records(table, nested=frozenset(said["nested"]), notes=[(name, note) for name, note in said["notes"]])
+    notes = [(name, note) for name, note in said["notes"]]
+    return Records(table, nested=frozenset(said["nested"]), notes=notes, left_out=said["left_out"])
 
 
 def _read(source: Source, sample_by: str) -> Records:
@@ -208,10 +213,11 @@ def _read_objects(source: Source) -> Records:
 def _read_words(source: Source) -> Records:
     import pyarrow
 
-    source.rows, tables = [], []
+    source.rows, tables, empty = [], [], []
     for path in source.files:
         with readable(path):
-            table = _words(path, source.delimiter)
+            table, lines = fields_of(path, source.delimiter)
+        empty += [f"{path}:{line}" for line in lines]
         source.rows.append(table.num_rows)
         tables.append(table)
     refuse_others(source.files, tables)
@@ -227,44 +233,8 @@ def _read_words(source: Source) -> Records:
         if found.odd is not None:
             odd = words.column(name)[found.odd].as_py()
             notes.append((name, f"{name!r} is read as text: {odd!r} is no number ({source.where(found.odd)})"))
-    return Records(pyarrow.table(columns), notes=notes)
-
-
-def _words(path: Path, delimiter: str) -> pyarrow.Table:
-    """The fields of a CSV file as they are written; null where there is nothing between two delimiters."""
-    import pyarrow
-    from pyarrow import csv
-
-    rows = fields(path, delimiter)
-    header = next(rows, (0, []))[1]
-    num = sum(1 for _ in rows)
-    if num == 0:
-        return pyarrow.table({name: pyarrow.array([], pyarrow.string()) for name in header})
-    convert = csv.ConvertOptions(
-        column_types=dict.fromkeys(header, pyarrow.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
-    whole = min(max(16 << 20, path.stat().st_size + 1), (1 << 31) - 1)
-    for size in (16 << 20, whole):
-        try:
-            table = csv.read_csv(
-                path,
-                convert_options=convert,
-                parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                read_options=csv.ReadOptions(block_size=size),
-            )
-        except pyarrow.ArrowInvalid as error:  # a field longer than a block
-            if size == whole:
-                raise ConfigError(f"{path}: can not be read: {' '.join(str(error).split())[:300]}") from error
-        else:
-            break
-    if table.num_rows != num or table.column_names != header:
-        raise ConfigError(
-            f"{path}: can not be read: {num:,} rows, or {table.num_rows:,}, as its quotes and line ends are understood"
-        )
-    return table
+    left_out = [f"{things(len(empty), 'empty row')} ({'the first is ' * (len(empty) > 1)}{empty[0]})"] if empty else []
+    return Records(pyarrow.table(columns), notes=notes, left_out=left_out)
 
 
 def files_of(path: str) -> Found:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ class Records:
     """Columns that pandas wrote to keep the order of its rows, and that say nothing of them."""
     notes: list[tuple[str, str]] = field(default_factory=list)
     """What is to be told of a column's type, each with the column."""
+    left_out: list[str] = field(default_factory=list)
+    """What of the files holds no row, in words."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -40,6 +42,16 @@ class Records:
         if name not in self.names:
             raise ConfigError(f"{source}: there is no column {name!r} ({key}={name}).{did_you_mean(name, self.names)}")
         return self.table.column(name)
+
+    def flat(self, key: str, name: str, source: str, where: Callable[[int], str]) -> pyarrow.ChunkedArray:
+        """A `column` of single values. Raises ConfigError for one that holds lists or objects."""
+        from pyarrow import types
+
+        values = self.column(key, name, source)
+        if name in self.nested or types.is_nested(values.type):
+            row, value = next((row, each.as_py()) for row, each in enumerate(values) if each.as_py() is not None)
+            raise ConfigError(f"{where(row)}: {key}={name}: {value} is a list or an object, and one value is expected")
+        return values
 
     def select(self, names: list[str]) -> Records:
         """The same rows with these columns alone."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launcher.config.trust import factory
+from launcher.console.numbers import beginning
 from launcher.errors import ConfigError, did_you_mean
 
 from ..offline import hub_error, local_folder, prepare_hub
@@ -101,8 +102,7 @@ def _load(auto: Any, path: str, revision: str | None, **options: Any) -> Any:
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         if folder is None:
             raise hub_error("model.path", path, error, reachable) from error
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"model.path={path}: {auto.__name__} can not read it: {reason[:300]}") from error
+        raise ConfigError(f"model.path={path}: {auto.__name__} can not read it: {beginning(error)}") from error
 
 
 @contextlib.contextmanager

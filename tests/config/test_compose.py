@@ -79,7 +79,6 @@ def test_the_folder_of_a_run(hydra: Hydra) -> None:
         (["training.max_time=1h30m"], "training.max_time", "1h30m"),
         (["+optimizer.amsgrad=true"], "optimizer.amsgrad", True),
         (["scheduler=step", "scheduler.step_size=steps_per_epoch"], "scheduler.step_size", "steps_per_epoch"),
-        (["optimizer={lr: 0.5}"], "optimizer.lr", 0.5),
     ],
 )  # fmt: skip
 def test_overrides(hydra: Hydra, words: list[str], key: str, value: object) -> None:

@@ -99,6 +99,57 @@ def test_after_a_signal_to_the_driver(
     assert running.wait().returncode == (75 if number == signal.SIGTERM else -signal.SIGKILL)
 
 
+def of_mark(mark: str) -> dict[int, str]:
+    """The processes that were started with a mark in their environment, whatever session they are in."""
+    found = {}
+    for process in psutil.process_iter(["status", "cmdline"]):
+        with contextlib.suppress(OSError, psutil.Error):
+            if mark.encode() in Path(f"/proc/{process.pid}/environ").read_bytes():
+                found[process.pid] = " ".join(process.info["cmdline"] or [])[:100]
+    return found
+
+
+POOLS = {
+    "fits": (
+        ("num_seeds=2", "hydra.run.dir=run"),
+        ("run/seed-0", "run/seed-1"),
+        5,
+    ),  # a server, two fits, their workers
+    "one": (("-m", "seed=1,2", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=1"), ("multirun/s/0",), 3),
+    "two": (
+        ("-m", "seed=1,2,3", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=2"),
+        ("multirun/s/0", "multirun/s/1"),
+        5,
+    ),
+    "ranks": (("-m", "seed=1,2", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=1", *DDP), ("multirun/s/0",), 6),
+    "ranks-two": (
+        ("-m", "seed=1,2,3", "hydra.sweeper.study_name=s", "hydra.sweeper.n_jobs=2", *DDP),
+        ("multirun/s/0", "multirun/s/1"),
+        11,
+    ),
+}
+
+
+@pytest.mark.parametrize(("others", "folders", "least"), POOLS.values(), ids=POOLS)
+def test_after_the_driver_of_a_pool_is_killed(
+    launch: Launch, tmp_path: Path, pictures: Path, others: tuple[str, ...], folders: tuple[str, ...], least: int
+) -> None:
+    """Trials and fits in the middle of their training, with data workers: what runs is listed by its session and by a
+    mark in its environment, so that what has left the session is found too."""
+    mark = f"PROCESSES_OF={tmp_path}"
+    name, _, value = mark.partition("=")
+    typed = [word for word in words(pictures) if word != "hydra.run.dir=run"]
+    running = launch.start(*typed, *others, env={name: value})
+    until(lambda: all(logged(tmp_path / folder)() for folder in folders), running)
+    assert len(of_session(running.pid) | of_mark(mark)) > least
+    running.send(signal.SIGKILL)
+    until(running.done, running)
+    end = time.monotonic() + OUTLIVES_S
+    while left := of_session(running.pid) | of_mark(mark):
+        assert time.monotonic() < end, f"{len(left)} are left: {left}"
+        time.sleep(0.1)
+
+
 ENDS = {
     "raises": ((*RAISES, "+task.rank=0"), 1, "the third digit is one too many"),
     "diverges": (("optimizer=sgd", "optimizer.lr=1e30"), 1, "the loss is"),
@@ -135,13 +186,14 @@ def test_after_an_end_of_its_own(
 def test_a_held_out_picture_that_cannot_be_read(
     launch: Launch, tmp_path: Path, pictures: Path, parallel: tuple[str, ...]
 ) -> None:
-    """Whether it is found late: of a BMP neither the beginning nor the end tells that it is cut short. The run fails, and
+    """Whether it is found late: neither its beginning nor its end tells that its middle is damaged. The run fails, and
     what it has reached is there to be resumed."""
     files = sorted(pictures.rglob("*.bmp"))
     held_out = next(Holdout(0.2, seed=0).split(np.zeros(len(files))))[1]
     broken = files[held_out[3]]  # the second rank's, and none of the sixteen that are looked at before the first step
     whole = broken.read_bytes()
-    broken.write_bytes(whole[:-20])
+    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(broken, "PNG")
+    broken.write_bytes(broken.read_bytes().replace(b"IDAT", b"IDAT????"))
     running = launch.start(*words(pictures, "training.checkpoint_every=5", *parallel, epochs=1))
     until(running.done, running)
     none_outlives(running)
@@ -159,8 +211,8 @@ def test_a_held_out_picture_that_cannot_be_read(
 
 def test_one_that_is_found_before_the_first_step_leaves_nothing(launch: Launch, tmp_path: Path, pictures: Path) -> None:
     files = sorted(pictures.rglob("*.bmp"))
-    broken = files[next(Holdout(0.2, seed=0).split(np.zeros(len(files))))[1][0]]
-    broken.write_bytes(broken.read_bytes()[:-20])
+    broken = files[next(Holdout(0.2, seed=0).split(np.zeros(len(files))))[1][9]]
+    broken.write_bytes(broken.read_bytes()[:-1])
     outcome = launch(*words(pictures))
     assert outcome.returncode == 2, outcome.stderr
     assert f"error: {broken}: can not be decoded" in outcome.stderr

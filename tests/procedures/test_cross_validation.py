@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from launcher.artifacts.export import load_estimator
 from launcher.artifacts.metrics_file import read
 from launcher.config import compose
 from launcher.config.checks.nodes import check
-from launcher.core.procedure import deviation
+from launcher.config.instantiate import instantiate
+from launcher.core.procedure import Procedure, deviation
 from launcher.errors import ConfigError
 from launcher.procedures.selection import best_of
 from launcher.process.forkserver import cores
@@ -49,6 +51,29 @@ def test_folds_times_seeds() -> None:
     assert [job.name for job in jobs] == [f"fold-{fold}-seed-{seed}" for fold in (0, 1) for seed in (0, 1, 2)]
     assert jobs[4].config.seed == derive(derive(0, "fold", 1), "repeat", 1)
     assert {job.config.num_seeds for job in jobs} == {1}
+
+
+@pytest.mark.parametrize(
+    ("words", "num"),
+    [
+        (("num_seeds=3000",), 3000),
+        (("validation=kfold", "validation.n_splits=3000"), 3000),
+        (("validation=kfold", "validation.n_splits=100", "num_seeds=30", "procedure.refit=true"), 3001),
+        (("validation=repeated_kfold", "validation.n_splits=50", "validation.n_repeats=60"), 3000),
+        (("validation=nested", "validation.outer.n_splits=100", "validation.inner.n_splits=10"), 3100),
+    ],
+)
+def test_thousands_of_fits_are_laid_out_for_next_to_nothing(words: tuple[str, ...], num: int) -> None:
+    """A config is made as its fit begins: to make all of them first took half a minute and 300 MB."""
+    config = config_of("tracker=[]", *words)
+    procedure: Procedure = instantiate(config.procedure)
+    tracemalloc.start()
+    jobs = procedure.plan(config)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len({job.name for job in jobs}) == len(jobs) == num
+    assert peak < 16 << 20
+    assert jobs[-1].config.seed != jobs[0].config.seed, "each has its own config when it is asked for one"
 
 
 def test_one_fold_alone() -> None:
@@ -157,7 +182,7 @@ def test_seeds_of_a_fold_are_no_folds_of_their_own() -> None:
     procedure, jobs = planned("validation=kfold", "validation.n_splits=3", "num_seeds=2")
     values = [0.8, 0.9, 0.7, 0.8, 0.9, 0.9]
     same = {"status": "completed", "steps": 1, "epochs": 1, "wall_s": 1.0, "world_size": 1, "parameters": 1}
-    same |= {"trainable_parameters": 1, "peak_memory_bytes": 1, "val_samples": 10, "train_samples": 20}
+    same |= {"trainable_parameters": 1, "peak_memory_bytes": 1, "seed": 0, "val_samples": 10, "train_samples": 20}
     results = [same | {"metrics": {"val/x": value}, "objective": {"value": value}} for value in values]
     combined = procedure.combine(jobs, results)
     folds = [0.85, 0.75, 0.9]

@@ -384,3 +384,21 @@ class Empty(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.flatten(1)[:, : self.num_outputs]
+
+
+class Blabs(ImageClassification):
+    """Digits; what a library might print with a credential in it, in each way that Python has, and then raised."""
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        import logging
+        import warnings
+
+        key = os.environ["SOME_API_KEY"]
+        print("asking with", key)
+        print(f"key={key}", "at https://me:word-of-me@host/db", file=sys.stderr, flush=True)
+        logging.getLogger("some.library").warning("refused: %s", key)
+        warnings.warn(f"{key} is old", stacklevel=2)
+        print("-----BEGIN RSA PRIVATE KEY-----")
+        print("MIIEowIBAAKCAQEA")
+        print("-----END RSA PRIVATE KEY-----")
+        raise ValueError(f"no answer to {key} from https://me:word-of-me@host/db")

@@ -81,7 +81,7 @@ MALFORMED: list[tuple[str, str | bytes, dict[str, Any], str]] = [
     ("a.csv", "text,label\nx,a\ny\n", {}, r"a\.csv:3: 1 fields where the header has 2"),
     ("a.csv", "text,label\nx,a\ny,b,c\n", {}, r"a\.csv:3: 3 fields where the header has 2"),
     ("a.csv", "text,text\nx,a\n", {}, r"a\.csv:1: two columns have the name 'text'"),
-    ("a.csv", 'text,label\nx,a\n"y,b\n', {}, r"a\.csv:3: unexpected end of data"),
+    ("a.csv", 'text,label\nx,a\n"y,b\n', {}, r"a\.csv:3: a quote is opened in this row and never closed"),
     ("a.csv", b"text,label\nx,a\ny,\xff\n", {}, r"a\.csv:3: not UTF-8 \(byte 0xff\)"),
     ("a.csv", "text,label\nx,a\n", {"label": "lable"}, r"a\.csv: there is no column 'lable' \(data\.label=lable\)\. Did you mean 'label'\?"),
     ("a.csv", "txt,label\nx,a\n", {}, r"a\.csv: there is no column 'text' \(data\.text=text\)\. Did you mean 'txt'\?"),

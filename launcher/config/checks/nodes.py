@@ -145,7 +145,9 @@ def _nodes(config: dict[str, Any], where: Where) -> Iterator[str]:
                 node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), where
             )
     for group in PERHAPS:
-        if config[group]:
+        if config[group] and "_target_" not in config[group]:
+            yield f"{where(group)}: there is no _target_ that says what it is"
+        elif config[group]:
             yield from _node(config[group], group, group, PROVIDED.get(group, frozenset()), where)
     for group in MANY:
         for name, node in (config[group] or {}).items():
