@@ -43,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
             "debug="
         ):  # of no such option there is nothing to trace
             traceback.print_exc()
-        from .console.numbers import escaped, printable
+        from .console.numbers import printable
+        from .errors import escaped
 
         said = f"error: {error}"
         for word in words:  # one of several lines would tear the message, where its first line alone is read

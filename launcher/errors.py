@@ -60,3 +60,14 @@ def did_you_mean(word: str, words: Iterable[str]) -> str:
     if pool and len(pool) <= 40:
         return f" There are: {', '.join(pool)}."
     return ""
+
+
+def escaped(text: str) -> str:
+    """The text on one line, its line ends and other control characters as they are written in code: \\n."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def beginning(text: object, most: int = 300) -> str:
+    """The first words of what a library says, on one line; three dots say that there was more."""
+    whole = " ".join(str(text).split())
+    return whole if len(whole) <= most else f"{whole[:most].rpartition(' ')[0] or whole[:most]} ..."

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from launcher.console.numbers import beginning
-from launcher.errors import ConfigError, did_you_mean
+from launcher.errors import ConfigError, beginning, did_you_mean
 
 CONNECT_S = 3.0
 

@@ -19,8 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.console.numbers import beginning
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, beginning
 
 from .stored_estimator import CLASSES, foreign, see
 

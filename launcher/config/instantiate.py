@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 import contextlib
 from collections.abc import Iterator
 
-from launcher.console.numbers import beginning
+from launcher.errors import beginning
 
 from .signatures import locate, table
 from .trust import GROUPS, misnamed, unfit, unlike, whitelist, within

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from launcher.console.numbers import escaped
-from launcher.errors import did_you_mean
+from launcher.errors import did_you_mean, escaped
 
 _PLAIN = re.compile(r"[\w./:-]+", re.ASCII)
 _IN_QUOTES = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')\s*""")

@@ -72,14 +72,3 @@ def share(part: float) -> str:
 def printable(text: str) -> str:
     """The text without control characters: what was typed or read must not steer the terminal."""
     return "".join(sign for sign in text if sign in "\n\t" or (sign.isprintable() or sign == " "))
-
-
-def escaped(text: str) -> str:
-    """The text on one line, its line ends and other control characters as they are written in code: \\n."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
-def beginning(text: object, most: int = 300) -> str:
-    """The first words of what a library says, on one line; three dots say that there was more."""
-    whole = " ".join(str(text).split())
-    return whole if len(whole) <= most else f"{whole[:most].rpartition(' ')[0] or whole[:most]} ..."

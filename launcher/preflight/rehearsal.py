@@ -69,5 +69,5 @@ def shortened(config: DictConfig) -> DictConfig:
 def share_of_steps(config: DictConfig) -> float:
     """What a rehearsal computes, in steps of the run: an evaluation has a forward pass, a third of a step."""
     settings = config.training
-    judged = BATCHES * (settings.eval_batch_size or max(256, settings.batch_size))
-    return STEPS + (STEPS // EVERY + 1) * judged / settings.batch_size / 3
+    samples = BATCHES * int(settings.eval_batch_size or max(256, settings.batch_size))
+    return STEPS + (STEPS // EVERY + 1) * samples / int(settings.batch_size) / 3

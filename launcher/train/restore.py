@@ -8,9 +8,8 @@ from typing import Any
 
 from launcher.artifacts.checkpoint.checkpoints import Checkpoints
 from launcher.artifacts.checkpoint.manifest import TornCheckpoint, verified
-from launcher.console.numbers import beginning
 from launcher.core.run import Run
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, beginning
 
 
 def judged(checkpoints: Checkpoints, action: str) -> tuple[dict[str, Any], Path]:

@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from launcher.console.numbers import beginning
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, beginning
 
 from ..offline import hub_error, prepare_hub
 from . import columns

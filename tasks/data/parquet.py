@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.console.numbers import beginning
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, beginning
 
 from .records import Records, refuse_others
 

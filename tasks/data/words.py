@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.console.numbers import beginning
-from launcher.errors import ConfigError
+from launcher.errors import ConfigError, beginning
 
 from .parsing import fields, is_empty
 

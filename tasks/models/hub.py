@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from launcher.config.trust import factory
-from launcher.console.numbers import beginning
-from launcher.errors import ConfigError, did_you_mean
+from launcher.errors import ConfigError, beginning, did_you_mean
 
 from ..offline import hub_error, local_folder, prepare_hub
 

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from launcher.__main__ import main
 from launcher.config.syntax_errors import in_shell, syntax
-from launcher.console.numbers import beginning
+from launcher.errors import beginning
 
 TEXTS = {
     "notes=a\nb": "a\nb",
