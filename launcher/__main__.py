@@ -97,7 +97,7 @@ def run(words: list[str]) -> int:
         )
         check(composed.config, composed.origins)
     action = composed.config.action
-    if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
+    if composed.config.start and action in ("train", "plan") and not resumed:  # what has begun goes on at once
         from .launch.start.wait import wait
 
         left = wait(composed.config, composed.folder)

@@ -55,7 +55,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("task=tabular data=files data.path=/dev/zero", "data.path=/dev/zero: a device, where a file is expected"),
         ("task=tabular data=files data.path=socket", "data.path=socket: a socket, where a file is expected"),
         ("model=hub model.path=pipe task=text_classification", "model.path=pipe: a pipe, where a file is expected"),
-        ("schedule=carbon_aware schedule.forecast=pipe", "schedule.forecast=pipe: a pipe, where a file is expected"),
+        ("start=carbon_aware start.forecast=pipe", "start.forecast=pipe: a pipe, where a file is expected"),
     ],
 )  # fmt: skip
 def test_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ class Slurm:
     `tasks_per_node` of hydra-submitit-launcher are processes here: the one task of a node has the processors and GPUs
     of as many, and starts them. At most `array_parallelism` jobs of a sweep run at once where `hydra.sweeper.n_jobs` says
     nothing; null is 256 where no trial needs another one's result, and else one. No job begins before `begin`, in
-    seconds since 1970, which `schedule` sets.
+    seconds since 1970, which `start` sets.
     """
 
     packages: ClassVar[dict[str, str]] = {"submitit": "submitit"}

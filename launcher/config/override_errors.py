@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from launcher.errors import ConfigError, did_you_mean
+from launcher.errors import ConfigError, did_you_mean, nearest
 
 from .file_errors import close, files, options_of, paths_of, schema_type, short
 from .origins import Origins
@@ -159,7 +159,7 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
         )
     if override.is_delete():
         if not exists:
-            return f"{line}: there is no key {key!r} to delete.{_nearest(key, config, roots)}"
+            return f"{line}: there is no key {key!r} to delete.{_nearest(override, config, roots, origins)}"
         return kept(line, key)
     if override.is_add() and exists and "already at" in str(error):
         return f"{line}: {key!r} is there already; leave out the '+'"
@@ -171,7 +171,7 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
         types = schema_type(key)
         return f"{line}: {expected(types) if types else short(cause)}"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or not exists:
-        return f"{line}: {_unknown(key, config, roots, origins)}{_addable(override, config)}"
+        return f"{line}: {_unknown(override, config, roots, origins)}{_addable(override, config)}"
     return f"{line}: {short(cause or error)}"
 
 
@@ -180,7 +180,8 @@ def kept(line: str, key: str) -> str:
     return f"{line}: {key!r} belongs to every run and can not be deleted; a value that is not wanted is null"
 
 
-def _unknown(key: str, config: DictConfig, roots: list[str], origins: Origins) -> str:
+def _unknown(override: Override, config: DictConfig, roots: list[str], origins: Origins) -> str:
+    key = override.key_or_group
     *parents, last = key.split(".")
     if parents and parents[0] in roots and not config.get(parents[0]):
         option = f"[{parents[1]}]" if len(parents) > 1 else "..."
@@ -200,7 +201,7 @@ def _unknown(key: str, config: DictConfig, roots: list[str], origins: Origins) -
             if others:
                 return f"{parents[0]!r} has no key {last!r} with this choice; it is one of {others}"
             return f"{'.'.join(parents)!r} has no key {last!r}.{did_you_mean(last, names)}"
-    return f"there is no group or key {key!r}.{_nearest(key, config, roots)}"
+    return f"there is no group or key {key!r}.{_nearest(override, config, roots, origins)}"
 
 
 def _options_with(key: str, group: str, origins: Origins) -> str:
@@ -211,8 +212,9 @@ def _options_with(key: str, group: str, origins: Origins) -> str:
     return " and ".join(f"{group}={name}" for name in having)
 
 
-def _nearest(key: str, config: DictConfig, roots: list[str]) -> str:
+def _nearest(override: Override, config: DictConfig, roots: list[str], origins: Origins) -> str:
     """The nearest top-level word; for a key without its group (`lr`), the keys that end in it."""
+    key = override.key_or_group
     first, _, rest = key.partition(".")
     names = [str(name) for name in config if name != "hydra"]
     if first in names and rest:
@@ -220,7 +222,25 @@ def _nearest(key: str, config: DictConfig, roots: list[str]) -> str:
     ending = sorted(path for path in paths_of(config) if path.rpartition(".")[2] == key)
     if ending:
         return f" Did you mean {' or '.join(map(repr, ending[:3]))}?"
-    return close(first, {*names, *roots} - {"schema", "config", "hydra"}) or " python -m launcher --help lists them."
+    words = {*names, *roots} - {"schema", "config", "hydra"}
+    taking = _groups_taking(override, origins)
+    if taking and not set(nearest(first, words)) & set(taking):  # the name is far off, what it was given is not
+        return f" Did you mean {' or '.join(map(repr, taking.values()))}?"
+    return close(first, words) or " python -m launcher --help lists them."
+
+
+def _groups_taking(override: Override, origins: Origins) -> dict[str, str]:
+    """The groups with the option, or with an entry that has the key, that was given to a word that is no group: how
+    each is written."""
+    first, _, rest = override.key_or_group.partition(".")
+    if rest:
+        targets = (each for each in table().values() if rest in each.parameters)
+        return {group: f"{group}.{rest}" for each in targets for group in each.facts["groups"] if "." not in group}
+    value = override._value
+    if not isinstance(value, str):
+        return {}
+    groups = (name for name in origins.loader.list_groups("") if name != "hydra")
+    return {name: f"{name}={value}" for name in groups if value in origins.loader.get_group_options(name)}
 
 
 def _has(config: DictConfig, key: str) -> bool:

@@ -91,7 +91,7 @@ GROUPS: dict[str, Group] = {
     "cluster": Group(
         ("launcher.cluster.kubernetes.Kubernetes", "launcher.cluster.slurm.Slurm"), has=("pool", "script")
     ),
-    "schedule": Group(("launcher.launch.start.carbon_aware.CarbonAware",), has=("choose", "told")),
+    "start": Group(("launcher.launch.start.carbon_aware.CarbonAware",), has=("choose", "told")),
     "tracker": Group(("launcher.trackers.*",), ("launcher.trackers.base.Tracker",)),
     "monitor": _ALGORITHM,
     "stopping": _ALGORITHM,

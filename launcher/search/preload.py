@@ -15,7 +15,7 @@ from .settings import families
 from .space import presets
 from .space.dimensions import Dimension
 
-_LATER = ("hydra", "tracker", "cluster", "schedule", "wait")
+_LATER = ("hydra", "tracker", "cluster", "start")
 """Groups of which a trial's process builds nothing, or nothing before it has begun."""
 _OURS = ("launcher", "torch", "sklearn")
 

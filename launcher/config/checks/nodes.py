@@ -52,7 +52,7 @@ ONE = (
 )
 """Groups that hold one object; the others hold objects by name."""
 
-PERHAPS = ("cluster", "schedule")
+PERHAPS = ("cluster", "start")
 """Groups that hold one object or none."""
 
 MANY = ("tracker", "monitor", "stopping", "augment", "regularization")
