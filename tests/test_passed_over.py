@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launcher.__main__ import main
-from launcher.config.checks.nodes import MANY, ONE, PERHAPS
+from launcher.config.groups import GROUPS
 from tests.support.harness import environment
 
 LONG = "a" * 300
@@ -74,15 +74,16 @@ def test_a_suggestion_is_not_what_was_typed(capsys: pytest.CaptureFixture[str]) 
     assert main(['tags=["α",b]', "--cfg", "job", "-p", "tags"]) == 0  # what is suggested for tags=[α,b]
 
 
-@pytest.mark.parametrize("group", [*ONE, *PERHAPS, *MANY])
+@pytest.mark.parametrize("group", GROUPS)
 def test_an_entry_of_the_wrong_kind(group: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = place / "mine" / group
     folder.mkdir(parents=True)
+    several = GROUPS[group].holds == "many"
     node = "_target_: torch.nn.Linear\nin_features: 2\nout_features: 2\n"
     (folder / "odd.yaml").write_text(
-        "odd:\n" + "".join(f"  {line}\n" for line in node.splitlines()) if group in MANY else node
+        "odd:\n" + "".join(f"  {line}\n" for line in node.splitlines()) if several else node
     )
-    refused(["--config-dir", "mine", f"{group}={'[odd]' if group in MANY else 'odd'}", "training.max_steps=1"], capsys)
+    refused(["--config-dir", "mine", f"{group}={'[odd]' if several else 'odd'}", "training.max_steps=1"], capsys)
 
 
 @pytest.mark.parametrize(

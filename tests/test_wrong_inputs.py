@@ -242,7 +242,7 @@ SWEPT = [
 ]  # fmt: skip
 """What the sweeper alone can know, which has to import Optuna."""
 
-ALLOWED = "a resumed run keeps its config; what may change is parallel, memory, communication, loading, cluster, tracker, debug, training.max_epochs, training.max_steps, training.max_time, training.stop_after"
+ALLOWED = "a resumed run keeps its config; what may change is memory, parallel, communication, cluster, tracker, loading, debug, training.max_epochs, training.max_steps, training.max_time, training.stop_after"
 RESUMED = [
     Case("resume=nowhere", "resume=nowhere: no such folder; a run's folder is wanted, such as outputs/<date>/<time>-<id>"),
     Case("resume=mine", "resume=mine: no run is here (there is no config.yaml)"),

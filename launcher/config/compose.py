@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -34,6 +35,7 @@ from launcher.errors import ConfigError, did_you_mean
 
 from . import file_errors, hydra_keys, override_errors, resolvers, search_path, spelling
 from .finishing import finish, folder_of
+from .groups import holding
 from .origins import Origins, shown
 from .schema import Config
 
@@ -60,7 +62,7 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     ConfigError where `config_dir` is no folder."""
     registry = importlib.import_module("launcher.tasks.registry")
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config, provider="launcher", replace=True)
+    store.store(name="schema", node=_schema(), provider="launcher", replace=True)
     registry.register(store)
     resolvers.register()
     masking.register()
@@ -85,6 +87,18 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
             yield Hydra.create_main_hydra2(task_name="launcher", config_search_path=path)
     finally:
         GlobalHydra.instance().clear()
+
+
+def _schema() -> type:
+    """The schema, which chooses nothing of the groups that may be empty and that config.yaml does not name."""
+    named = re.findall(r"^ +- (\w+):", (CONF / f"{CONFIG_NAME}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    empty = [
+        {name: [] if name in holding("many") else None} for name in holding("perhaps", "many") if name not in named
+    ]
+    if not empty:
+        return Config
+    defaults = field(default_factory=lambda: ["_self_", *empty])
+    return make_dataclass("Schema", [("defaults", list[Any], defaults)], bases=(Config,))
 
 
 def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = False) -> list[Override]:
@@ -244,7 +258,8 @@ _LISTS: WeakKeyDictionary[Hydra, dict[str, set[str]]] = WeakKeyDictionary()  # o
 
 
 def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
-    """The groups of which several options may be chosen: those with a list in the primary config."""
+    """The groups of which several options may be chosen: those of the table that hold many, and those with a list in the
+    primary config."""
     known = _LISTS.setdefault(hydra, {})
     if config_name in known:
         return known[config_name]
@@ -257,4 +272,5 @@ def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
         )
         raise ConfigError(f"--config-name={config_name}: no such file in {folders}.{did_you_mean(config_name, names)}")
     defaults: list[Any] = loaded.defaults_list or []
-    return known.setdefault(config_name, {str(each.group) for each in defaults if getattr(each, "is_options", bool)()})
+    listed = (str(each.group) for each in defaults if getattr(each, "is_options", bool)())
+    return known.setdefault(config_name, {*holding("many"), *listed})

@@ -19,7 +19,7 @@ import contextlib
 from collections.abc import Iterator
 
 from .signatures import locate, table
-from .trust import GROUPS, misnamed, unfit, unlike, whitelist, within
+from .trust import NODES, misnamed, unfit, unlike, whitelist, within
 
 _ONLY: dict[str, tuple[Any, str]] = {
     "memory": (None, "a cache of joblib's, which unpickles what lies in that folder"),
@@ -68,7 +68,7 @@ def unwanted(target: Any, group: str, inside: bool = False) -> str | None:
             return unfit(locate(target), target, group, inside)
         except ConfigError as error:
             return f"{target}: {error}"
-    of = [group, *GROUPS[group].inside] if inside else [group]
+    of = [group, *NODES[group].inside] if inside else [group]
     return None if set(of) & set(known.facts.get("groups", ())) else unlike(target, group)
 
 
@@ -76,7 +76,7 @@ def _group_of(node: Any) -> str:
     """The group that a node of a config is of, by its place there."""
     full = str(node._get_full_key(None)) if isinstance(node, DictConfig) else ""
     group = full.partition(".")[0]
-    if group not in GROUPS:
+    if group not in NODES:
         raise ConfigError(f"{full or 'a node by itself'}: no group is known whose _target_ this would be")
     return group
 

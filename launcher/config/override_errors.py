@@ -232,7 +232,7 @@ def _nearest(override: Override, config: DictConfig, roots: list[str], origins: 
 def _groups_taking(override: Override, origins: Origins) -> dict[str, str]:
     """The groups with the option, or with an entry that has the key, that was given to a word that is no group: how
     each is written."""
-    first, _, rest = override.key_or_group.partition(".")
+    rest = override.key_or_group.partition(".")[2]
     if rest:
         targets = (each for each in table().values() if rest in each.parameters)
         return {group: f"{group}.{rest}" for each in targets for group in each.facts["groups"] if "." not in group}

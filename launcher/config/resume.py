@@ -16,6 +16,7 @@ from launcher.errors import ConfigError
 
 from . import compose, file_errors, schema
 from .finishing import finish
+from .groups import GROUPS
 from .origins import Origins, line_of
 
 if TYPE_CHECKING:
@@ -23,12 +24,8 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 ALLOWED = (
-    "parallel",
-    "memory",
-    "communication",
+    *(name for name, group in GROUPS.items() if group.resumable),
     "loading",
-    "cluster",
-    "tracker",
     "debug",
     "training.max_epochs",
     "training.max_steps",

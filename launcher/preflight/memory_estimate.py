@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedOperatorException
 from torch.utils._python_dispatch import _disable_current_modes
 
+from launcher.config.groups import algorithms
 from launcher.config.instantiate import instantiate
 from launcher.config.signatures import locate
 from launcher.core.algorithm import Monitor, overriding
@@ -85,7 +86,7 @@ class Estimator:
         before = rng_state()
         try:
             with tempfile.TemporaryDirectory() as folder:
-                for opaque, left_out in ((False, ()), (True, ()), (True, ("regularization", "augment"))):
+                for opaque, left_out in ((False, ()), (True, ()), (True, tuple(algorithms("changes")))):
                     try:
                         return self._estimate(config, Path(folder), opaque, left_out)
                     except UNKNOWN as error:
@@ -105,7 +106,7 @@ class Estimator:
         given, config = config, config.copy()
         if opaque:
             config.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "groups": None}
-        for group in ("tracker", "stopping", "monitor", *left_out):
+        for group in ("tracker", *algorithms("stops", "watches"), *left_out):
             config[group] = {}
         config.debug.profile = config.training.compile = False
         config.scheduler = CONSTANT  # moves no memory, and needs no length of the run

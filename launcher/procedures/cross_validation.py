@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from launcher.artifacts.predictions import FILE, read_table, write_table
 from launcher.artifacts.result import read_result
-from launcher.config.groups import num_splits
+from launcher.config.counts import num_splits
 from launcher.config.signatures import signature
 from launcher.core.procedure import Job, Procedure, Results, deviation
 from launcher.errors import ConfigError

@@ -50,9 +50,7 @@ class CarbonAware:
             raise ConfigError("start=carbon_aware: either start.forecast=<file> or start.provider=<name>")
         length, deadline = self._length(), now + self._seconds("deadline", self.deadline)
         if now + length > deadline:
-            raise ConfigError(
-                f"start.deadline={self.deadline}: a run of {self.duration} that begins now ends after it"
-            )
+            raise ConfigError(f"start.deadline={self.deadline}: a run of {self.duration} that begins now ends after it")
         if self.forecast is not None:
             known = read(Path(self.forecast))
         else:
