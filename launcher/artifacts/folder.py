@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from launcher.adapters.omegaconf import is_none
 from launcher.errors import ConfigError
 
 from .files import damaged, kind_of, place_of, refuse_special, yaml_of
@@ -145,7 +146,7 @@ def read_config(folder: Path) -> DictConfig:
         config = OmegaConf.load(io.StringIO(text))
     except (YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise damaged(path, f"no YAML{place_of(error)}") from error
-    if not isinstance(config, DictConfig) or config._is_none():
+    if not isinstance(config, DictConfig) or is_none(config):
         raise damaged(path, f"{kind_of(OmegaConf.to_container(config))}, where keys are expected")
     # A run writes what its words came to. What stands for something else was put there by hand, to be looked up here.
     for value in _values(OmegaConf.to_container(config)):

@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from launcher.adapters.submitit import script_of
 from launcher.errors import ConfigError
 
 from . import slurm_jobs
@@ -109,7 +110,7 @@ class Slurm:
             executor = self._executor(inside / "array", inside / "array" / "%a" / "log.txt")
             executor.update_parameters(array_parallelism=slots)
             executor.parameters["map_count"] = runs
-        return executor._make_submission_file_text(executor._submitit_command_str, uid="")
+        return script_of(executor)
 
     def executor(self, inside: Path, log: Path) -> SlurmExecutor:
         """submitit's executor, with what it writes `inside`. Raises ConfigError where there is no SLURM."""

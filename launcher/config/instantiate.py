@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from launcher.adapters.omegaconf import full_key
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def unwanted(target: Any, group: str, inside: bool = False) -> str | None:
 
 def _group_of(node: Any) -> str:
     """The group that a node of a config is of, by its place there."""
-    full = str(node._get_full_key(None)) if isinstance(node, DictConfig) else ""
+    full = full_key(node) if isinstance(node, DictConfig) else ""
     group = full.partition(".")[0]
     if group not in NODES:
         raise ConfigError(f"{full or 'a node by itself'}: no group is known whose _target_ this would be")

@@ -10,6 +10,8 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from launcher.adapters.hydra import given
+from launcher.adapters.omegaconf import is_none
 from launcher.errors import ConfigError, did_you_mean, nearest
 
 from .file_errors import close, files, options_of, paths_of, schema_type, short
@@ -75,7 +77,7 @@ def refuse_absent_folders(overrides: list[Override]) -> None:
     for override in overrides:
         if override.key_or_group != "hydra.searchpath":
             continue
-        for entry in override._value if isinstance(override._value, list) else [override._value]:
+        for entry in given(override) if isinstance(given(override), list) else [given(override)]:
             text = entry.text if isinstance(entry, QuotedString) else str(entry)
             scheme, separated, place = text.partition("://")
             folder = Path(place if separated else text)
@@ -150,7 +152,7 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
     exists = _has(config, key)
     if override.package is not None:
         return f"{line}: there is no group {key!r}.{did_you_mean(key, roots)}"
-    if isinstance(override._value, dict) and key in roots:
+    if isinstance(given(override), dict) and key in roots:
         option = (
             "[<option>]" if isinstance(config.get(key), DictConfig) and "_target_" not in config[key] else "<option>"
         )
@@ -236,7 +238,7 @@ def _groups_taking(override: Override, origins: Origins) -> dict[str, str]:
     if rest:
         targets = (each for each in table().values() if rest in each.parameters)
         return {group: f"{group}.{rest}" for each in targets for group in each.facts["groups"] if "." not in group}
-    value = override._value
+    value = given(override)
     if not isinstance(value, str):
         return {}
     groups = (name for name in origins.loader.list_groups("") if name != "hydra")
@@ -249,14 +251,14 @@ def _has(config: DictConfig, key: str) -> bool:
         node: Any = OmegaConf.select(config, ".".join(parents), throw_on_missing=False) if parents else config
     except OmegaConfBaseException:
         return False
-    return isinstance(node, DictConfig) and not node._is_none() and last in [str(name) for name in node]
+    return isinstance(node, DictConfig) and not is_none(node) and last in [str(name) for name in node]
 
 
 def _addable(override: Override, config: DictConfig) -> str:
     """Where the target knows an argument that the file leaves out: how to give it."""
     parent, _, last = override.key_or_group.rpartition(".")
     node = OmegaConf.select(config, parent, throw_on_missing=False) if parent else None
-    target = node.get("_target_") if isinstance(node, DictConfig) and not node._is_none() else None
+    target = node.get("_target_") if isinstance(node, DictConfig) and not is_none(node) else None
     known = table().get(str(target))
     if known and last in known.parameters:
         return f" {target} knows it: +{override.input_line} sets it"

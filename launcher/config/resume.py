@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from launcher.adapters.hydra import given
+from launcher.adapters.omegaconf import child
 from launcher.artifacts.files import damaged
 from launcher.artifacts.folder import FORMAT, read_config, refuse_links
 from launcher.artifacts.result import checked_result
@@ -20,8 +22,9 @@ from .groups import GROUPS
 from .origins import Origins, line_of
 
 if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
+
+    from launcher.adapters.hydra import Hydra
 
 ALLOWED = (
     *(name for name, group in GROUPS.items() if group.resumable),
@@ -119,11 +122,11 @@ def absent(cls: Any, node: Any, path: str = "") -> str | None:
 def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_name: str) -> DictConfig:
     """The saved config with whole groups taken from a fresh composition, then single keys set."""
     origins = Origins(compose.loader_of(hydra), config_name, overrides)
-    groups = [each for each in overrides if "." not in each.key_or_group and not isinstance(each._value, dict)]
+    groups = [each for each in overrides if "." not in each.key_or_group and not isinstance(given(each), dict)]
     if groups:
         fresh = compose.whole(hydra, Origins(origins.loader, config_name, groups))
         for override in groups:
-            OmegaConf.update(config, override.key_or_group, fresh._get_node(override.key_or_group), merge=False)
+            OmegaConf.update(config, override.key_or_group, child(fresh, override.key_or_group), merge=False)
     OmegaConf.set_struct(config, True)
     for override in overrides:
         if override not in groups:

@@ -18,9 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedOperatorException
-from torch.utils._python_dispatch import _disable_current_modes
 
+from launcher.adapters.torch import (
+    DataDependentOutputException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+    without_modes,
+)
 from launcher.config.groups import algorithms
 from launcher.config.instantiate import instantiate
 from launcher.config.signatures import locate
@@ -127,7 +131,7 @@ class Estimator:
         run = None
         with fake, tracker:
             run = build_run(config, folder, self.task, self.data, model, parallel, lambda _: None, Interrupt())
-        with _disable_current_modes():
+        with without_modes():  # type: ignore[no-untyped-call]  # torch's
             micro = next(run.loaders.train.start(0))
             judged = None if run.loaders.val is None else next(iter(run.loaders.val), None)
             state_bytes = real_state_bytes(given, model) if opaque else None
