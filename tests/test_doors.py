@@ -57,7 +57,7 @@ FUNCTIONS = {
     "scheduler": ["torch.optim.SGD", "transformers.optimization.get_scheduler"],
     "validation": ["sklearn.model_selection.cross_val_score", "launcher.data.splits._fraction", "sklearn.svm.SVC"],
     "task": ["launcher.tasks.base.encode_labels", "launcher.tasks.data.files.Files", "launcher.tasks.registry.register"],
-    "parallel": ["launcher.parallel.communication.base.Communication", "launcher.core.collectives.Ranks"],
+    "parallel": ["launcher.core.communication.Communication", "launcher.core.collectives.Ranks"],
     "procedure": ["launcher.procedures.cross_validation.FILE", "launcher.data.splits.Holdout"],
     "memory": ["launcher.memory.activations.Recomputed"],
 }  # fmt: skip

@@ -156,7 +156,7 @@ VALUES = [
     Case("cluster=slurm cluster.nodes=0", "cluster.nodes=0: expected a whole number at least 1"),
     Case("cluster=slurm cluster.gpus_per_node=-1", "cluster.gpus_per_node=-1: expected a whole number at least 0"),
     Case("num_seeds=0", "num_seeds=0: expected at least 1"),
-    Case("action=trian", "action=trian: expected train or plan or lr_find or evaluate or export or report or replay or status or compare. Did you mean 'train'?"),
+    Case("action=trian", "action=trian: expected compare or evaluate or export or lr_find or plan or replay or report or status or train. Did you mean 'train'?"),
     Case("objective.direction=max", "objective.direction=max: expected minimize or maximize"),
     Case("scheduler.warmup=1.5", "scheduler.warmup=1.5: expected a share of the run below 1, or a whole number of steps"),
     Case("scheduler.warmup=1.0", "scheduler.warmup=1.0: expected a share of the run below 1, or a whole number of steps"),

@@ -19,9 +19,13 @@ from launcher.adapters.omegaconf import is_none
 from launcher.errors import ConfigError
 
 from .files import damaged, kind_of, place_of, refuse_special, yaml_of
+from .metrics_file import FILE as METRICS
+from .sweep import FACTS, JOURNAL, TRIALS
 
 CONFIG, LOCK = "config.yaml", ".lock"
-_SWEEPS = ("sweep.json", "study.journal", "trials.csv")
+CHECKPOINTS, MODEL = "checkpoints", "model"
+"""Folders within a run's."""
+_SWEEPS = (FACTS, JOURNAL, TRIALS)
 _BESIDE = ".config.yaml"
 _LOG = "wandb/*run-*/logs/debug-core.log"
 """The link by which W&B's client points from a session, which nobody writes into again, to its own log elsewhere."""
@@ -76,7 +80,7 @@ def make_parents(folder: Path, where: str) -> list[Path]:
 
 def has_begun(folder: Path) -> bool:
     """Whether a fit in the folder, or in one of those inside it, has logged or saved anything."""
-    return any(path.stat().st_size for path in folder.rglob("metrics.jsonl")) or any(folder.rglob("checkpoints/step-*"))
+    return any(path.stat().st_size for path in folder.rglob(METRICS)) or any(folder.rglob(f"{CHECKPOINTS}/step-*"))
 
 
 def remove_folder(folder: Path, made: list[Path]) -> None:
@@ -112,7 +116,7 @@ def refuse_links(folder: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Take away what a run that was killed had begun to write beside what it writes. The lock is held."""
-    inside = [*folder.iterdir(), *(folder / "checkpoints").glob("*")]
+    inside = [*folder.iterdir(), *(folder / CHECKPOINTS).glob("*")]
     for entry in [found for found in inside if any(found.match(pattern) for pattern in _BEGUN)]:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)

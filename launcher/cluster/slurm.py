@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from launcher.adapters.submitit import script_of
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.errors import ConfigError
 
 from . import slurm_jobs
@@ -105,9 +106,9 @@ class Slurm:
         """The script that `sbatch` would get for the run in `folder`, or for an array of the sweep's runs there."""
         inside = folder.resolve() / slurm_jobs.INSIDE
         if runs == 1:
-            executor = self._executor(inside, inside.parent / "log.txt")
+            executor = self._executor(inside, inside.parent / LOG)
         else:
-            executor = self._executor(inside / "array", inside / "array" / "%a" / "log.txt")
+            executor = self._executor(inside / "array", inside / "array" / "%a" / LOG)
             executor.update_parameters(array_parallelism=slots)
             executor.parameters["map_count"] = runs
         return script_of(executor)

@@ -143,7 +143,7 @@ GROUPS: dict[str, Group] = {
     "communication": Group(
         "one",
         ("launcher.parallel.communication.*",),
-        bases=("launcher.parallel.communication.base.Communication",),
+        bases=("launcher.core.communication.Communication",),
         resumable=True,
         ranges={
             "rank": "int[1,inf)",

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
+import launcher
 from launcher.artifacts.folder import FORMAT
 
 from .groups import GROUPS
 
-ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "replay", "status", "compare")
+ACTIONS = tuple(sorted(path.stem for path in (Path(launcher.__file__).parent / "actions").glob("[a-z]*.py")))
+"""The modules of launcher/actions/, by name."""
 
 
 @dataclass

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.errors import FAILED
 from launcher.process.forkserver import FENCE, PRELOAD, cores, ensure_server, leave_with_the_driver, start_server
 from launcher.process.signals import stay
@@ -109,7 +110,7 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     from .run import run_in_pool
 
     torch.set_num_threads(threads)
-    log = os.open(Path(folder) / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(Path(folder) / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
     faulthandler.enable()  # where a crash of compiled code was, for the log

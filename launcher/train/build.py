@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from launcher.artifacts.checkpoint.checkpoints import Checkpoints
+from launcher.artifacts.folder import CHECKPOINTS
 from launcher.config.groups import GROUPS, algorithms
 from launcher.config.instantiate import instantiate, plain_dict, refusals_of
 from launcher.config.schema import AUTO_SECONDS, Training, duration, interval
@@ -227,7 +228,7 @@ def build_run(
         folder=folder,
         recorder=recorder,
         checkpoints=Checkpoints(
-            folder / "checkpoints", config.training.keep_checkpoints, recorder.sync, say, parallel.writer, full
+            folder / CHECKPOINTS, config.training.keep_checkpoints, recorder.sync, say, parallel.writer, full
         ),
         algorithms=build_algorithms(config),
         interrupt=interrupt,

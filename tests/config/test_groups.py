@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.support.harness import ROOT, environment
+from tests.support.copies import copy_source
+from tests.support.harness import Outcome, cold
 
 LINE = '    "finetune": Group("many", ("launcher.algorithms.finetune.*",), bases=_ALGORITHM, effect="changes"),\n'
 """All that a new group of algorithms takes, beside its folder in conf/ and its room."""
@@ -38,9 +36,7 @@ ENTRY = "# The first parameters stay as they are.\nfreeze:\n  _target_: launcher
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source with one more group in it."""
-    root = tmp_path_factory.mktemp("copy")
-    for name in ("launcher", "conf", "tasks"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    root = copy_source(tmp_path_factory.mktemp("copy"))
     table = root / "launcher" / "config" / "groups.py"
     before = '    "regularization": Group(\n'
     assert before in table.read_text()
@@ -55,10 +51,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "launcher", "tracker=[]", *words]
-    settings = environment() | {"PYTHONPATH": str(root)}
-    return subprocess.run(command, cwd=root, env=settings, capture_output=True, text=True, timeout=240)
+def run(root: Path, *words: str) -> Outcome:
+    return cold("tracker=[]", *words, cwd=root, env={"PYTHONPATH": str(root)})
 
 
 def test_a_new_group_begins_empty_and_is_listed(copy: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .base import Communication
+from launcher.core.communication import Communication
 
 if TYPE_CHECKING:
     from launcher.adapters.torch import GradBucket

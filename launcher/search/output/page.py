@@ -11,11 +11,12 @@ from typing import Any
 
 import optuna
 
+from launcher.artifacts.sweep import JOURNAL
 from launcher.errors import ConfigError
 from launcher.report import sweep_page as report
 from launcher.report.trial_reports import reports
 from launcher.search.early.pruning import first_rung, is_halving, rungs_of
-from launcher.search.study.storage import JOURNAL, open_storage
+from launcher.search.study.storage import open_storage
 
 _importing: threading.Thread | None = None
 
