@@ -96,7 +96,7 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
 def _schema() -> type:
     """The schema, which chooses nothing of the groups that may be empty and that config.yaml does not name."""
     named = re.findall(r"^ +- (\w+):", (CONF / f"{CONFIG_NAME}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
-    empty = [
+    empty: list[dict[str, Any]] = [
         {name: [] if name in holding("many") else None} for name in holding("perhaps", "many") if name not in named
     ]
     if not empty:

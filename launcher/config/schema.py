@@ -125,7 +125,7 @@ class Fixed:
     search: dict[str, Any] = field(default_factory=dict)
 
 
-Config: type[Fixed] = make_dataclass(  # type: ignore[assignment]  # its bases say what it is
+Config: type[Fixed] = make_dataclass(
     "Config",
     [(name, dict[str, Any], field(default_factory=group.keys.copy)) for name, group in GROUPS.items()],
     bases=(Fixed,),

@@ -131,7 +131,7 @@ class Estimator:
         run = None
         with fake, tracker:
             run = build_run(config, folder, self.task, self.data, model, parallel, lambda _: None, Interrupt())
-        with without_modes():  # type: ignore[no-untyped-call]  # torch's
+        with without_modes():
             micro = next(run.loaders.train.start(0))
             judged = None if run.loaders.val is None else next(iter(run.loaders.val), None)
             state_bytes = real_state_bytes(given, model) if opaque else None

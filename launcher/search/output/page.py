@@ -11,7 +11,7 @@ from typing import Any
 
 import optuna
 
-from launcher.artifacts.sweep import JOURNAL
+from launcher.artifacts.sweep import FACTS, JOURNAL
 from launcher.errors import ConfigError
 from launcher.report import sweep_page as report
 from launcher.report.trial_reports import reports
@@ -47,7 +47,7 @@ def write(folder: Path, study: optuna.Study | None = None) -> Path:
     warmed()
     facts = report.facts_of(folder)
     if facts is None:
-        raise ConfigError(f"{folder}: no sweep is here (there is no {report.FACTS})")
+        raise ConfigError(f"{folder}: no sweep is here (there is no {FACTS})")
     study = study or _opened(folder, facts.get("storage"))
     return report.write(study, folder, facts, _rungs(study, facts.get("pruner")))
 
