@@ -174,7 +174,7 @@ def test_the_table_of_signatures_is_current() -> None:
 
 
 def test_what_is_bound_later_is_what_targets_need() -> None:
-    """The arguments that build.py gives are named as the targets name them, and nothing else is left open."""
+    """The arguments that the launcher gives are named as the targets name them, and nothing else is left open."""
     for group, provided in ((name, each.provided) for name, each in GROUPS.items() if each.provided):
         for path in (CONF / group).glob("*.yaml"):
             node = yaml.safe_load(path.read_text())

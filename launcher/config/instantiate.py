@@ -1,6 +1,6 @@
 """The only call of Hydra's that makes an object of a config's node, wherever a process stands.
 
-What `check.py` refused of a config in the driver is refused here once more of what is really built: a worker and a
+What the checks refused of a config in the driver is refused here once more of what is really built: a worker and a
 resumed run read a file that anybody may have written meanwhile.
 """
 
