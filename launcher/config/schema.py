@@ -1,8 +1,8 @@
 """The typed skeleton of the composed config.
 
 What stands here has a type, a unit and a range that are known before anything is imported. What a group's file
-holds (`optimizer`, `model`, …) is a node with a `_target_`, bound to that target's signature by the checks. Which groups there are, the table in
-`groups.py` says.
+holds (`optimizer`, `model`, …) is a node with a `_target_`, bound to that target's signature by the checks; the table of
+`groups.py` says which groups there are.
 A field's `metadata` gives its range: `gt`, `ge`, `lt`, `le`, or `choices`; `unit` reads the field as an
 interval ("steps", "1epoch", or one of `words`) or as a duration ("90", "10m", "1h30m").
 """

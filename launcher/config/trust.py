@@ -1,7 +1,7 @@
 """Whose code a config may name: of each group the classes that it takes, and nothing else.
 
-A `_target_` runs code, so a config can only name what its group's entry in the table of groups lets in: a class below one of its
-bases, or a factory that is marked as one. An installed package adds its own by an entry point, a person by the
+A `_target_` runs code, so a config can only name what its group's entry in the table of groups lets in: a class below one
+of its bases, or a factory that is marked as one. An installed package adds its own by an entry point, a person by the
 environment variable LAUNCHER_TRUST; nothing that a config says widens the list, and what they add has to be of the
 group's base class too. A name is judged before anything is imported, the object behind it once it is there. The
 patterns are Hydra's: an exact name, or a package with `.*` behind it.
