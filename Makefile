@@ -36,7 +36,7 @@ report: $(VENV)/.installed ## write the page of the newest run
 	$(PY) -m launcher action=report run="$${run%/}" $(ARGS)
 
 dashboard: $(VENV)/.dashboard ## serve the curves of all runs and the studies of all sweeps of this folder
-	@$(PY) -m launcher.actions.dashboard $(ARGS)
+	@$(PY) -m launcher.search.dashboard $(ARGS)
 
 lint: $(VENV)/.installed ## check style, format and types
 	@$(PY) -m ruff check

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING
 
 from launcher.config.flags import inspects, parse_flags, wants_traceback
 from launcher.config.help import show
@@ -17,9 +17,6 @@ from .errors import FAILED, REFUSED, ConfigError, LauncherError
 from .process.exit import leave
 from .process.garbage import begin, held_off
 from .process.signals import stay
-
-if TYPE_CHECKING:
-    pass
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C before anything was started: 128 + SIGINT, as shells have it."""
@@ -101,34 +98,10 @@ def run(words: list[str]) -> int:
         )
         check(composed.config, composed.origins)
     action = composed.config.action
-    if composed.config.schedule and action in ("train", "plan") and not resumed:  # what has begun goes on at once
-        from .launch.start.wait import wait
-
-        left = wait(composed.config, composed.folder)
-        if left is not None:
-            return left
     if action != "train":
         begin()
-    if action == "plan":
-        from .actions import plan
-
-        status = plan.act(composed.config)
-        if composed.config.cluster:
-            from .launch.driver import script_of
-
-            print(f"\nWhat would be submitted; nothing was.\n\n{script_of(composed.config, composed.folder)}")
-        return status
-    if action == "lr_find":
-        from .actions import lr_find
-
-        return lr_find.act(composed.config, composed.folder)
-    if action != "train":
-        from .actions.dispatch import act
-
-        return act(composed.config)
-    from .launch.driver import place
-
-    return place(composed.config, composed.folder, resume=resumed)
+    module = importlib.import_module(f"launcher.actions.{action}")
+    return int(module.act(composed.config, composed.folder, resumed))
 
 
 if __name__ == "__main__":

@@ -16,18 +16,15 @@ from hydra._internal.hydra import Hydra
 from omegaconf import DictConfig, OmegaConf
 
 from launcher import CONF
-from launcher.config import compose, groups, schema, signature_table, signatures
-from launcher.config.checks.nodes import MANY, ONE, check
+from launcher.config import compose, schema, signature_table, signatures
+from launcher.config.checks.nodes import check
+from launcher.config.groups import GROUPS, holding
 from launcher.config.instantiate import instantiate
 from launcher.core.run import Plan
 from launcher.errors import ConfigError
 from launcher.optim.build import build_scheduler, optimizer_of
 
-ENTRIES = sorted(
-    (path.parent.name, path.stem)
-    for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("hydra", "search", "experiment", "debug")
-)
+ENTRIES = sorted((group, path.stem) for group in GROUPS for path in (CONF / group).glob("*.yaml"))
 PRESETS = sorted(
     (path.parent.name, path.stem) for group in ("experiment", "debug") for path in (CONF / group).glob("*.yaml")
 )
@@ -46,7 +43,7 @@ def hydra() -> Iterator[Hydra]:
 def open_keys(group: str, entry: str) -> list[str]:
     """Overrides for the values that an entry leaves to the person."""
     text = (CONF / group / f"{entry}.yaml").read_text()
-    listed = group in MANY
+    listed = GROUPS[group].holds == "many"
     keys = re.findall(r"^( *)(\w+): \?\?\?", text, re.MULTILINE)
     return [f"{group}.{f'{entry}.' if listed else ''}{key}={FILLED[key]}" for _, key in keys]
 
@@ -59,7 +56,7 @@ def checked(hydra: Hydra, *overrides: str) -> DictConfig:
 
 def anywhere(hydra: Hydra, group: str, entry: str) -> DictConfig:
     """The entry in the first experiment that takes it: with each task, with its own data and then with any other."""
-    chosen = f"{group}=[{entry}]" if group in MANY else f"{group}={entry}"
+    chosen = f"{group}=[{entry}]" if GROUPS[group].holds == "many" else f"{group}={entry}"
     refusals = []
     for data, task in product([None, *(DATA if group == "model" else [])], [entry] if group == "task" else TASKS):
         beside = [f"data={data}", *open_keys("data", data)] if data else []
@@ -83,7 +80,7 @@ def anywhere(hydra: Hydra, group: str, entry: str) -> DictConfig:
 @pytest.mark.parametrize(("group", "entry"), ENTRIES)
 def test_every_entry_composes_and_is_built(group: str, entry: str, hydra: Hydra) -> None:
     config = anywhere(hydra, group, entry)
-    if group in MANY:
+    if GROUPS[group].holds == "many":
         assert entry in config[group], "an entry of a list is one key that names it"
         node = config[group][entry]
         assert instantiate(node) is not None
@@ -91,7 +88,7 @@ def test_every_entry_composes_and_is_built(group: str, entry: str, hydra: Hydra)
         takes_a_step(config.optimizer)
     elif group == "scheduler":
         runs_its_course(config.scheduler)
-    elif group in groups.PARTIAL:
+    elif GROUPS[group].partial:
         assert callable(instantiate(config[group]))
     elif group != "task":
         assert instantiate(config[group]) is not None
@@ -155,15 +152,15 @@ def test_a_file_says_what_it_is(path: Path) -> None:
 
 
 def test_a_list_of_names_holds_entries_of_the_same_name() -> None:
-    for group in MANY:
+    for group in holding("many"):
         for path in (CONF / group).glob("*.yaml"):
             assert list(yaml.safe_load(path.read_text())) == [path.stem]
 
 
-def test_the_groups_are_the_schemas() -> None:
-    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
-    assert groups - {"hydra", "experiment"} <= set(schema.Config.__dataclass_fields__)
-    assert {*ONE, *MANY} <= set(schema.Config.__dataclass_fields__)
+def test_the_folders_are_the_groups_of_the_table() -> None:
+    folders = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert folders - {"hydra", "search", "experiment", "debug"} == set(GROUPS)
+    assert folders - {"hydra", "experiment"} <= set(schema.Config.__dataclass_fields__)
 
 
 @cache
@@ -177,8 +174,8 @@ def test_the_table_of_signatures_is_current() -> None:
 
 
 def test_what_is_bound_later_is_what_targets_need() -> None:
-    """The arguments that build.py gives are named as the targets name them, and nothing else is left open."""
-    for group, provided in groups.PROVIDED.items():
+    """The arguments that the launcher gives are named as the targets name them, and nothing else is left open."""
+    for group, provided in ((name, each.provided) for name, each in GROUPS.items() if each.provided):
         for path in (CONF / group).glob("*.yaml"):
             node = yaml.safe_load(path.read_text())
             node = node.get(group, node) if group == "task" else node

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from launcher.config.instantiate import instantiate
-from launcher.config.trust import GROUPS, misnamed
+from launcher.config.trust import NODES, misnamed
 from launcher.errors import REFUSED, ConfigError
 from tests.conftest import Launch
 from tests.support.harness import environment
@@ -57,7 +57,7 @@ FUNCTIONS = {
     "scheduler": ["torch.optim.SGD", "transformers.optimization.get_scheduler"],
     "validation": ["sklearn.model_selection.cross_val_score", "launcher.data.splits._fraction", "sklearn.svm.SVC"],
     "task": ["launcher.tasks.base.encode_labels", "launcher.tasks.data.files.Files", "launcher.tasks.registry.register"],
-    "parallel": ["launcher.parallel.communication.base.Communication", "launcher.core.collectives.Ranks"],
+    "parallel": ["launcher.core.communication.Communication", "launcher.core.collectives.Ranks"],
     "procedure": ["launcher.procedures.cross_validation.FILE", "launcher.data.splits.Holdout"],
     "memory": ["launcher.memory.activations.Recomputed"],
 }  # fmt: skip
@@ -71,7 +71,7 @@ def test_a_target_is_a_class_of_its_group(group: str, target: str) -> None:
     assert target in str(error.value)
 
 
-@pytest.mark.parametrize("group", [group for group in GROUPS if group != "model"])
+@pytest.mark.parametrize("group", [group for group in NODES if group != "model"])
 def test_nothing_of_another_group_is_known_by_name(group: str) -> None:
     assert misnamed("torch.nn.Linear", group) is not None
     assert misnamed("os.system", group) is not None

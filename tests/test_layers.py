@@ -35,6 +35,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("data", "memory"),
     ("process",),
     ("functional",),
+    ("adapters",),
     ("errors",),
     ("launcher",),  # the package itself: where things lie
 )

@@ -13,8 +13,7 @@ import pytest
 
 from launcher import CONF
 from launcher.__main__ import main
-from launcher.config.checks.nodes import MANY, ONE, PERHAPS
-from launcher.config.trust import GROUPS
+from launcher.config.groups import GROUPS
 from tests.support.harness import environment
 
 LONG = "a" * 300
@@ -57,7 +56,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("task=tabular data=files data.path=/dev/zero", "data.path=/dev/zero: a device, where a file is expected"),
         ("task=tabular data=files data.path=socket", "data.path=socket: a socket, where a file is expected"),
         ("model=hub model.path=pipe task=text_classification", "model.path=pipe: a pipe, where a file is expected"),
-        ("schedule=carbon_aware schedule.forecast=pipe", "schedule.forecast=pipe: a pipe, where a file is expected"),
+        ("start=carbon_aware start.forecast=pipe", "start.forecast=pipe: a pipe, where a file is expected"),
     ],
 )  # fmt: skip
 def test_one_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,15 +75,16 @@ def test_a_suggestion_is_not_what_was_typed(capsys: pytest.CaptureFixture[str]) 
     assert main(['tags=["α",b]', "--cfg", "job", "-p", "tags"]) == 0  # what is suggested for tags=[α,b]
 
 
-@pytest.mark.parametrize("group", [*ONE, *PERHAPS, *MANY])
+@pytest.mark.parametrize("group", GROUPS)
 def test_an_entry_of_the_wrong_kind(group: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = place / "mine" / group
     folder.mkdir(parents=True)
+    several = GROUPS[group].holds == "many"
     node = "_target_: torch.nn.Linear\nin_features: 2\nout_features: 2\n"
     (folder / "odd.yaml").write_text(
-        "odd:\n" + "".join(f"  {line}\n" for line in node.splitlines()) if group in MANY else node
+        "odd:\n" + "".join(f"  {line}\n" for line in node.splitlines()) if several else node
     )
-    refused(["--config-dir", "mine", f"{group}={'[odd]' if group in MANY else 'odd'}", "training.max_steps=1"], capsys)
+    refused(["--config-dir", "mine", f"{group}={'[odd]' if several else 'odd'}", "training.max_steps=1"], capsys)
 
 
 @pytest.mark.parametrize("form", ["{}={{lr:1}}", "+{}={{lr:1}}", "++{}={{}}"])
@@ -92,17 +92,17 @@ def test_an_entry_of_the_wrong_kind(group: str, place: Path, capsys: pytest.Capt
 def test_keys_are_no_choice_of_a_group(group: str, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Hydra merges them into what is chosen: `optimizer={lr:1}` would train AdamW at that rate."""
     said = refused(["-m"] * (group == "search") + [form.format(group)], capsys)
-    several = group in MANY
+    several = group in GROUPS and GROUPS[group].holds == "many"
     chooses = f"'{group}' is a group, and {group}={'[<option>]' if several else '<option>'} chooses of it; single keys are set as {group}.<key>=<value>"
     missing = f"there is no _target_ that says what {'each entry' if several else 'it'} is: " if group in GROUPS else ""
     assert said == f"{form.format(group)}: {missing}{chooses}"
 
 
-@pytest.mark.parametrize("group", [*ONE, *PERHAPS, *MANY])
+@pytest.mark.parametrize("group", sorted(GROUPS))
 def test_an_option_without_a_target(group: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "mine" / group).mkdir(parents=True)
-    (place / "mine" / group / "bare.yaml").write_text("bare:\n  lr: 1\n" if group in MANY else "lr: 1\n")
-    word = f"{group}={'[bare]' if group in MANY else 'bare'}"
+    (place / "mine" / group / "bare.yaml").write_text("bare:\n  lr: 1\n" if GROUPS[group].holds == "many" else "lr: 1\n")
+    word = f"{group}={'[bare]' if GROUPS[group].holds == "many" else 'bare'}"
     said = refused(["--config-dir", "mine", word, "objective.metric=val/loss", "objective.direction=minimize"], capsys)
     assert "there is no _target_ that says what it is" in said
 

@@ -10,6 +10,7 @@ import torch
 
 from launcher import CONF
 from launcher.artifacts.checkpoint.tensors import pack
+from launcher.config.groups import algorithms
 from launcher.core.task import Task
 from launcher.data.samples import Datasets
 from launcher.errors import ConfigError
@@ -93,7 +94,7 @@ def test_each_trains_each_task(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [name for name, (_, without) in TASKS.items() if without])
 def test_what_makes_no_sense_is_refused_by_name(name: str) -> None:
     words, without = TASKS[name]
-    wrong = {group: sorted(without & set(entries(group))) for group in ("regularization", "augment")}
+    wrong = {group: sorted(without & set(entries(group))) for group in algorithms("changes")}
     with pytest.raises(ConfigError) as refused:
         config_of(*words, *(f"{group}=[{','.join(chosen)}]" for group, chosen in wrong.items()))
     for group, chosen in wrong.items():

@@ -73,6 +73,9 @@ UNKNOWN = [
     Case("lr=0.1", "lr=0.1: there is no group or key 'lr'. Did you mean 'optimizer.lr'?"),
     Case("batch_size=16", "batch_size=16: there is no group or key 'batch_size'. Did you mean 'training.batch_size'?"),
     Case("qqqq=1", "qqqq=1: there is no group or key 'qqqq'. python -m launcher --help lists them."),
+    Case("schedule=carbon_aware", "schedule=carbon_aware: there is no group or key 'schedule'. Did you mean 'start=carbon_aware'?"),
+    Case("schedule.forecast=day.csv", "schedule.forecast=day.csv: there is no group or key 'schedule.forecast'. Did you mean 'start.forecast'?"),
+    Case("schedule=cosine", "schedule=cosine: there is no group or key 'schedule'. Did you mean 'scheduler' or 'procedure'?"),
     Case("optimizer.lrr=1", "optimizer.lrr=1: 'optimizer' has no key 'lrr'. Did you mean 'lr'?"),
     Case("training.max_epoch=3", "training.max_epoch=3: 'training' has no key 'max_epoch'. Did you mean 'max_epochs' or 'max_steps' or 'max_time'?"),
     Case("training.batch_size.x=3", "training.batch_size.x=3: 'training.batch_size' holds a value, no keys"),
@@ -153,7 +156,7 @@ VALUES = [
     Case("cluster=slurm cluster.nodes=0", "cluster.nodes=0: expected a whole number at least 1"),
     Case("cluster=slurm cluster.gpus_per_node=-1", "cluster.gpus_per_node=-1: expected a whole number at least 0"),
     Case("num_seeds=0", "num_seeds=0: expected at least 1"),
-    Case("action=trian", "action=trian: expected train or plan or lr_find or evaluate or export or report or replay or status or compare. Did you mean 'train'?"),
+    Case("action=trian", "action=trian: expected compare or evaluate or export or lr_find or plan or replay or report or status or train. Did you mean 'train'?"),
     Case("objective.direction=max", "objective.direction=max: expected minimize or maximize"),
     Case("scheduler.warmup=1.5", "scheduler.warmup=1.5: expected a share of the run below 1, or a whole number of steps"),
     Case("scheduler.warmup=1.0", "scheduler.warmup=1.0: expected a share of the run below 1, or a whole number of steps"),
@@ -239,7 +242,7 @@ SWEPT = [
 ]  # fmt: skip
 """What the sweeper alone can know, which has to import Optuna."""
 
-ALLOWED = "a resumed run keeps its config; what may change is parallel, memory, communication, loading, cluster, tracker, debug, training.max_epochs, training.max_steps, training.max_time, training.stop_after"
+ALLOWED = "a resumed run keeps its config; what may change is memory, parallel, communication, cluster, tracker, loading, debug, training.max_epochs, training.max_steps, training.max_time, training.stop_after"
 RESUMED = [
     Case("resume=nowhere", "resume=nowhere: no such folder; a run's folder is wanted, such as outputs/<date>/<time>-<id>"),
     Case("resume=mine", "resume=mine: no run is here (there is no config.yaml)"),

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from launcher.artifacts.folder import locked
+from launcher.artifacts.folder import MODEL, locked
 from launcher.console.console import Console
 from launcher.errors import DONE, ConfigError
-
-from .evaluate import _restored
-
-if TYPE_CHECKING:
-    pass
+from launcher.train.stored_run import stored_config, stored_run
 
 
-def _export(config: DictConfig, folder: Path, console: Console) -> int:
-    """`model/` once more, from the best checkpoint."""
+def act(config: DictConfig, folder: Path, resumed: bool) -> int:
+    """Write the model/ of `config.run` once more, from its best checkpoint."""
+    config, folder = stored_config(config), Path(config.run)
+    console = Console()
     from torch import nn
 
     from launcher.train.build import build_parallel, build_task
@@ -29,12 +26,12 @@ def _export(config: DictConfig, folder: Path, console: Console) -> int:
     data = task.datasets()
     model = task.model()
     if not isinstance(model, nn.Module):
-        if not (folder / "model").is_dir():
+        if not (folder / MODEL).is_dir():
             raise ConfigError(f"{folder}: an estimator is kept only in model/, which is not there; train it again")
-        console.message(f"model: {folder / 'model'} (an estimator is exported when it is fitted)")
+        console.message(f"model: {folder / MODEL} (an estimator is exported when it is fitted)")
         return DONE
     with locked(folder):
-        run = _restored(config, folder, task, data, model, parallel, console)
+        run = stored_run(config, folder, task, data, model, parallel, console)
         write_model(task, run.judged_model(), folder)
-    console.message(f"model: {folder / 'model'}, of step {run.progress.step}")
+    console.message(f"model: {folder / MODEL}, of step {run.progress.step}")
     return DONE

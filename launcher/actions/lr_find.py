@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from launcher.artifacts.folder import make_folder, remove_folder, write_config
 from launcher.console.console import Console
 from launcher.errors import DONE, ConfigError
-
-if TYPE_CHECKING:
-    pass
 from launcher.preflight.lr_find import find
 
 
-def act(config: DictConfig, folder: Path) -> int:
+def act(config: DictConfig, folder: Path, resumed: bool) -> int:
     """`action=lr_find`: the test alone, in a folder of its own; returns the exit status. Raises ConfigError."""
     console = Console()
     made = make_folder(folder)

@@ -18,6 +18,8 @@ from launcher.console.console import Console
 from launcher.console.numbers import count, number, size, span, things
 from launcher.core.run import Plan
 from launcher.errors import DONE, ConfigError
+from launcher.launch.driver import script_of
+from launcher.launch.start.wait import wait
 from launcher.optim.build import build_scheduler
 from launcher.optim.schedulers.lengths import lengths
 from launcher.preflight.advice import advice, cheapest, fits, said, speed
@@ -36,8 +38,18 @@ some ten seconds on two cores. It does not go by the speed found here, so that a
 LEVELS = " ▁▂▃▄▅▆▇█"
 
 
-def act(config: DictConfig) -> int:
-    """Print the plan and draw the schedule's curve; returns the exit status. Raises ConfigError as a run would."""
+def act(config: DictConfig, folder: Path, resumed: bool) -> int:
+    """Print the plan and the script that a cluster would get. Raises ConfigError as a run would."""
+    if config.start and not resumed:
+        wait(config, folder)  # which says when, and waits for nothing
+    status = show(config)
+    if config.cluster:
+        print(f"\nWhat would be submitted; nothing was.\n\n{script_of(config, folder)}")
+    return status
+
+
+def show(config: DictConfig) -> int:
+    """Print the plan and draw the schedule's curve; returns the exit status."""
     console = Console()
     if signature(str(config.model._target_)).facts.get("estimator"):
         console.message("a scikit-learn estimator is fitted in one call: there are no steps to plan")

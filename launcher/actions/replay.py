@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from launcher.artifacts import evidence, provenance
-from launcher.artifacts.folder import group_of, locked
+from launcher.artifacts.folder import group_of, locked, refuse_links
 from launcher.artifacts.result import checked_result
 from launcher.config.instantiate import plain_dict
 from launcher.config.resume import load
@@ -21,9 +21,11 @@ from launcher.train.build import build_trackers
 from launcher.train.finish import hand_over, show
 
 
-def replay(config: DictConfig, folder: Path, console: Console) -> int:
-    """Tell `config.tracker` all that the run in `folder` would have told them; returns the exit status. Raises ConfigError
-    for a run that has not ended."""
+def act(config: DictConfig, folder: Path, resumed: bool) -> int:
+    """Tell `config.tracker` all that the run in `config.run` would have told them. Raises ConfigError for a run that has
+    not ended."""
+    console, folder = Console(), Path(config.run)
+    refuse_links(folder)
     saved, result = load(folder, "run"), checked_result(folder)
     if result is None or result["status"] == "preempted":
         raise ConfigError(

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from launcher.artifacts.folder import CONFIG
 from launcher.console.console import Console
 from launcher.errors import DONE, ConfigError
 
-if TYPE_CHECKING:
-    pass
 
-
-def _status(config: DictConfig, console: Console) -> int:
-    """How a run or the trials of a study are, which jobs they are, and where their logs lie."""
+def act(config: DictConfig, folder: Path, resumed: bool) -> int:
+    """Print the state of `config.run`, or of each trial of `config.study`."""
     from launcher.cluster.follow import report
 
+    console = Console()
     asked = Path(config.run or config.study)
-    folder = next((path for path in (asked, Path("multirun") / asked) if path.is_dir()), None)
-    if folder is None:
+    place = next((path for path in (asked, Path("multirun") / asked) if path.is_dir()), None)
+    if place is None:
         raise ConfigError(f"{'run' if config.run else 'study'}={asked}: no such folder")
-    inside = sorted(path.parent for path in folder.glob("*/config.yaml"))
+    inside = sorted(path.parent for path in place.glob(f"*/{CONFIG}"))
     inside.sort(key=lambda path: (not path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0))
-    own = folder / "config.yaml"
-    folders = [*([folder] if own.exists() or own.is_symlink() else []), *inside]
+    own = place / CONFIG
+    folders = [*([place] if own.exists() or own.is_symlink() else []), *inside]
     if not folders:
-        raise ConfigError(f"{folder}: no run is here")
+        raise ConfigError(f"{place}: no run is here")
     rows = [("run", "state", "job", "log"), *report(folders)]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:

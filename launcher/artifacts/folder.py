@@ -15,12 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from launcher.adapters.omegaconf import is_none
 from launcher.errors import ConfigError
 
 from .files import damaged, kind_of, place_of, refuse_special, yaml_of
+from .metrics_file import FILE as METRICS
+from .sweep import FACTS, JOURNAL, TRIALS
 
 CONFIG, LOCK = "config.yaml", ".lock"
-_SWEEPS = ("sweep.json", "study.journal", "trials.csv")
+CHECKPOINTS, MODEL = "checkpoints", "model"
+"""Folders within a run's."""
+_SWEEPS = (FACTS, JOURNAL, TRIALS)
 _BESIDE = ".config.yaml"
 _LOG = "wandb/*run-*/logs/debug-core.log"
 """The link by which W&B's client points from a session, which nobody writes into again, to its own log elsewhere."""
@@ -75,7 +80,7 @@ def make_parents(folder: Path, where: str) -> list[Path]:
 
 def has_begun(folder: Path) -> bool:
     """Whether a fit in the folder, or in one of those inside it, has logged or saved anything."""
-    return any(path.stat().st_size for path in folder.rglob("metrics.jsonl")) or any(folder.rglob("checkpoints/step-*"))
+    return any(path.stat().st_size for path in folder.rglob(METRICS)) or any(folder.rglob(f"{CHECKPOINTS}/step-*"))
 
 
 def remove_folder(folder: Path, made: list[Path]) -> None:
@@ -111,7 +116,7 @@ def refuse_links(folder: Path) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Take away what a run that was killed had begun to write beside what it writes. The lock is held."""
-    inside = [*folder.iterdir(), *(folder / "checkpoints").glob("*")]
+    inside = [*folder.iterdir(), *(folder / CHECKPOINTS).glob("*")]
     for entry in [found for found in inside if any(found.match(pattern) for pattern in _BEGUN)]:
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry, ignore_errors=True)
@@ -145,7 +150,7 @@ def read_config(folder: Path) -> DictConfig:
         config = OmegaConf.load(io.StringIO(text))
     except (YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise damaged(path, f"no YAML{place_of(error)}") from error
-    if not isinstance(config, DictConfig) or config._is_none():
+    if not isinstance(config, DictConfig) or is_none(config):
         raise damaged(path, f"{kind_of(OmegaConf.to_container(config))}, where keys are expected")
     # A run writes what its words came to. What stands for something else was put there by hand, to be looked up here.
     for value in _values(OmegaConf.to_container(config)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from launcher.artifacts.job import EXIT, JOB
 from launcher.config.instantiate import instantiate
 
 if TYPE_CHECKING:
@@ -103,14 +104,19 @@ def write(path: Path, content: dict[str, Any]) -> None:
     beside.replace(path)
 
 
+def noted(inside: Path) -> str | None:
+    """The job that is written down as a run's."""
+    return read(inside / JOB).get("job")
+
+
 def says(inside: Path, name: str, status: int) -> None:
     """A job writes down that it has ended for good, and how."""
-    write(inside / "exit.json", {"job": name, "status": status})
+    write(inside / EXIT, {"job": name, "status": status})
 
 
 def said(inside: Path, name: str) -> int | None:
     """The exit status that the job itself has written down, if it has ended for good."""
-    told = read(inside / "exit.json")
+    told = read(inside / EXIT)
     return int(told["status"]) if str(told.get("job")) == name else None
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from launcher.artifacts.folder import plain
+from launcher.artifacts.folder import CONFIG, plain
+from launcher.artifacts.log_file import FILE as LOG
+from launcher.artifacts.metrics_file import FILE as METRICS
 from launcher.console.console import Console
 from launcher.errors import DONE, ConfigError
 from launcher.process.signals import Interrupt
@@ -28,7 +30,7 @@ def follow(
 
     A signal detaches: the job goes on, and what follows it again is said.
     """
-    log, state = folder / "log.txt", ""
+    log, state = folder / LOG, ""
     position = begin
     while True:
         status = pool.poll(handle)
@@ -90,7 +92,7 @@ def report(folders: list[Path]) -> list[tuple[str, str, str, str]]:
         alive = time.time() - _changed(folder) if result is None else 0.0
         said = f"last written {alive:.0f} s ago" if result is None else f"{result['status']}: {result['reason']}"
         job, state = known.get(folder, ("", ""))
-        log = folder / "log.txt"  # what a run on this machine printed, its terminal has
+        log = folder / LOG  # what a run on this machine printed, its terminal has
         rows.append(
             (
                 folder.name,
@@ -121,7 +123,7 @@ def _told(folders: list[Path]) -> dict[Path, tuple[str, str]]:
 
 def _changed(folder: Path) -> float:
     """When something was last written into a run's folder."""
-    files = [path for path in (folder / "metrics.jsonl", folder / "log.txt", folder / "config.yaml") if path.exists()]
+    files = [path for path in (folder / METRICS, folder / LOG, folder / CONFIG) if path.exists()]
     return max(path.stat().st_mtime for path in files)
 
 

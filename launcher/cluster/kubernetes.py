@@ -18,12 +18,14 @@ from typing import Any
 
 import yaml
 
+from launcher.artifacts.job import EXIT, JOB
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.console.console import Console
 from launcher.errors import FAILED, PREEMPTED, REFUSED, ConfigError, NotNow
 from launcher.process.exit import leave
 from launcher.process.signals import Interrupt, listening, stay
 
-from .base import Nodes, read, said, says, wait, write
+from .base import Nodes, noted, said, says, wait, write
 
 INSIDE = "kubernetes"
 """The folder inside a run's folder: `job.json`, `exit.json`."""
@@ -79,7 +81,7 @@ class Kubernetes:
 
     def told(self, folders: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         """Of each run that had a Job: the last one, and how it is."""
-        names = {folder: name for folder in folders if (name := _noted(folder.resolve())) is not None}
+        names = {folder: name for folder in folders if (name := noted(folder.resolve() / INSIDE)) is not None}
         known = _jobs(self.namespace) if names else {}
         return {folder: (name, _state(known[name]) if name in known else "") for folder, name in names.items()}
 
@@ -161,10 +163,10 @@ class KubernetesPool:
             manifest = self.asked.manifest(folder, environment)
             name = str(manifest["metadata"]["name"])
             inside = folder / INSIDE
-            for old in ("exit.json", "leave"):
+            for old in (EXIT, "leave"):
                 (inside / old).unlink(missing_ok=True)
             # Before the cluster hears of it: a driver that dies in between has named a Job that is not there.
-            write(inside / "job.json", {"job": name})
+            write(inside / JOB, {"job": name})
             # Not by a file: the address of a study's storage, which a trial has to know, may hold a password.
             _kubectl("apply", "-f", "-", told=yaml.safe_dump(manifest, sort_keys=False))
         self._folders[name] = folder
@@ -172,7 +174,7 @@ class KubernetesPool:
 
     def found(self, folder: Path) -> str | None:
         """The Job of a run that has not ended."""
-        name = _noted(folder)
+        name = noted(folder / INSIDE)
         # Of another folder's Job, whoever wrote its name down here, nothing is asked, and it is not deleted.
         if name is None or f"-{_digest(folder)}-" not in name or said(folder / INSIDE, name) is not None:
             return None
@@ -205,7 +207,7 @@ class KubernetesPool:
         since = self._missing.setdefault(handle, now)
         if now - since < (3.0 if state is not None else _UNKNOWN):
             return None  # its last words may be on their way
-        with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        with (folder / LOG).open("a", encoding="utf-8") as log:
             log.write(f"error: Job {handle}: {_state(state) if state else 'Kubernetes knows nothing of it any more'}\n")
         return FAILED
 
@@ -236,7 +238,7 @@ def pod(folder: Path) -> int:
     from launcher.launch.node import share
 
     job, index = os.environ["LAUNCHER_JOB"], int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
-    print_into(folder / "log.txt")
+    print_into(folder / LOG)
     nodes = Nodes(index, int(os.environ["LAUNCHER_NODES"]), job, folder / INSIDE, os.environ.get("LAUNCHER_HOST"))
     interrupt = Interrupt()
     with listening(interrupt, Console().message, impatient=False):
@@ -288,10 +290,6 @@ def _state(status: dict[str, Any]) -> str:
 def _digest(folder: Path) -> str:
     """What a Job's name tells of its folder."""
     return hashlib.blake2b(str(folder).encode(), digest_size=4).hexdigest()
-
-
-def _noted(folder: Path) -> str | None:
-    return read(folder / INSIDE / "job.json").get("job")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from launcher.adapters.submitit import script_of
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.errors import ConfigError
 
 from . import slurm_jobs
@@ -39,7 +41,7 @@ class Slurm:
     `tasks_per_node` of hydra-submitit-launcher are processes here: the one task of a node has the processors and GPUs
     of as many, and starts them. At most `array_parallelism` jobs of a sweep run at once where `hydra.sweeper.n_jobs` says
     nothing; null is 256 where no trial needs another one's result, and else one. No job begins before `begin`, in
-    seconds since 1970, which `schedule` sets.
+    seconds since 1970, which `start` sets.
     """
 
     packages: ClassVar[dict[str, str]] = {"submitit": "submitit"}
@@ -104,12 +106,12 @@ class Slurm:
         """The script that `sbatch` would get for the run in `folder`, or for an array of the sweep's runs there."""
         inside = folder.resolve() / slurm_jobs.INSIDE
         if runs == 1:
-            executor = self._executor(inside, inside.parent / "log.txt")
+            executor = self._executor(inside, inside.parent / LOG)
         else:
-            executor = self._executor(inside / "array", inside / "array" / "%a" / "log.txt")
+            executor = self._executor(inside / "array", inside / "array" / "%a" / LOG)
             executor.update_parameters(array_parallelism=slots)
             executor.parameters["map_count"] = runs
-        return executor._make_submission_file_text(executor._submitit_command_str, uid="")
+        return script_of(executor)
 
     def executor(self, inside: Path, log: Path) -> SlurmExecutor:
         """submitit's executor, with what it writes `inside`. Raises ConfigError where there is no SLURM."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher.artifacts.job import JOB
 from launcher.errors import NotNow
 
 from . import base
@@ -35,13 +36,13 @@ class Job:
 def note(folder: Path, job: Job) -> None:
     """Write down which job the run in `folder` has."""
     content = {"job": job.name, "script": str(job.script), "submitted": time.time()}
-    base.write(folder / INSIDE / "job.json", content)
+    base.write(folder / INSIDE / JOB, content)
 
 
 def noted(folder: Path) -> Job | None:
     """The job that was last submitted for the run in `folder`. One whose script lies elsewhere is not this run's, whoever
     wrote that down: it would be followed, and cancelled with it."""
-    content = base.read(folder / INSIDE / "job.json")
+    content = base.read(folder / INSIDE / JOB)
     if not content:
         return None
     own, script = folder.resolve(), Path(str(content["script"]))

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.artifacts.job import EXIT
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.artifacts.result import RESULT, read_result
 from launcher.errors import FAILED, PREEMPTED, ConfigError, NotNow
 
@@ -82,13 +84,13 @@ class SlurmPool:
         new = [folder for folder in wanted if folder not in found]
         with _in_the_job(environment):
             if len(new) == 1:
-                found |= self._submit(new, new[0] / INSIDE, new[0] / "log.txt", 1)
+                found |= self._submit(new, new[0] / INSIDE, new[0] / LOG, 1)
             elif new:
                 where = new[0].parent / INSIDE / f"array-{time.time_ns()}"
                 where.mkdir(parents=True)
                 for index, folder in enumerate(new):
                     (where / str(index)).symlink_to(folder)
-                found |= self._submit(new, where, where / "%a" / "log.txt", max(1, self.slots - len(found)))
+                found |= self._submit(new, where, where / "%a" / LOG, max(1, self.slots - len(found)))
         self._jobs |= {found[folder].name: (folder, found[folder]) for folder in wanted}
         self._every = _ASK_EVERY[0]
         return [found[folder].name for folder in wanted]
@@ -101,7 +103,7 @@ class SlurmPool:
 
         for folder in folders:
             (folder / INSIDE).mkdir(exist_ok=True)
-            for name in ("exit.json", LEAVE, AGAIN):
+            for name in (EXIT, LEAVE, AGAIN):
                 (folder / INSIDE / name).unlink(missing_ok=True)
         try:
             executor = self.asked.executor(where, log)
@@ -164,7 +166,7 @@ class SlurmPool:
                 words = (
                     f"error: SLURM job {name}: {state or 'SLURM knows nothing of it any more'}{_last_words(folder)}\n"
                 )
-                with (folder / "log.txt").open("a", encoding="utf-8") as log:
+                with (folder / LOG).open("a", encoding="utf-8") as log:
                     log.write(words)
 
     def cancel(self, handles: Sequence[str]) -> None:
@@ -202,7 +204,7 @@ def _scancel(*words: str) -> None:
 def _last_words(folder: Path) -> str:
     """The last line of a run's log that is not one of SLURM's own, to be put behind what SLURM calls the job."""
     try:
-        lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     said = [line.strip() for line in lines if line.strip() and not line.startswith(("srun:", "slurmstepd:"))]

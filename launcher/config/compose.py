@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -29,16 +28,23 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from launcher import CONF
+from launcher.adapters.hydra import (
+    ConfigLoaderImpl,
+    Hydra,
+    apply,
+    create_config_search_path,
+    give,
+    given,
+    repository_of,
+)
 from launcher.artifacts import masking
 from launcher.errors import ConfigError, did_you_mean
 
 from . import file_errors, hydra_keys, override_errors, resolvers, search_path, spelling, syntax_errors
 from .finishing import finish, folder_of
+from .groups import holding
 from .origins import Origins, shown
 from .schema import Config
-
-if TYPE_CHECKING:
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 CONFIG_NAME = "config"
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, TypeError, OSError, AssertionError, RecursionError)  # fmt: skip
@@ -60,7 +66,7 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
     ConfigError where `config_dir` is no folder."""
     registry = importlib.import_module("launcher.tasks.registry")
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config, provider="launcher", replace=True)
+    store.store(name="schema", node=_schema(), provider="launcher", replace=True)
     registry.register(store)
     resolvers.register()
     masking.register()
@@ -87,6 +93,18 @@ def session(config_dir: str | None = None) -> Iterator[Hydra]:
         GlobalHydra.instance().clear()
 
 
+def _schema() -> type:
+    """The schema, which chooses nothing of the groups that may be empty and that config.yaml does not name."""
+    named = re.findall(r"^ +- (\w+):", (CONF / f"{CONFIG_NAME}.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    empty: list[dict[str, Any]] = [
+        {name: [] if name in holding("many") else None} for name in holding("perhaps", "many") if name not in named
+    ]
+    if not empty:
+        return Config
+    defaults = field(default_factory=lambda: ["_self_", *empty])
+    return make_dataclass("Schema", [("defaults", list[Any], defaults)], bases=(Config,))
+
+
 def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = False) -> list[Override]:
     """The overrides, read and checked as far as the catalogue's groups can tell.
 
@@ -96,7 +114,7 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
     try:
         parsed = loader.parse_overrides(config_name, [spelling.choices(each) for each in spelling.told(overrides)])
         override_errors.refuse_absent_folders(parsed)
-        repository = loader._parse_overrides_and_create_caching_repo(config_name, [], parsed)[1]
+        repository = repository_of(loader, config_name, parsed)
         parsed = [spelling.spread(each, repository, loader) if sweep else each for each in parsed]
     except OverrideParseException as error:
         raise ConfigError(syntax_errors.syntax(error.override, error)) from error
@@ -113,19 +131,19 @@ def parse(hydra: Hydra, config_name: str, overrides: list[str], sweep: bool = Fa
         if key in seen:
             raise ConfigError(f"{line}: {key!r} is given twice (also {seen[key]})")
         seen[key] = line
-        override_errors.refuse_empty(line, key, override._value)
+        override_errors.refuse_empty(line, key, given(override))
         if override.is_sweep_override():
             override_errors.refuse_sweep(override, searched=sweep)
-        if key == "search" and not sweep and override._value not in (None, False, []):
+        if key == "search" and not sweep and given(override) not in (None, False, []):
             raise ConfigError(f"{line}: a search needs -m: python -m launcher -m {line} ...")
-        if not sweep and (key.startswith("hydra.sweeper.") or (key == "worker" and override._value is True)):
+        if not sweep and (key.startswith("hydra.sweeper.") or (key == "worker" and given(override) is True)):
             raise ConfigError(f"{line}: that is a sweep's, and there is one with -m alone")
         if override.is_value_path or not repository.group_exists(override.key_or_group):
             continue
-        if override._value in (True, False, [True]) or (override._value is None and not override.is_delete()):
-            override._value = override_errors.TRUE if override._value else []
-            override.input_line = f'{key}="true"' if override._value else f"{key}=[]"
-        value: Any = override._value
+        if given(override) in (True, False, [True]) or (given(override) is None and not override.is_delete()):
+            give(override, override_errors.TRUE if given(override) else [])
+            override.input_line = f'{key}="true"' if given(override) else f"{key}=[]"
+        value: Any = given(override)
         options = repository.get_group_options(override.key_or_group)
         for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
             if isinstance(choice, dict):
@@ -189,12 +207,12 @@ def whole(hydra: Hydra, origins: Origins, known: Known | None = None) -> DictCon
     """The config with Hydra's own part in it: Hydra composes the chosen options, then each key is set by itself, so
     that whatever fails has a name. Raises ConfigError."""
     loader = origins.loader
-    repository = loader._parse_overrides_and_create_caching_repo(origins.config_name, [], origins.overrides)[1]
+    repository = repository_of(loader, origins.config_name, origins.overrides)
     chosen: list[Override] = []
     keys: list[Override] = []
     for override in origins.overrides:
         is_group = not override.is_value_path and repository.group_exists(override.key_or_group)
-        composed = (is_group and not isinstance(override._value, dict)) or override.key_or_group == "hydra.searchpath"
+        composed = (is_group and not isinstance(given(override), dict)) or override.key_or_group == "hydra.searchpath"
         (chosen if composed else keys).append(override)
     options = tuple(str(override.input_line) for override in chosen)
     if known is not None and options in known:
@@ -222,7 +240,7 @@ def set_key(config: DictConfig, override: Override, origins: Origins) -> None:
     try:
         if not override.is_delete() and (text := spelling.told([line], config)[0]) != line:
             override = spelling.read(text, origins.loader)
-        origins.loader._apply_overrides_to_config([override], config)
+        apply(origins.loader, override, config)
     except REFUSALS as error:
         raise override_errors.key(override, error, config, origins) from error
 
@@ -246,7 +264,8 @@ _LISTS: WeakKeyDictionary[Hydra, dict[str, set[str]]] = WeakKeyDictionary()  # o
 
 
 def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
-    """The groups of which several options may be chosen: those with a list in the primary config."""
+    """The groups of which several options may be chosen: those of the table that hold many, and those with a list in the
+    primary config."""
     known = _LISTS.setdefault(hydra, {})
     if config_name in known:
         return known[config_name]
@@ -259,4 +278,5 @@ def _list_groups(hydra: Hydra, config_name: str) -> set[str]:
         )
         raise ConfigError(f"--config-name={config_name}: no such file in {folders}.{did_you_mean(config_name, names)}")
     defaults: list[Any] = loaded.defaults_list or []
-    return known.setdefault(config_name, {str(each.group) for each in defaults if getattr(each, "is_options", bool)()})
+    listed = (str(each.group) for each in defaults if getattr(each, "is_options", bool)())
+    return known.setdefault(config_name, {*holding("many"), *listed})

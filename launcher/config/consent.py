@@ -20,7 +20,7 @@ OWN = {
     "cluster.extra": "options of the cluster's",
     "cluster.image": "a program of the cluster's",
     "cluster.environment": "variables of a program",
-    "schedule.url": "an address that a token is sent to",
+    "start.url": "an address that a token is sent to",
     "plan.picture": "a file to be written",
 }
 """By key, what it stands for."""

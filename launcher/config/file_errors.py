@@ -13,6 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+from launcher.adapters.hydra import given
+from launcher.adapters.omegaconf import child as child_of
+from launcher.adapters.omegaconf import is_open
 from launcher.errors import ConfigError, did_you_mean
 
 from . import schema
@@ -79,7 +82,7 @@ def _circle(origins: Origins) -> list[str]:
         return []
 
     for override in origins.overrides:
-        values = override._value if isinstance(override._value, list) else [override._value]
+        values = given(override) if isinstance(given(override), list) else [given(override)]
         for value in values:
             if found := walk(f"{override.key_or_group}/{value}", []):
                 return found
@@ -90,7 +93,7 @@ def _chooser(group: str, option: str, origins: Origins) -> str | None:
     """The file, among those the command line chooses, that says `override /group: option`; and its line."""
     wanted = re.compile(rf"\s*-\s*(override\s+)?/?{re.escape(group)}(@\S+)?\s*:.*\b{re.escape(option)}\b")
     for override in origins.overrides:
-        values = override._value if isinstance(override._value, list) else [override._value]
+        values = given(override) if isinstance(given(override), list) else [given(override)]
         for value in values:
             path = origins.path(f"{override.key_or_group}/{value}")
             lines = path.read_text(encoding="utf-8").splitlines() if path else []
@@ -169,14 +172,14 @@ def options_of(name: str, group: str, options: list[str]) -> str:
 
 
 def paths_of(node: Any, path: str = "") -> list[str]:
-    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing() or node._is_interpolation():
+    if not isinstance(node, DictConfig) or not is_open(node):
         return [path]
     found = []
     for name in node:
         if not path and name == "hydra":
             continue
-        child = node._get_node(name)
-        found += paths_of(child, f"{path}.{name!s}" if path else str(name))
+        inner = child_of(node, name)
+        found += paths_of(inner, f"{path}.{name!s}" if path else str(name))
     return found
 
 

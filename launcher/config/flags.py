@@ -20,11 +20,12 @@ def wants_traceback(words: list[str]) -> bool:
 
 def parse_flags(words: list[str]) -> argparse.Namespace:
     """Hydra's own flags. Raises ConfigError for one that it does not know or that can not apply here."""
-    from hydra._internal.utils import get_args_parser
+    from launcher.adapters.argparse import flags_of, set_version
+    from launcher.adapters.hydra import get_args_parser
 
     parser = get_args_parser()
     parser.prog = "launcher"
-    flags = [flag for action in parser._actions for flag in action.option_strings]
+    flags = flags_of(parser)
 
     def refuse(message: str) -> NoReturn:
         unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in flags]
@@ -35,9 +36,7 @@ def parse_flags(words: list[str]) -> argparse.Namespace:
         raise ConfigError(message.replace("argument ", "", 1))
 
     parser.error = refuse  # type: ignore[method-assign]  # instead of a usage text
-    for action in parser._actions:
-        if isinstance(action, argparse._VersionAction):
-            action.version = f"launcher {__version__}"
+    set_version(parser, f"launcher {__version__}")
     args = parser.parse_intermixed_args(words)
     if args.config_path is not None:
         raise ConfigError(

@@ -10,14 +10,14 @@ from launcher.errors import REFUSED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
+
+    from launcher.adapters.hydra import Hydra
 
 
 def show(hydra: Hydra, name: str, args: argparse.Namespace) -> int:
     """Show help, the config or what Hydra knows; the work is Hydra's, the refusals are ours."""
-    from hydra._internal.utils import get_args_parser
-
+    from launcher.adapters.hydra import get_args_parser
     from launcher.config import compose, hydra_compose
 
     if args.shell_completion:
@@ -52,9 +52,10 @@ def help_text(hydra: Hydra, args: argparse.Namespace, **common: Any) -> str:
     """The template `hydra.help.template`, as Hydra fills it in, but no more of it than the template asks for."""
     from string import Template
 
-    from hydra._internal.utils import get_args_parser
     from hydra.types import RunMode
     from omegaconf import OmegaConf
+
+    from launcher.adapters.hydra import aliases_of, get_args_parser
 
     config = hydra.compose_config(overrides=args.overrides, run_mode=RunMode.RUN, skip_missing_defaults=True, **common)
     loader = hydra.config_loader
@@ -71,6 +72,6 @@ def help_text(hydra: Hydra, args: argparse.Namespace, **common: Any) -> str:
         "HYDRA_CONFIG_GROUPS": lambda: hydra.format_config_groups(lambda name: name.startswith("hydra")),
         "FLAGS_HELP": lambda: hydra.format_args_help(get_args_parser()),
         "CONFIG": lambda: OmegaConf.to_yaml(hydra.get_sanitized_cfg(config, "job"), resolve=args.resolve),
-        "OVERRIDE_ALIASES": lambda: hydra._get_override_aliases(common["config_name"]).format(),
+        "OVERRIDE_ALIASES": lambda: aliases_of(hydra, common["config_name"]),
     }
     return template.substitute({name: made[name]() for name in template.get_identifiers() if name in made})

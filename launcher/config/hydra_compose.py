@@ -6,10 +6,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 
+from launcher.adapters.hydra import Hydra
 from launcher.errors import ConfigError
 
 from . import compose, file_errors, spelling

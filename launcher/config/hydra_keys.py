@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, flag_override, open_dict
 
+from launcher.adapters.omegaconf import child, raw_value
 from launcher.errors import ConfigError
 
 LAUNCHERS = ("BasicLauncher", "SlurmLauncher", "LocalLauncher")
@@ -50,8 +51,8 @@ def refuse(config: DictConfig, words: Sequence[Override]) -> None:
         node = OmegaConf.select(config, key.rpartition(".")[0])
         if node is None or OmegaConf.is_missing(node, key.rpartition(".")[2]):
             continue
-        raw = node._get_node(key.rpartition(".")[2])
-        value: Any = OmegaConf.to_container(raw) if OmegaConf.is_config(raw) else raw._value()
+        raw = child(node, key.rpartition(".")[2])
+        value: Any = OmegaConf.to_container(raw) if OmegaConf.is_config(raw) else raw_value(raw)
         if value == _OF_HYDRA.get(key) and key not in typed:
             continue
         if value not in (None, False, {}, [], "${hydra.job.num}"):

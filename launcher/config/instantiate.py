@@ -1,6 +1,6 @@
 """The only call of Hydra's that makes an object of a config's node, wherever a process stands.
 
-What `check.py` refused of a config in the driver is refused here once more of what is really built: a worker and a
+What the checks refused of a config in the driver is refused here once more of what is really built: a worker and a
 resumed run read a file that anybody may have written meanwhile.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from launcher.adapters.omegaconf import full_key
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from launcher.errors import beginning
 
 from .signatures import locate, table
-from .trust import GROUPS, misnamed, unfit, unlike, whitelist, within
+from .trust import NODES, misnamed, unfit, unlike, whitelist, within
 
 _ONLY: dict[str, tuple[Any, str]] = {
     "memory": (None, "a cache of joblib's, which unpickles what lies in that folder"),
@@ -70,15 +71,15 @@ def unwanted(target: Any, group: str, inside: bool = False) -> str | None:
             return unfit(locate(target), target, group, inside)
         except ConfigError as error:
             return f"{target}: {error}"
-    of = [group, *GROUPS[group].inside] if inside else [group]
+    of = [group, *NODES[group].inside] if inside else [group]
     return None if set(of) & set(known.facts.get("groups", ())) else unlike(target, group)
 
 
 def _group_of(node: Any) -> str:
     """The group that a node of a config is of, by its place there."""
-    full = str(node._get_full_key(None)) if isinstance(node, DictConfig) else ""
+    full = full_key(node) if isinstance(node, DictConfig) else ""
     group = full.partition(".")[0]
-    if group not in GROUPS:
+    if group not in NODES:
         raise ConfigError(f"{full or 'a node by itself'}: no group is known whose _target_ this would be")
     return group
 

@@ -11,9 +11,10 @@ import yaml
 from launcher import CONF
 
 if TYPE_CHECKING:
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.default_element import ResultDefault
     from hydra.core.override_parser.types import Override
+
+    from launcher.adapters.hydra import ConfigLoaderImpl
 
 
 class Origins:
@@ -71,10 +72,10 @@ class Origins:
 
     def _list(self) -> list[ResultDefault]:
         if self._defaults is None:
-            from hydra.types import RunMode
+            from launcher.adapters.hydra import defaults_of
 
             groups = [override for override in self.overrides if "." not in override.key_or_group]
-            self._defaults = self.loader._compute_defaults_list(self.config_name, [], RunMode.MULTIRUN, groups).defaults
+            self._defaults = defaults_of(self.loader, self.config_name, groups)
         return self._defaults
 
 

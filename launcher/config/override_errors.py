@@ -9,7 +9,9 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString, Valu
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from launcher.errors import ConfigError, did_you_mean
+from launcher.adapters.hydra import given
+from launcher.adapters.omegaconf import is_none
+from launcher.errors import ConfigError, did_you_mean, nearest
 
 from .file_errors import close, files, options_of, paths_of, schema_type, short
 from .origins import Origins
@@ -42,7 +44,7 @@ def refuse_absent_folders(overrides: list[Override]) -> None:
     for override in overrides:
         if override.key_or_group != "hydra.searchpath":
             continue
-        for entry in override._value if isinstance(override._value, list) else [override._value]:
+        for entry in given(override) if isinstance(given(override), list) else [given(override)]:
             text = entry.text if isinstance(entry, QuotedString) else str(entry)
             scheme, separated, place = text.partition("://")
             folder = Path(place if separated else text)
@@ -131,13 +133,13 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
     exists = _has(config, key)
     if override.package is not None:
         return f"{line}: there is no group {key!r}.{did_you_mean(key, roots)}"
-    if isinstance(override._value, dict) and key in roots:
+    if isinstance(given(override), dict) and key in roots:
         if not config.get(key):
             return f"{line}: no option of the group {key!r} is chosen; +{line.lstrip('+')} makes one of your own"
         return f"{line}: {_chooses(key, '_target_' not in config[key])}"
     if override.is_delete():
         if not exists:
-            return f"{line}: there is no key {key!r} to delete.{_nearest(key, config, roots)}"
+            return f"{line}: there is no key {key!r} to delete.{_nearest(override, config, roots, origins)}"
         return kept(line, key)
     if override.is_add() and exists and "already at" in str(error):
         return f"{line}: {key!r} is there already; leave out the '+'"
@@ -149,7 +151,7 @@ def _override(override: Override, error: Exception, config: DictConfig, origins:
         types = schema_type(key)
         return f"{line}: {expected(types) if types else short(cause)}"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) or not exists:
-        return f"{line}: {_unknown(key, config, roots, origins)}{_addable(override, config)}"
+        return f"{line}: {_unknown(override, config, roots, origins)}{_addable(override, config)}"
     return f"{line}: {short(cause or error)}"
 
 
@@ -158,7 +160,8 @@ def kept(line: str, key: str) -> str:
     return f"{line}: {key!r} belongs to every run and can not be deleted; a value that is not wanted is null"
 
 
-def _unknown(key: str, config: DictConfig, roots: list[str], origins: Origins) -> str:
+def _unknown(override: Override, config: DictConfig, roots: list[str], origins: Origins) -> str:
+    key = override.key_or_group
     *parents, last = key.split(".")
     if parents and parents[0] in roots and not config.get(parents[0]):
         option = f"[{parents[1]}]" if len(parents) > 1 else "..."
@@ -178,7 +181,7 @@ def _unknown(key: str, config: DictConfig, roots: list[str], origins: Origins) -
             if others:
                 return f"{parents[0]!r} has no key {last!r} with this choice; it is one of {others}"
             return f"{'.'.join(parents)!r} has no key {last!r}.{did_you_mean(last, names)}"
-    return f"there is no group or key {key!r}.{_nearest(key, config, roots)}"
+    return f"there is no group or key {key!r}.{_nearest(override, config, roots, origins)}"
 
 
 def _options_with(key: str, group: str, origins: Origins) -> str:
@@ -189,8 +192,9 @@ def _options_with(key: str, group: str, origins: Origins) -> str:
     return " and ".join(f"{group}={name}" for name in having)
 
 
-def _nearest(key: str, config: DictConfig, roots: list[str]) -> str:
+def _nearest(override: Override, config: DictConfig, roots: list[str], origins: Origins) -> str:
     """The nearest top-level word; for a key without its group (`lr`), the keys that end in it."""
+    key = override.key_or_group
     first, _, rest = key.partition(".")
     names = [str(name) for name in config if name != "hydra"]
     if first in names and rest:
@@ -198,7 +202,25 @@ def _nearest(key: str, config: DictConfig, roots: list[str]) -> str:
     ending = sorted(path for path in paths_of(config) if path.rpartition(".")[2] == key)
     if ending:
         return f" Did you mean {' or '.join(map(repr, ending[:3]))}?"
-    return close(first, {*names, *roots} - {"schema", "config", "hydra"}) or " python -m launcher --help lists them."
+    words = {*names, *roots} - {"schema", "config", "hydra"}
+    taking = _groups_taking(override, origins)
+    if taking and not set(nearest(first, words)) & set(taking):  # the name is far off, what it was given is not
+        return f" Did you mean {' or '.join(map(repr, taking.values()))}?"
+    return close(first, words) or " python -m launcher --help lists them."
+
+
+def _groups_taking(override: Override, origins: Origins) -> dict[str, str]:
+    """The groups with the option, or with an entry that has the key, that was given to a word that is no group: how
+    each is written."""
+    rest = override.key_or_group.partition(".")[2]
+    if rest:
+        targets = (each for each in table().values() if rest in each.parameters)
+        return {group: f"{group}.{rest}" for each in targets for group in each.facts["groups"] if "." not in group}
+    value = given(override)
+    if not isinstance(value, str):
+        return {}
+    groups = (name for name in origins.loader.list_groups("") if name != "hydra")
+    return {name: f"{name}={value}" for name in groups if value in origins.loader.get_group_options(name)}
 
 
 def _has(config: DictConfig, key: str) -> bool:
@@ -207,14 +229,14 @@ def _has(config: DictConfig, key: str) -> bool:
         node: Any = OmegaConf.select(config, ".".join(parents), throw_on_missing=False) if parents else config
     except OmegaConfBaseException:
         return False
-    return isinstance(node, DictConfig) and not node._is_none() and last in [str(name) for name in node]
+    return isinstance(node, DictConfig) and not is_none(node) and last in [str(name) for name in node]
 
 
 def _addable(override: Override, config: DictConfig) -> str:
     """Where the target knows an argument that the file leaves out: how to give it."""
     parent, _, last = override.key_or_group.rpartition(".")
     node = OmegaConf.select(config, parent, throw_on_missing=False) if parent else None
-    target = node.get("_target_") if isinstance(node, DictConfig) and not node._is_none() else None
+    target = node.get("_target_") if isinstance(node, DictConfig) and not is_none(node) else None
     known = table().get(str(target))
     if known and last in known.parameters:
         return f" {target} knows it: +{override.input_line} sets it"

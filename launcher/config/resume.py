@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from launcher.adapters.hydra import given
+from launcher.adapters.omegaconf import child
 from launcher.artifacts.files import damaged
-from launcher.artifacts.folder import FORMAT, read_config, refuse_links
+from launcher.artifacts.folder import CONFIG, FORMAT, read_config, refuse_links
 from launcher.artifacts.result import checked_result
+from launcher.artifacts.sweep import JOURNAL, TRIALS
 from launcher.errors import ConfigError
 
 from . import compose, file_errors, schema
 from .finishing import finish
+from .groups import GROUPS
 from .origins import Origins, line_of
 
 if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
     from hydra.core.override_parser.types import Override
 
+    from launcher.adapters.hydra import Hydra
+
 ALLOWED = (
-    "parallel",
-    "memory",
-    "communication",
+    *(name for name, group in GROUPS.items() if group.resumable),
     "loading",
-    "cluster",
-    "tracker",
     "debug",
     "training.max_epochs",
     "training.max_steps",
@@ -63,8 +64,8 @@ def resume(hydra: Hydra, overrides: list[str], config_name: str) -> compose.Comp
     def where(key: str) -> str:
         if key in by_key:
             return str(by_key[key].input_line)
-        line = line_of(folder / "config.yaml", key.split("."))
-        return f"{folder / 'config.yaml'}:{line}: {key}" if line else key
+        line = line_of(folder / CONFIG, key.split("."))
+        return f"{folder / CONFIG}:{line}: {key}" if line else key
 
     return compose.Composed(config, folder, where)
 
@@ -80,9 +81,9 @@ def load(folder: Path, word: str = "resume") -> DictConfig:
         raise ConfigError(
             f"{start}{'that is a file' if folder.exists() else 'no such folder'}; a run's folder is wanted, such as outputs/<date>/<time>-<id>"
         )
-    if not (folder / "config.yaml").is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/config.yaml"))
-        if (folder / "study.journal").exists() or (folder / "trials.csv").exists():
+    if not (folder / CONFIG).is_file():
+        inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
+        if (folder / JOURNAL).exists() or (folder / TRIALS).exists():
             raise ConfigError(
                 f"{start}that is a sweep's folder; the same command with -m and the same hydra.sweeper.study_name continues a sweep"
             )
@@ -93,16 +94,16 @@ def load(folder: Path, word: str = "resume") -> DictConfig:
         loaded = read_config(folder)
         found = loaded.get("format")
         if found is None:
-            raise damaged(folder / "config.yaml", "'format' is missing")
+            raise damaged(folder / CONFIG, "'format' is missing")
         if found != FORMAT:
             raise ConfigError(f"{start}the run was written in format {found}; this launcher reads format {FORMAT}")
         config = OmegaConf.merge(OmegaConf.structured(schema.Config), loaded)
     except OmegaConfBaseException as error:
-        raise ConfigError(file_errors.in_file(folder / "config.yaml", error)) from error
+        raise ConfigError(file_errors.in_file(folder / CONFIG, error)) from error
     assert isinstance(config, DictConfig)
     missing = absent(schema.Config, loaded)
     if missing:  # a default is not what the run had
-        raise damaged(folder / "config.yaml", f"{missing!r} is missing")
+        raise damaged(folder / CONFIG, f"{missing!r} is missing")
     if word == "resume" and config.action != "train":
         raise ConfigError(f"{start}action={config.action} wrote this folder; there is no training in it to go on with")
     return config
@@ -122,11 +123,11 @@ def absent(cls: Any, node: Any, path: str = "") -> str | None:
 def _apply(hydra: Hydra, config: DictConfig, overrides: list[Override], config_name: str) -> DictConfig:
     """The saved config with whole groups taken from a fresh composition, then single keys set."""
     origins = Origins(compose.loader_of(hydra), config_name, overrides)
-    groups = [each for each in overrides if "." not in each.key_or_group and not isinstance(each._value, dict)]
+    groups = [each for each in overrides if "." not in each.key_or_group and not isinstance(given(each), dict)]
     if groups:
         fresh = compose.whole(hydra, Origins(origins.loader, config_name, groups))
         for override in groups:
-            OmegaConf.update(config, override.key_or_group, fresh._get_node(override.key_or_group), merge=False)
+            OmegaConf.update(config, override.key_or_group, child(fresh, override.key_or_group), merge=False)
     OmegaConf.set_struct(config, True)
     for override in overrides:
         if override not in groups:

@@ -1,7 +1,8 @@
 """The typed skeleton of the composed config.
 
 What stands here has a type, a unit and a range that are known before anything is imported. What a group's file
-holds (`optimizer`, `model`, …) is a node with a `_target_`, bound to that target's signature by `check.py`.
+holds (`optimizer`, `model`, …) is a node with a `_target_`, bound to that target's signature by the checks; the table of
+`groups.py` says which groups there are.
 A field's `metadata` gives its range: `gt`, `ge`, `lt`, `le`, or `choices`; `unit` reads the field as an
 interval ("steps", "1epoch", or one of `words`) or as a duration ("90", "10m", "1h30m").
 """
@@ -9,14 +10,19 @@ interval ("steps", "1epoch", or one of `words`) or as a duration ("90", "10m", "
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
+import launcher
 from launcher.artifacts.folder import FORMAT
 
-ACTIONS = ("train", "plan", "lr_find", "evaluate", "export", "report", "replay", "status", "compare")
+from .groups import GROUPS
+
+ACTIONS = tuple(sorted(path.stem for path in (Path(launcher.__file__).parent / "actions").glob("[a-z]*.py")))
+"""The modules of launcher/actions/, by name."""
 
 
 @dataclass
@@ -98,8 +104,8 @@ class Planned:
 
 
 @dataclass
-class Config:
-    """The whole of one experiment."""
+class Fixed:
+    """What a config holds besides the groups' nodes."""
 
     format: int = field(default=FORMAT, metadata={"choices": (FORMAT,)})
     name: str | None = None
@@ -120,25 +126,16 @@ class Config:
     debug: Debug = field(default_factory=Debug)
     lr_find: LrFind = field(default_factory=LrFind)
     plan: Planned = field(default_factory=Planned)
-    task: dict[str, Any] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    validation: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] = field(default_factory=dict)
-    precision: dict[str, Any] = field(default_factory=dict)
-    memory: dict[str, Any] = field(default_factory=dict)
-    parallel: dict[str, Any] = field(default_factory=lambda: {"device_memory_gb": None})  # GiB; null: what is found
-    communication: dict[str, Any] = field(default_factory=dict)
-    procedure: dict[str, Any] = field(default_factory=dict)
-    tracker: dict[str, Any] = field(default_factory=dict)
-    monitor: dict[str, Any] = field(default_factory=dict)
-    stopping: dict[str, Any] = field(default_factory=dict)
-    regularization: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
-    cluster: dict[str, Any] = field(default_factory=dict)
-    schedule: dict[str, Any] = field(default_factory=dict)
+
+
+Config: type[Fixed] = make_dataclass(
+    "Config",
+    [(name, dict[str, Any], field(default_factory=group.keys.copy)) for name, group in GROUPS.items()],
+    bases=(Fixed,),
+)
+"""The whole of one experiment: the fixed keys, and a node for each group of the table."""
+Config.__module__ = __name__
 
 
 AUTO_SECONDS = 10.0

@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from launcher.adapters.sklearn import constraints_of
 from launcher.errors import ConfigError, did_you_mean
 
 from .trust import allowed, forbidden, whitelist
@@ -98,7 +99,7 @@ def read_signature(target: Any) -> Signature:
     except (ValueError, TypeError):  # built in, or written in C
         return Signature({}, open=True)
     names = vars(sys.modules.get(target.__module__, typing))
-    constraints = getattr(target, "_parameter_constraints", {})
+    constraints = constraints_of(target)
     result = Signature({})
     for parameter in given.parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:

@@ -20,6 +20,8 @@ from hydra.core.override_parser.types import Glob, Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from launcher.adapters.hydra import given
+from launcher.adapters.omegaconf import child, is_none, is_text, raw_value
 from launcher.errors import ConfigError
 
 from .schema import Config
@@ -79,7 +81,7 @@ def read(line: str, loader: ConfigLoader) -> Override:
 
 def spread(override: Override, repository: Any, loader: ConfigLoader) -> Override:
     """`model=glob(*)` as the options of the group that are meant. Raises ConfigError where there are none."""
-    pattern = override._value
+    pattern = given(override)
     if not isinstance(pattern, Glob):
         return override
     key = override.key_or_group
@@ -109,7 +111,7 @@ def holds_text(key: str, config: DictConfig | None = None) -> bool:
         node = OmegaConf.select(config, parent, throw_on_missing=False)
     except OmegaConfBaseException:
         return False
-    known = table().get(str(node.get("_target_"))) if isinstance(node, DictConfig) and not node._is_none() else None
+    known = table().get(str(node.get("_target_"))) if isinstance(node, DictConfig) and not is_none(node) else None
     return known is not None and _is_text(known.parameters.get(last, []))
 
 
@@ -132,8 +134,7 @@ def _of_schema(cls: Any, path: str) -> Iterator[str]:
         if dataclasses.is_dataclass(nested):
             yield from _of_schema(nested, f"{path}{field.name}.")
             continue
-        meta = node._get_node(field.name)._metadata
-        if meta.ref_type is str or getattr(meta, "element_type", None) is str:
+        if is_text(child(node, field.name)):
             yield f"{path}{field.name}"
 
 
@@ -172,11 +173,11 @@ def settle(node: DictConfig | ListConfig) -> None:
     `yes` of a file into a number and true, a plain 4 into a text. A resolved config; the schema's own keys are typed."""
     known = table().get(str(node.get("_target_"))) if isinstance(node, DictConfig) else None
     for key in list(node) if isinstance(node, DictConfig) else range(len(node)):
-        value: Any = node._get_node(key)
-        if isinstance(value, DictConfig | ListConfig) and value._is_none():
+        value: Any = child(node, key)
+        if isinstance(value, DictConfig | ListConfig) and is_none(value):
             continue
         types = [] if known is None else known.parameters.get(str(key), [])
-        plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value._value()
+        plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else raw_value(value)
         if not isinstance(value, DictConfig) and (fitting := _fitting(plain, types)) is not None:
             node[key] = fitting
         elif isinstance(value, DictConfig | ListConfig):

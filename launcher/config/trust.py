@@ -1,7 +1,7 @@
 """Whose code a config may name: of each group the classes that it takes, and nothing else.
 
-A `_target_` runs code, so a config can only name what its group's entry in GROUPS lets in: a class below one of its
-bases, or a factory that is marked as one. An installed package adds its own by an entry point, a person by the
+A `_target_` runs code, so a config can only name what its group's entry in the table of groups lets in: a class below one
+of its bases, or a factory that is marked as one. An installed package adds its own by an entry point, a person by the
 environment variable LAUNCHER_TRUST; nothing that a config says widens the list, and what they add has to be of the
 group's base class too. A name is judged before anything is imported, the object behind it once it is there. The
 patterns are Hydra's: an exact name, or a package with `.*` behind it.
@@ -14,99 +14,13 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from launcher.errors import ConfigError
 
-# Whole packages of scikit-learn are not safe: sklearn.utils can start a process. These hold estimators and splitters.
-_SKLEARN = tuple(
-    f"sklearn.{package}.*"
-    for package in (
-        "calibration", "cluster", "compose", "cross_decomposition", "decomposition", "discriminant_analysis", "dummy",
-        "ensemble", "feature_extraction", "feature_selection", "gaussian_process", "impute", "isotonic",
-        "kernel_approximation", "kernel_ridge", "linear_model", "mixture", "model_selection", "multiclass", "naive_bayes",
-        "neighbors", "neural_network", "pipeline", "preprocessing", "random_projection", "semi_supervised", "svm", "tree",
-    )
-)  # fmt: skip
-_SCHEDULES = tuple(
-    f"transformers.optimization.get_{name}"
-    for name in (
-        "constant_schedule", "constant_schedule_with_warmup", "cosine_schedule_with_warmup", "inverse_sqrt_schedule",
-        "cosine_with_hard_restarts_schedule_with_warmup", "cosine_with_min_lr_schedule_with_warmup",
-        "linear_schedule_with_warmup", "polynomial_decay_schedule_with_warmup", "wsd_schedule",
-    )
-)  # fmt: skip
-"""Functions of a library that can not be marked, and that do no more than make a schedule; of the other one, a sampler."""
+from .groups import GROUPS, SWEEPER
 
-_SAMPLERS = tuple(f"hydra_plugins.hydra_optuna_sweeper._impl.create_{name}_sampler" for name in ("nsgaii", "nsgaiii"))
-
-
-@dataclass(frozen=True)
-class Group:
-    """What a node of a group may be."""
-
-    names: tuple[str, ...]
-    """Patterns of what the launcher and the libraries have for it."""
-    bases: tuple[str, ...] = ()
-    """Its class is one of these, or below one: where they are defined."""
-    has: tuple[str, ...] = ()
-    """Or it has these attributes, where the group asks for no base class."""
-    factories: tuple[str, ...] = ()
-    """Functions of libraries that make one."""
-    inside: tuple[str, ...] = ()
-    """The other groups whose targets may stand within its arguments."""
-    called: bool = False
-    """It is a function itself, which the launcher calls with arguments of its own: a person's need no mark."""
-
-
-_ALGORITHM = Group(("launcher.algorithms.*", "launcher.monitors.*"), ("launcher.core.algorithm.Algorithm",))
-_SPLITTER = Group(("launcher.data.splits.*", "sklearn.model_selection.*"), has=("split",))
-
-GROUPS: dict[str, Group] = {
-    "task": Group(("launcher.tasks.*",), ("launcher.core.task.Task",)),
-    "model": Group(
-        ("launcher.tasks.*", "torch.nn.*", *_SKLEARN),
-        ("torch.nn.modules.module.Module", "sklearn.base.BaseEstimator"),
-        inside=("validation",),
-    ),
-    "data": Group(("launcher.tasks.*",), has=("kind",)),
-    "validation": _SPLITTER,
-    "optimizer": Group(
-        ("launcher.optim.*", "torch.optim.*", "transformers.optimization.*"), ("torch.optim.optimizer.Optimizer",)
-    ),
-    "scheduler": Group(
-        ("launcher.optim.schedulers.*", "torch.optim.*", "transformers.optimization.*"),
-        ("torch.optim.lr_scheduler.LRScheduler",),
-        factories=_SCHEDULES,
-    ),
-    "precision": Group(("launcher.memory.precision.*",), ("launcher.memory.precision.Precision",)),
-    "memory": Group(("launcher.memory.activations.*",), ("launcher.memory.activations.Memory",)),
-    "parallel": Group(("launcher.parallel.*",), ("launcher.core.parallel.Parallel",)),
-    "communication": Group(
-        ("launcher.parallel.communication.*",), ("launcher.parallel.communication.base.Communication",)
-    ),
-    "procedure": Group(("launcher.procedures.*",), ("launcher.core.procedure.Procedure",)),
-    # Not the rooms: what is beside them runs commands and asks the network.
-    "cluster": Group(
-        ("launcher.cluster.kubernetes.Kubernetes", "launcher.cluster.slurm.Slurm"), has=("pool", "script")
-    ),
-    "schedule": Group(("launcher.launch.start.carbon_aware.CarbonAware",), has=("choose", "told")),
-    "tracker": Group(("launcher.trackers.*",), ("launcher.trackers.base.Tracker",)),
-    "monitor": _ALGORITHM,
-    "stopping": _ALGORITHM,
-    "augment": _ALGORITHM,
-    "regularization": _ALGORITHM,
-    "hydra.sweeper": Group(("launcher.search.sweeper.LauncherSweeper",), ("launcher.search.sweeper.LauncherSweeper",)),
-    "hydra.sweeper.sampler": Group(
-        ("optuna.samplers.*", "launcher.search.space.samplers.*", "launcher.search.space.bohb.Bohb", *_SAMPLERS),
-        ("optuna.samplers._base.BaseSampler", "optuna.samplers.nsgaii._crossovers._base.BaseCrossover"),
-        factories=_SAMPLERS,
-    ),
-    "hydra.sweeper.pruner": Group(("optuna.pruners.*",), ("optuna.pruners._base.BasePruner",)),
-    "hydra.sweeper.proxy": Group(("launcher.search.early.proxies.*",), called=True),
-    "hydra.sweeper.custom_search_space": Group((), called=True),
-}
+NODES = GROUPS | SWEEPER
 """By group, or by the key of a sweep's node."""
 
 _Made = TypeVar("_Made", bound=Callable[..., Any])
@@ -141,8 +55,8 @@ def foreign() -> list[str]:
 
 def whitelist(group: str | None = None) -> list[str]:
     """The patterns of what a `_target_` of a group, and within it, may name; without one of all groups."""
-    of = _within(group) if group is not None else list(GROUPS)
-    return [*dict.fromkeys(name for each in of for name in GROUPS[each].names), *foreign()]
+    of = _within(group) if group is not None else list(NODES)
+    return [*dict.fromkeys(name for each in of for name in NODES[each].rooms), *foreign()]
 
 
 def allowed(target: str, patterns: list[str]) -> bool:
@@ -156,7 +70,7 @@ def home(target: Any) -> str:
 
 
 def _within(group: str) -> list[str]:
-    return [group, *GROUPS[group].inside]
+    return [group, *NODES[group].inside]
 
 
 def forbidden(target: str) -> str:
@@ -172,21 +86,21 @@ def misnamed(target: Any, group: str, inside: bool = False) -> str | None:
     if not isinstance(target, str) or not target:
         return "expected the dotted name of a class"
     of = _within(group) if inside else [group]
-    if any(allowed(target, [*GROUPS[each].names, *foreign()]) for each in of):
+    if any(allowed(target, [*NODES[each].rooms, *foreign()]) for each in of):
         return None
-    other = next((name for name, each in GROUPS.items() if allowed(target, list(each.names))), None)
+    other = next((name for name, each in NODES.items() if allowed(target, list(each.rooms))), None)
     return forbidden(target) if other is None else f"{target} is nothing that {group} can be; it belongs to {other}"
 
 
 def groups_of(found: Any, target: str) -> list[str]:
     """The groups that the object behind a name may stand in."""
-    return [group for group in GROUPS if misnamed(target, group) is None and _is(found, target, group)]
+    return [group for group in NODES if misnamed(target, group) is None and _is(found, target, group)]
 
 
 def unfit(found: Any, target: str, group: str, inside: bool = False) -> str | None:
     """Why the object behind a name that is not `misnamed` can be no target of a group; None where it may."""
     real = home(found)
-    names = [name for each in _within(group) for name in GROUPS[each].names]
+    names = [name for each in _within(group) for name in NODES[each].rooms]
     if target not in foreign() and not allowed(real, [*names, *foreign()]):
         return f"{target} is another name of {forbidden(real)}"
     if any(_is(found, target, each) for each in (_within(group) if inside else [group])):
@@ -201,14 +115,14 @@ def unfit(found: Any, target: str, group: str, inside: bool = False) -> str | No
 
 def unlike(target: str, group: str) -> str:
     """What is said of a class that is not of a group."""
-    kind = GROUPS[group]
+    kind = NODES[group]
     wanted = f"one below {' or '.join(kind.bases)}" if kind.bases else f"a class with {' and '.join(kind.has)}"
     return f"{target} is nothing that {group} can be: expected {wanted}"
 
 
 def _is(found: Any, target: str, group: str) -> bool:
     """Whether an object is of a group's classes, or a function that makes one."""
-    kind = GROUPS[group]
+    kind = NODES[group]
     if inspect.isclass(found):
         names = {home(each) for each in found.__mro__}
         return bool(names & set(kind.bases)) or (bool(kind.has) and all(hasattr(found, name) for name in kind.has))

@@ -9,13 +9,16 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from launcher.artifacts.folder import CHECKPOINTS, MODEL
+from launcher.artifacts.page import FILE as PAGE
+from launcher.artifacts.result import RESULT
+
 from .numbers import count, number, rate, size, span, things
 
 Rows = list[tuple[str, str]]
 """Labels, and what they say."""
 
 COMMAND = "python -m launcher"
-PAGE = "report.html"
 
 
 def header_rows(facts: dict[str, Any]) -> Rows:
@@ -112,7 +115,7 @@ def commands(result: dict[str, Any], folder: Path) -> dict[str, str]:
     if status == "preempted" or (status == "failed" and has_checkpoint(folder)):
         following["go on"] = f"{COMMAND} {override('resume', folder)}"
     if status != "failed":
-        if (folder / "model").is_dir() and "fits" not in result:
+        if (folder / MODEL).is_dir() and "fits" not in result:
             following["evaluate"] = f"{COMMAND} action=evaluate {override('run', folder)}"
         if status == "completed" and reason in ("max_epochs", "max_steps"):
             done = result["epochs"] if reason == "max_epochs" else result["steps"]
@@ -126,7 +129,7 @@ def commands(result: dict[str, Any], folder: Path) -> dict[str, str]:
 
 def has_checkpoint(folder: Path) -> bool:
     """Whether a resume of the run, or of one of its fits, has something to go on from: else it is the same run once more."""
-    patterns = ("checkpoints/step-*", "*/checkpoints/step-*", "*/result.json")
+    patterns = (f"{CHECKPOINTS}/step-*", f"*/{CHECKPOINTS}/step-*", f"*/{RESULT}")
     return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from launcher.adapters.torch import foreach_clamp_, foreach_mul_, foreach_norm
 from launcher.artifacts.checkpoint.pieces import whole
 from launcher.data.samples import moved
 from launcher.memory.precision import Precision
@@ -177,9 +178,9 @@ class Parallel(Ranks):
         assert total is not None
         whole = self.whole(weight if alike or isinstance(weight, Tensor) else self.of_this_rank(weight))
         if isinstance(whole, Tensor):  # a step in which nothing counts moves nothing
-            torch._foreach_mul_(self.gradients(run), torch.where(whole > 0, divisor * self.num_data_ranks / whole, 0.0))
+            foreach_mul_(self.gradients(run), torch.where(whole > 0, divisor * self.num_data_ranks / whole, 0.0))
         elif whole != divisor * self.num_data_ranks:
-            torch._foreach_mul_(self.gradients(run), divisor * self.num_data_ranks / whole)
+            foreach_mul_(self.gradients(run), divisor * self.num_data_ranks / whole)
         return total, weight
 
     def _share(self, total: Tensor, divisor: float) -> Tensor:
@@ -240,22 +241,21 @@ class Parallel(Ranks):
 
     def grad_norm(self, run: Run) -> Tensor:
         """The 2-norm of the whole gradient, a scalar on the device."""
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(self.gradients(run))))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(foreach_norm(self.gradients(run))))
         return norm
 
     def clip(self, run: Run, max_norm: float) -> Tensor:
         """Scale the gradient so that its norm is at most `max_norm`; returns the norm before (Pascanu et al., 2013), by the
         arithmetic of `torch.nn.utils.clip_grad_norm_`, without its sorting by device and type."""
         gradients = self.gradients(run)
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(foreach_norm(gradients)))
+        foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
         return norm
 
     def clip_value(self, run: Run, largest: float) -> None:
         """Limit each entry of the gradient to at most `largest` in absolute value (Mikolov, 2012)."""
         gradients = self.gradients(run)
-        torch._foreach_clamp_min_(gradients, -largest)
-        torch._foreach_clamp_max_(gradients, largest)
+        foreach_clamp_(gradients, -largest, largest)
 
     def clip_asked(self, run: Run) -> None:
         """Clip as `training.clip_norm` and `training.clip_value` say; the entries first where both are given."""

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from launcher.adapters.torch import BatchNorm
 
 
 @contextlib.contextmanager
@@ -15,7 +16,7 @@ def statistics_kept(model: nn.Module) -> Iterator[None]:
 
     A share of zero leaves them as they are, bit for bit, and the graph as it is: backward finds the tensors it expects.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = [module for module in model.modules() if isinstance(module, BatchNorm) and module.track_running_stats]
     before = [(module.momentum, module.num_batches_tracked) for module in norms]
     for module in norms:
         module.momentum = 0.0

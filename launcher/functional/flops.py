@@ -9,8 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedOperatorException
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from launcher.adapters.torch import (
+    DataDependentOutputException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+    cpu_attention,
+)
 
 PEAKS: dict[str, dict[torch.dtype, float]] = {
     "B200": {torch.bfloat16: 2250e12, torch.float16: 2250e12, torch.float32: 80e12},
@@ -27,7 +33,6 @@ PEAKS: dict[str, dict[torch.dtype, float]] = {
 
 def counter() -> FlopCounterMode:
     """A counter that also knows the attention kernel of the CPU, which torch's own table lacks."""
-    aten = torch.ops.aten
 
     def forward(query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **named: Any) -> int:
         return int(sdpa_flop_count(query, key, value))
@@ -35,10 +40,7 @@ def counter() -> FlopCounterMode:
     def backward(grad: Any, query: Any, key: Any, value: Any, *rest: Any, out_shape: Any = None, **named: Any) -> int:
         return int(sdpa_backward_flop_count(grad, query, key, value))
 
-    mapping: dict[Any, Any] = {
-        aten._scaled_dot_product_flash_attention_for_cpu: forward,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
-    }
+    mapping: dict[Any, Any] = dict(zip(cpu_attention(), (forward, backward), strict=True))
     return FlopCounterMode(display=False, custom_mapping=mapping)
 
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from launcher.adapters.torch import BatchNorm
+
 RECTIFIERS = (nn.ReLU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU)
 """Activations that are (nearly) linear on either side of zero."""
 SMALLEST = 1e-9
 """The least eigenvalue beside the largest that single precision can tell from zero."""
-NORMS = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def ntk(gradients: Tensor) -> float:

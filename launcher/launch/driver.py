@@ -22,6 +22,7 @@ from launcher.artifacts.folder import (
     remove_folder,
     write_config,
 )
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.artifacts.result import record_failure
 from launcher.cluster.base import engine_of
 from launcher.console.console import Console
@@ -94,7 +95,7 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
 
     begin()
     interrupt.early = None  # a job that is handed in is followed, and not forgotten
-    log = folder / "log.txt"
+    log = folder / LOG
     offset = log.stat().st_size if log.exists() else 0
     interrupt.quiet = True
     engine = engine_of(config)

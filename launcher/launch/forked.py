@@ -14,11 +14,12 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.artifacts.result import read_result
 from launcher.errors import DONE, FAILED, PREEMPTED
 from launcher.process.holder import holder_of
 
-from .outcome import ENDED, LOG
+from .outcome import ENDED
 
 SERVER_GONE = 255
 """What multiprocessing says of a process whose end nobody has told it, dead or alive."""

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.process.signals import Interrupt
-
-from .outcome import LOG
 
 
 @dataclass

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from launcher.artifacts.folder import plain, read_config, write_config
-from launcher.artifacts.result import read_result
+from launcher.artifacts.folder import CONFIG, plain, read_config, write_config
+from launcher.artifacts.result import RESULT, read_result
 from launcher.core.pool import Pool
 from launcher.core.procedure import Job
 from launcher.errors import DONE, PREEMPTED, ConfigError, TrainingError
@@ -107,7 +107,7 @@ def run_jobs(
 
 def _submit(job: Job, folder: Path, pool: Pool, outcomes: dict[str, Outcome]) -> Any:
     own = folder / job.name
-    began = (own / "config.yaml").exists()
+    began = (own / CONFIG).exists()
     own.mkdir(parents=True, exist_ok=True)
     if not began:
         results = {name: outcomes[name].result or {} for name in job.after}
@@ -120,12 +120,12 @@ def take_up_changes(fits: Sequence[Job], folder: Path) -> None:
     changed: set[str] = set()
     for fit in fits:
         own = folder / fit.name
-        if not (own / "config.yaml").exists():
+        if not (own / CONFIG).exists():
             continue
         if fit.decide is not None:  # what it was made of is not what it would be made of now: it begins anew
             if changed & set(fit.after):
                 shutil.rmtree(own)
         elif plain(read_config(own)) != plain(fit.config):
             write_config(fit.config, own)
-            (own / "result.json").unlink(missing_ok=True)
+            (own / RESULT).unlink(missing_ok=True)
             changed.add(fit.name)

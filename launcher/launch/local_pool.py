@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.errors import FAILED
 from launcher.process.forkserver import FENCE, PRELOAD, cores, ensure_server, leave_with_the_driver, start_server
 from launcher.process.signals import stay
@@ -110,7 +111,7 @@ def _run(folder: str, resume: bool, threads: int, environment: dict[str, str]) -
     from .run import run_in_pool
 
     torch.set_num_threads(threads)
-    print_into(Path(folder) / "log.txt")
+    print_into(Path(folder) / LOG)
     faulthandler.enable()  # where a crash of compiled code was, for the log
     lost = _fenced(Path(folder))
     if lost is not None and lost():

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from launcher.artifacts.folder import in_use
+from launcher.artifacts.folder import CHECKPOINTS, in_use
 from launcher.cluster.base import Nodes, says
 from launcher.cluster.slurm_jobs import AGAIN, INSIDE, LEAVE
 from launcher.console.console import Console
@@ -91,7 +91,7 @@ def share(folder: Path, nodes: Nodes, interrupt: Interrupt) -> int:
 
 def _begun(folder: Path) -> bool:
     """Whether there is something to go on from."""
-    return (folder / "checkpoints").exists()
+    return (folder / CHECKPOINTS).exists()
 
 
 def _requeue(job: str, inside: Path, interrupt: Interrupt, max_num_timeout: int | None) -> bool:

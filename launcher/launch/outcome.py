@@ -11,12 +11,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.artifacts.result import read_result, unfinished, write_result
 from launcher.errors import DONE, PREEMPTED
 
 ENDED = ("completed", "stopped", "pruned")
 """The statuses that need nothing more."""
-LOG = "log.txt"
 _LED = ("direct cause of the following exception:", "another exception occurred:")
 _BEGINS = re.compile(r"^(Traceback \(most recent call last\):|Fatal Python error: .*|Timeout \(.*\)!)$", re.MULTILINE)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.artifacts.result import unfinished, write_result
 from launcher.cluster.base import engine_of
 from launcher.config.instantiate import instantiate
@@ -122,7 +123,7 @@ def place_fits(
     ]
     for name, outcome in outcomes.items():
         if not outcome.ended and outcome.status != PREEMPTED:
-            log = folder / name / "log.txt"
+            log = folder / name / LOG
             if outcome.status == REFUSED and not any(each.ended for each in outcomes.values()):
                 raise ConfigError(outcome.reason)
             failure = TrainingError(f"{name} failed: {outcome.reason} (the whole log: {log})")

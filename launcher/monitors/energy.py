@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any, ClassVar, Literal
 
+from launcher.adapters import codecarbon
 from launcher.core.algorithm import Monitor
 from launcher.core.run import Run
 
@@ -34,8 +35,8 @@ class EnergyMeter(Monitor):
         self.country, self.scope = country, scope
         self.kwh_before = self.kg_before = 0.0
         self._first = self
-        self._own_tracker: Any = None
-        self._thread: threading.Thread | None = None
+        self.own_tracker: Any = None
+        self.thread: threading.Thread | None = None
         self._began_at = 0.0
         self._most = 0.0  # kWh of this session that were told already
 
@@ -43,10 +44,10 @@ class EnergyMeter(Monitor):
     def _tracker(self) -> Any:
         """CodeCarbon's, which has begun; None where this rank has none, or the fit has not started."""
         first = self._first
-        if first._thread is not None:
-            first._thread.join()
-            first._thread = None
-        return first._own_tracker
+        if first.thread is not None:
+            first.thread.join()
+            first.thread = None
+        return first.own_tracker
 
     def fit_start(self, run: Run) -> None:
         meters = [each for each in run.algorithms if isinstance(each, EnergyMeter)]
@@ -54,8 +55,8 @@ class EnergyMeter(Monitor):
         self._first = alike[0] if alike else self
         self._began_at = time.perf_counter()
         if run.parallel.is_main and self._first is self:  # its first look at the machine takes seconds
-            self._thread = threading.Thread(target=self._begin, name="energy", daemon=True)
-            self._thread.start()
+            self.thread = threading.Thread(target=self._begin, name="energy", daemon=True)
+            self.thread.start()
 
     def _begin(self) -> None:
         logging.getLogger("codecarbon").disabled = True  # it says at each start what the page of this monitor says
@@ -70,29 +71,28 @@ class EnergyMeter(Monitor):
             allow_multiple_runs=True,
         )
         tracker.start()
-        if tracker._start_time is not None:
-            self._own_tracker = tracker
+        if codecarbon.has_begun(tracker):
+            self.own_tracker = tracker
 
     def measured(self) -> tuple[float, float]:
         """kWh and kg of CO2 equivalent, over all sessions of the run, up to this moment."""
         tracker = self._tracker
         if tracker is None:
             return self.kwh_before, self.kg_before
-        told = tracker._prepare_emissions_data()
-        measured, last = float(told.energy_consumed), tracker._last_measured_time
-        covered, now = last - tracker._start_time, time.perf_counter()
+        measured, emissions = codecarbon.measured(tracker)
+        covered, now = codecarbon.covered(tracker), time.perf_counter()
         if covered >= MEASURED_S / 2:
             rate = measured / covered
         else:  # its first look alone: the power that it saw
-            rate = sum(part.kW for part in (tracker._cpu_power, tracker._gpu_power, tracker._ram_power)) / 3600
+            rate = codecarbon.power(tracker) / 3600
         self._most = max(self._most, measured + rate * max(0.0, now - self._began_at - covered))
-        grams = 1000 * float(told.emissions) / measured if self.country and measured else WORLD
+        grams = 1000 * emissions / measured if self.country and measured else WORLD
         return self.kwh_before + self._most, self.kg_before + self._most * grams / 1000
 
     @property
     def by_counters(self) -> bool:
         """Whether the processor's energy is read from its own counters, and not guessed from its load."""
-        modes = [getattr(part, "_mode", None) for part in self._tracker._hardware] if self._tracker is not None else []
+        modes = codecarbon.modes(self._tracker) if self._tracker is not None else []
         return any(mode in ("intel_rapl", "windows_emi", "intel_power_gadget") for mode in modes)
 
     def state_dict(self) -> dict[str, Any]:

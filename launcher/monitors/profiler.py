@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from launcher.artifacts.profile import FILE, TABLE
 from launcher.core.algorithm import Monitor
 from launcher.core.run import Run
 
@@ -37,7 +38,7 @@ class Profiler(Monitor):
     def _write(self, run: Run) -> None:
         self.profiler.__exit__(None, None, None)
         if run.parallel.is_main:
-            self.profiler.export_chrome_trace(str(run.folder / "profile.json"))
+            self.profiler.export_chrome_trace(str(run.folder / FILE))
             table = self.profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=25)
-            (run.folder / "profile.txt").write_text(table, encoding="utf-8")
+            (run.folder / TABLE).write_text(table, encoding="utf-8")
         self.profiler = None

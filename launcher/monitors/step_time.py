@@ -6,8 +6,8 @@ import itertools
 from typing import Any
 
 import torch
-from torch.autograd import Variable
 
+from launcher.adapters.torch import after_backward, communication_times
 from launcher.core.algorithm import Monitor
 from launcher.core.loss import Loss
 from launcher.core.run import Run
@@ -58,7 +58,7 @@ class StepTime(Monitor):
 
     def _at_backward(self, gradient: torch.Tensor) -> None:
         """The first thing a backward pass does is to ask to be told of its end."""
-        Variable._execution_engine.queue_callback(lambda: self._mark("backward"))
+        after_backward(lambda: self._mark("backward"))
 
     def gradients(self, run: Run) -> None:
         self._mark("communication")
@@ -90,10 +90,9 @@ class StepTime(Monitor):
 
 def _exchanged(run: Run) -> dict[str, float]:
     """What DDP's own clock says of its collectives."""
-    logged = getattr(run.main.model, "_get_ddp_logging_data", None)
-    if logged is None or run.parallel.world_size == 1:
+    told = None if run.parallel.world_size == 1 else communication_times(run.main.model)
+    if told is None:
         return {}
-    told = logged()
     whole, hidden = told.get("avg_backward_comm_time", 0), told.get("avg_backward_compute_comm_overlap_time", 0)
     if not whole:
         return {}

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from launcher.adapters.torch import foreach_norm, foreach_sub
 from launcher.core.algorithm import Monitor
 from launcher.core.run import Run
 
@@ -32,7 +33,7 @@ class UpdateRatio(Monitor):
     @torch.no_grad()
     def after_step(self, run: Run) -> None:
         if self._before is not None:
-            moved = torch._foreach_sub(_weights(run), self._before)
+            moved = foreach_sub(_weights(run), self._before)
             self._ratio = _norm(moved) / _norm(self._before).clamp_min(1e-12)
             self._before = None
 
@@ -47,5 +48,5 @@ def _weights(run: Run) -> list[Tensor]:
 
 
 def _norm(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(foreach_norm(list(tensors))))
     return norm

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from launcher.adapters.torch import foreach_add_, foreach_lerp_, foreach_mul, foreach_mul_, foreach_norm, foreach_rsqrt
+
 from .base import GroupOptimizer
 
 
@@ -59,7 +61,7 @@ class Adafactor(GroupOptimizer):
         sizes = _rms(weights)
         steps = (sizes.clamp_(min=group["eps"][1]) if group["scale_parameter"] else torch.ones_like(sizes)) * -rate
         if group["weight_decay"]:
-            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
         eps, clip = group["eps"][0], group["clip_threshold"]
         vectors: list[tuple[Tensor, Tensor]] = []
         for weight, step in zip(weights, steps.unbind(), strict=True):
@@ -79,13 +81,13 @@ class Adafactor(GroupOptimizer):
             if "square" not in state:
                 state["square"] = torch.zeros_like(gradient)
         squares = [state["square"] for state in states]
-        seen = torch._foreach_mul(gradients, gradients)
-        torch._foreach_add_(seen, eps)
-        torch._foreach_lerp_(squares, seen, fresh)
-        updates = torch._foreach_rsqrt(squares)
-        torch._foreach_mul_(updates, gradients)
-        torch._foreach_mul_(updates, (steps / (_rms(updates) / clip).clamp_(min=1.0)).unbind())
-        torch._foreach_add_(weights, updates)
+        seen = foreach_mul(gradients, gradients)
+        foreach_add_(seen, eps)
+        foreach_lerp_(squares, seen, fresh)
+        updates = foreach_rsqrt(squares)
+        foreach_mul_(updates, gradients)
+        foreach_mul_(updates, (steps / (_rms(updates) / clip).clamp_(min=1.0)).unbind())
+        foreach_add_(weights, updates)
 
 
 def _move_matrix(weight: Tensor, state: dict[str, Any], step: Tensor, fresh: float, eps: float, clip: float) -> None:
@@ -114,6 +116,6 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def _rms(tensors: Sequence[Tensor]) -> Tensor:
     """The root of the mean square of each, at least float32, shape [tensors]."""
-    norms = torch._foreach_norm([_wide(tensor) for tensor in tensors])
+    norms = foreach_norm([_wide(tensor) for tensor in tensors])
     shares = [tensor.numel() ** -0.5 for tensor in tensors]
     return torch.stack(norms).mul_(torch.tensor(shares, dtype=norms[0].dtype, device=norms[0].device))

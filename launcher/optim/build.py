@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.optim import SGD, Optimizer
 
+from launcher.adapters.torch import leave_scaling_to_scaler
 from launcher.config.instantiate import instantiate, plain_dict, refusals_of
 from launcher.optim.schedulers.lengths import lengths
 from launcher.optim.schedulers.warmup import Warmup
@@ -61,7 +62,7 @@ def guard(optimizer: Optimizer, scaled: bool = False) -> Optimizer:
             if any(weight.device.type == "cpu" for weight in group["params"]) and any(narrow):
                 group["fused"] = None
         if scaled:
-            optimizer._step_supports_amp_scaling = False
+            leave_scaling_to_scaler(optimizer)
         if any(group["fused"] for group in optimizer.param_groups):
             _begin_late(optimizer)
     return optimizer

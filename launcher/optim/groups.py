@@ -7,16 +7,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
+from launcher.adapters.torch import Convolution, Norm
 from launcher.errors import ConfigError, did_you_mean
 
 ROLES = ("input", "matrix", "bias", "norm", "embedding", "head")
 """What a parameter can be; each is exactly one."""
 
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
-_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, _NormBase)
+_NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, Norm)
 
 
 def roles(model: nn.Module) -> dict[str, str]:
@@ -52,7 +51,7 @@ def _role(module: nn.Module, parameter: nn.Parameter, first: nn.Module | None, h
         return "head"
     if parameter.ndim < 2:
         return "bias"
-    if parameter.ndim >= 3 and parameter.shape[0] == 1 and not isinstance(module, _ConvNd):
+    if parameter.ndim >= 3 and parameter.shape[0] == 1 and not isinstance(module, Convolution):
         return "embedding"
     return "input" if module is first else "matrix"
 
@@ -60,7 +59,7 @@ def _role(module: nn.Module, parameter: nn.Parameter, first: nn.Module | None, h
 def _first(model: nn.Module) -> nn.Module | None:
     """The layer that sees the data itself; None where that is a table of embeddings."""
     for module in model.modules():
-        if isinstance(module, (*_EMBEDDINGS, nn.Linear, _ConvNd)):
+        if isinstance(module, (*_EMBEDDINGS, nn.Linear, Convolution)):
             return None if isinstance(module, _EMBEDDINGS) else module
     return None
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from launcher.adapters.torch import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_, foreach_sign_
+
 from .base import GroupOptimizer, portions
 
 
@@ -44,9 +46,9 @@ class Lion(GroupOptimizer):
                 state["exp_avg"] = torch.zeros_like(weight)
         momenta = [state["exp_avg"] for state in states]
         for w, g, m in portions(weights, gradients, momenta):
-            signs = torch._foreach_lerp(m, g, 1 - beta1)
-            torch._foreach_sign_(signs)
+            signs = foreach_lerp(m, g, 1 - beta1)
+            foreach_sign_(signs)
             if decay:
-                torch._foreach_mul_(w, 1 - lr * decay)
-            torch._foreach_add_(w, signs, alpha=-lr)
-            torch._foreach_lerp_(m, g, 1 - beta2)
+                foreach_mul_(w, 1 - lr * decay)
+            foreach_add_(w, signs, alpha=-lr)
+            foreach_lerp_(m, g, 1 - beta2)

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
+from launcher.adapters.torch import foreach_lerp_, foreach_mul_, has_bfloat16_vectors, has_matrix_units
+
 from .base import GroupOptimizer, portions
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -78,9 +80,9 @@ class Muon(GroupOptimizer):
         gradients: list[Any] = [weight.grad for weight in weights]
         momenta = [self.state[weight]["momentum"] for weight in weights]
         for m, g, w in portions(momenta, gradients, weights):
-            torch._foreach_lerp_(m, g, 1 - momentum)
+            foreach_lerp_(m, g, 1 - momentum)
             if group["weight_decay"]:
-                torch._foreach_mul_(w, 1 - lr * group["weight_decay"])
+                foreach_mul_(w, 1 - lr * group["weight_decay"])
         shapes: dict[tuple[Any, ...], list[int]] = {}
         for index, weight in enumerate(weights):
             shapes.setdefault((weight.shape, weight.dtype, weight.device), []).append(index)
@@ -153,9 +155,9 @@ def orthogonalize(matrices: Tensor, num_iterations: int = 5) -> Tensor:
 def _multiplies_bfloat16(matrices: Tensor) -> bool:
     """Whether these are multiplied faster in bfloat16 than in float32: on accelerators, on CPUs with matrix units, and,
     where they are large enough to make up for the conversion, on CPUs with vectors of bfloat16."""
-    if matrices.device.type != "cpu" or torch.cpu._is_amx_tile_supported():
+    if matrices.device.type != "cpu" or has_matrix_units():
         return True
-    return min(matrices.shape[-2:]) >= NARROW_FROM and bool(torch.cpu._is_avx512_bf16_supported())
+    return min(matrices.shape[-2:]) >= NARROW_FROM and has_bfloat16_vectors()
 
 
 def _scale(matrix: Tensor, adjust: str) -> float:

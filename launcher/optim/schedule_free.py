@@ -8,6 +8,15 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from launcher.adapters.torch import (
+    foreach_add_,
+    foreach_addcmul_,
+    foreach_div,
+    foreach_lerp_,
+    foreach_mul_,
+    foreach_sqrt,
+)
+
 from .base import GroupOptimizer, portions
 
 
@@ -77,14 +86,14 @@ class ScheduleFree(GroupOptimizer):
         gradients: list[Any] = [weight.grad for weight in weights]
         zs, squares = [state["z"] for state in states], [state["exp_avg_sq"] for state in states]
         for y, g, z, v in portions(weights, gradients, zs, squares):
-            torch._foreach_mul_(v, beta2)
-            torch._foreach_addcmul_(v, g, g, value=1 - beta2)
-            size = torch._foreach_sqrt(v)
-            torch._foreach_add_(size, eps * root)
-            direction = torch._foreach_div(g, size)  # over `root`, which goes into the numbers below
+            foreach_mul_(v, beta2)
+            foreach_addcmul_(v, g, g, value=1 - beta2)
+            size = foreach_sqrt(v)
+            foreach_add_(size, eps * root)
+            direction = foreach_div(g, size)  # over `root`, which goes into the numbers below
             if decay:
-                torch._foreach_add_(direction, y, alpha=decay / root)
+                foreach_add_(direction, y, alpha=decay / root)
             # x does not stand anywhere: y moves by what both of its parts do.
-            torch._foreach_lerp_(y, z, share)
-            torch._foreach_add_(y, direction, alpha=lr * root * (beta1 * (1 - share) - 1))
-            torch._foreach_add_(z, direction, alpha=-lr * root)
+            foreach_lerp_(y, z, share)
+            foreach_add_(y, direction, alpha=lr * root * (beta1 * (1 - share) - 1))
+            foreach_add_(z, direction, alpha=-lr * root)

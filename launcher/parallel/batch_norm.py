@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+from launcher.adapters.torch import BatchNorm
 
 
 class AllReduce(torch.autograd.Function):
@@ -27,7 +28,7 @@ class AllReduce(torch.autograd.Function):
         return total, None
 
 
-class SyncBatchNorm(_BatchNorm):
+class SyncBatchNorm(BatchNorm):
     """`torch.nn.BatchNorm*` over the samples of all ranks, on any device (torch's own SyncBatchNorm needs a GPU).
 
     Mean and variance are taken in float32, the variance about the mean, by two sums over the ranks. It stands behind
@@ -71,7 +72,7 @@ def _all_reduce(value: Tensor, group: Any) -> Tensor:
 def synchronise(model: nn.Module, group: Any = None) -> nn.Module:
     """The model with every batch norm in it made to see all ranks of `group`; the modules stay the ones they are."""
     for module in model.modules():
-        if isinstance(module, _BatchNorm) and not isinstance(module, (SyncBatchNorm, nn.SyncBatchNorm)):
+        if isinstance(module, BatchNorm) and not isinstance(module, (SyncBatchNorm, nn.SyncBatchNorm)):
             kind = type(module)
             module.__class__ = type(
                 kind.__name__, (kind, SyncBatchNorm), {"__module__": kind.__module__, "group": group}

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from launcher.core.communication import Communication
 from launcher.core.memory_shares import Shares
 from launcher.memory.precision import Precision
 from launcher.optim.base import with_weights
 
 from .batch_norm import synchronise
 from .communication.asynchronous import Asynchronous
-from .communication.base import Communication
 from .communication.local_sgd import LocalSGD
 from .communication.store import Told
 from .distributed import Distributed

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from launcher.adapters.torch import foreach_mul_, foreach_norm
 from launcher.artifacts.checkpoint.pieces import whole
 from launcher.core.memory_shares import Shares
 from launcher.core.run import Run
@@ -150,13 +151,13 @@ class DeepSpeed(Distributed):
         if self.world_size == 1:
             return super().grad_norm(run)
         own = self.gradients(run)
-        squares = torch.stack(torch._foreach_norm(own)).square().sum() if own else torch.zeros((), device=self.device)
+        squares = torch.stack(foreach_norm(own)).square().sum() if own else torch.zeros((), device=self.device)
         dist.all_reduce(squares)
         return squares.sqrt()
 
     def clip(self, run: Run, max_norm: float) -> Tensor:
         found = self.grad_norm(run)
-        torch._foreach_mul_(self.gradients(run), (max_norm / (found + 1e-6)).clamp_(max=1.0))
+        foreach_mul_(self.gradients(run), (max_norm / (found + 1e-6)).clamp_(max=1.0))
         return found
 
     def skip(self, run: Run) -> None:

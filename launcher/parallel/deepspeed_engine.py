@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from launcher.adapters.deepspeed import fragment_of
 from launcher.artifacts.checkpoint.pieces import Piece, Pieces, region, run_blocks
 
 BUCKET = 1 << 22
@@ -82,7 +83,7 @@ def parts(optimizer: Any, parameters: Sequence[nn.Parameter], stage: int, rank: 
             found.append(Part(each, shape, start, length, optimizer.fp32_partitioned_groups_flat[group], offset))
             continue
         group = next(index for index, members in enumerate(optimizer.bit16_groups) if any(each is m for m in members))
-        flat, mapping = optimizer.single_partition_of_fp32_groups[group], each._hp_mapping  # type: ignore[attr-defined]
+        flat, mapping = optimizer.single_partition_of_fp32_groups[group], fragment_of(each)
         if mapping is None:
             found.append(Part(each, tuple(each.shape), 0, 0, flat, 0))
         else:

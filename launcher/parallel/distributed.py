@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
+from launcher.adapters.torch import flattened
 from launcher.config.parallel_degrees import Degrees
 from launcher.core.collectives import Difference
 from launcher.core.parallel import Parallel
@@ -53,7 +54,7 @@ class Distributed(Parallel):
         names = tuple(axis for axis in ("replicate", "shard") if axis in (mesh.mesh_dim_names or ()))
         self.mesh, self.data_mesh = mesh, mesh[names]
         if laid.data < self.world_size:  # there are ranks with the same samples
-            flat = self.data_mesh._flatten("data") if len(names) > 1 else self.data_mesh
+            flat = flattened(self.data_mesh, "data") if len(names) > 1 else self.data_mesh
             self.data_group = flat.get_group()
 
     def sum(self, value: Any) -> Any:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from launcher.adapters.torch import BatchNorm
 from launcher.core.memory_shares import Shares
 from launcher.core.parallel import Parallel
 from launcher.errors import ConfigError
@@ -62,7 +62,7 @@ class DP(Parallel):
         model = super().prepare(model)
         if len(self.devices) == 1:
             return model
-        if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        if any(isinstance(module, BatchNorm) for module in model.modules()):
             raise ConfigError(
                 "batch norm in copies would see a copy's samples alone; model.norm=layer, or parallel=ddp, which takes it over all"
             )

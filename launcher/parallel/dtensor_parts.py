@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from launcher.adapters.torch import foreach_norm
 from launcher.artifacts.checkpoint.pieces import Piece, Pieces, region, whole
 
 Span = tuple[slice, tuple[int, ...], tuple[int, ...]]
@@ -126,7 +127,7 @@ def norm(tensors: Iterable[Tensor], device: torch.device) -> Tensor:
         parts.setdefault(key, []).append(local(tensor))
     total = torch.zeros((), device=device)
     for key, group in parts.items():
-        square = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(group))).square().to(device)
+        square = torch.linalg.vector_norm(torch.stack(foreach_norm(group))).square().to(device)
         if key is not None:
             mesh, axes = key
             for axis in axes:

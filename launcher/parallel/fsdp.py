@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, cast
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from launcher.adapters.torch import foreach_mul_, overflows
 from launcher.artifacts.checkpoint.pieces import Piece, Pieces, whole
 from launcher.config.parallel_degrees import Degrees, degrees
 from launcher.core.memory_shares import Shares
@@ -158,7 +158,7 @@ class FSDP(Distributed):
 
     def clip(self, run: Run, max_norm: float) -> Tensor:
         found = self.grad_norm(run)
-        torch._foreach_mul_(self.gradients(run), (max_norm / (found + 1e-6)).clamp_(max=1.0))
+        foreach_mul_(self.gradients(run), (max_norm / (found + 1e-6)).clamp_(max=1.0))
         return found
 
     def unscale(self, run: Run) -> None:
@@ -171,7 +171,7 @@ class FSDP(Distributed):
         cast(LocalOptimizer, run.main.optimizer).hand_down()
         self.scaler.unscale_(inner)
         if self.world_size > 1:
-            for found in self.scaler._per_optimizer_states[id(inner)]["found_inf_per_device"].values():
+            for found in overflows(self.scaler, inner):
                 dist.all_reduce(found, op=dist.ReduceOp.MAX)
 
     def step(self, run: Run) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from launcher.adapters.torch import foreach_mul_, foreach_norm
 from launcher.core.memory_shares import Shares
 from launcher.core.parallel import Parallel
 from launcher.errors import ConfigError
@@ -94,13 +95,13 @@ class ModelParallel(Parallel):
         return weight.cpu() if isinstance(weight, Tensor) else weight
 
     def grad_norm(self, run: Run) -> Tensor:
-        norms = [norm.to(self.device) for norm in torch._foreach_norm(self.gradients(run))]
+        norms = [norm.to(self.device) for norm in foreach_norm(self.gradients(run))]
         norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         return norm
 
     def clip(self, run: Run, max_norm: float) -> Tensor:
         norm = self.grad_norm(run)
-        torch._foreach_mul_(self.gradients(run), (max_norm / (norm + 1e-6)).clamp_(max=1.0).cpu())
+        foreach_mul_(self.gradients(run), (max_norm / (norm + 1e-6)).clamp_(max=1.0).cpu())
         return norm
 
     def rank_state(self, run: Run) -> dict[str, Any]:

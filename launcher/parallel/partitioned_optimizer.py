@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from launcher.adapters.torch import foreach_copy_
 from launcher.artifacts.checkpoint.pieces import Piece, Pieces, whole
 
 from .dtensor_parts import local, part_of, piece
@@ -167,9 +168,7 @@ class DealtOptimizer(PartOptimizer):
             work.wait()
             if owner != self.rank:
                 parts = flat.split([tensor.numel() for tensor in tensors])
-                torch._foreach_copy_(
-                    tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
-                )
+                foreach_copy_(tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
 
     def state_dict(self) -> dict[str, Any]:
         """As the optimizer's own of all parameters, every tensor in it a piece. Every rank has to call it."""

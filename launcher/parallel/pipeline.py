@@ -10,9 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.pipelining import Schedule1F1B, ScheduleGPipe, ScheduleInterleaved1F1B
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
+from launcher.adapters.torch import BatchNorm, foreach_mul_
 from launcher.artifacts.checkpoint.pieces import Piece, whole
 from launcher.config.parallel_degrees import degrees
 from launcher.core.loss import Loss
@@ -110,7 +110,7 @@ class Pipeline(Distributed):
 
     def prepare(self, model: nn.Module) -> nn.Module:
         stages = self._stages(model)
-        if self.num_data_ranks > 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+        if self.num_data_ranks > 1 and any(isinstance(module, BatchNorm) for module in model.modules()):
             raise ConfigError(
                 "batch norm in copies of a pipeline would see a copy's samples alone; model.norm=layer or parallel.num_stages=null"
             )
@@ -230,7 +230,7 @@ class Pipeline(Distributed):
         if self.num_data_ranks > 1 and gradients:
             add_up(gradients, self.data_group)
         if gradients:
-            torch._foreach_mul_(gradients, scale)
+            foreach_mul_(gradients, scale)
 
     def grad_norm(self, run: Run) -> Tensor:
         squares = torch.zeros((), device=self.device)
@@ -243,7 +243,7 @@ class Pipeline(Distributed):
     def clip(self, run: Run, max_norm: float) -> Tensor:
         norm = self.grad_norm(run)
         if gradients := self.gradients(run):
-            torch._foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
+            foreach_mul_(gradients, (max_norm / (norm + 1e-6)).clamp_(max=1.0))
         return norm
 
     def bubble(self) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage
 
+from launcher.adapters import torch as adapter
 from launcher.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def is_buffer(name: str, model: nn.Module, stages: list[nn.Module]) -> bool:
     """Whether the entry `name` of a model's state is a buffer of one of those stages of it."""
     module, _, buffer = name.rpartition(".")
     owner = model.get_submodule(module)
-    return buffer in owner._buffers and any(owner is each for stage in stages for each in stage.modules())
+    return adapter.is_buffer(owner, buffer) and any(owner is each for stage in stages for each in stage.modules())
 
 
 class Columns(nn.Module):

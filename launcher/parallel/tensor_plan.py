@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from launcher.adapters.torch import replace_parameter
 from launcher.errors import ConfigError
 
 from .tensor_layers import Columns, CutRows, GatheredColumns, Region, Rows, Vocabulary, Whole, install, part
@@ -169,7 +170,7 @@ def split(model: nn.Module, styles: dict[str, str], region: Region) -> dict[str,
                 )
             if id(weight) not in made:
                 made[id(weight)] = part(weight, region, dim, num)
-            module._parameters[key] = made[id(weight)]
+            replace_parameter(module, key, made[id(weight)])
             if num > 1:
                 packed[f"{name}.{key}"] = (num, region.size)
         install(module, base, region)

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from torch.optim import Optimizer
 
 from launcher.artifacts.checkpoint.pieces import whole
+from launcher.core.communication import Communication
 from launcher.core.memory_shares import Shares
 from launcher.memory.precision import Precision
 
-from .communication.base import Communication
 from .ddp import DDP
 from .partitioned_optimizer import DealtOptimizer, Make
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+
+from launcher.adapters.torch import FakeTensor, FakeTensorMode, TorchDispatchMode, address, tree_map_only
 
 if TYPE_CHECKING:
     from launcher.data.samples import Batch
@@ -34,7 +33,7 @@ class Tracker(TorchDispatchMode):
     def see(self, tensor: Tensor) -> None:
         """Count a tensor's storage, once."""
         storage = tensor.untyped_storage()
-        key = storage._cdata
+        key = address(storage)
         if key not in self._live:
             self._live[key] = (storage.nbytes(), self.weight)
             weakref.finalize(storage, self._gone, key)
@@ -43,7 +42,7 @@ class Tracker(TorchDispatchMode):
 
     def weigh(self, tensor: Tensor, weight: float) -> None:
         """From now on a storage counts by another weight."""
-        key = tensor.untyped_storage()._cdata
+        key = address(tensor.untyped_storage())
         size, before = self._live.get(key, (0, 0.0))
         if key in self._live:
             self._live[key] = (size, weight)

@@ -26,6 +26,7 @@ from torch import nn
 from launcher import CONF
 from launcher.artifacts.folder import write_config
 from launcher.artifacts.provenance import provenance
+from launcher.artifacts.range_test import FILE, PICTURE
 from launcher.config.signatures import locate
 from launcher.console.console import Console
 from launcher.console.numbers import number
@@ -45,7 +46,6 @@ from .memory_estimate import CONSTANT
 if TYPE_CHECKING:
     from launcher.data.samples import Batch
 
-JSON, PICTURE = "lr_find.json", "lr_find.svg"
 SHARE = 2 / 3
 """Of the deepest fall: the suggestion is the first rate that reaches it. Less is often a first, easy part of the fall (the
 bias of the outputs), more is where the curve is flat and the place is noise."""
@@ -267,7 +267,7 @@ def _write(found: Found, rate: float | None, config: DictConfig, folder: Path) -
     kept |= {"rates": found.rates, "losses": found.losses, "smoothed": found.smoothed, "fall": found.fall}
     optimizer = str(config.optimizer._target_).rpartition(".")[2]
     content = kept | {"optimizer": optimizer, "batch_size": config.training.batch_size, "seed": config.seed}
-    (folder / JSON).write_text(json.dumps(content | provenance(), indent=2) + "\n", encoding="utf-8")
+    (folder / FILE).write_text(json.dumps(content | provenance(), indent=2) + "\n", encoding="utf-8")
     (folder / PICTURE).write_text(drawn(found), encoding="utf-8")
 
 

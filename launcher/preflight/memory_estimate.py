@@ -18,9 +18,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, UnsupportedOperatorException
-from torch.utils._python_dispatch import _disable_current_modes
 
+from launcher.adapters.torch import (
+    DataDependentOutputException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+    without_modes,
+)
+from launcher.config.groups import algorithms
 from launcher.config.instantiate import instantiate
 from launcher.config.signatures import locate
 from launcher.core.algorithm import Monitor, overriding
@@ -85,7 +90,7 @@ class Estimator:
         before = rng_state()
         try:
             with tempfile.TemporaryDirectory() as folder:
-                for opaque, left_out in ((False, ()), (True, ()), (True, ("regularization", "augment"))):
+                for opaque, left_out in ((False, ()), (True, ()), (True, tuple(algorithms("changes")))):
                     try:
                         return self._estimate(config, Path(folder), opaque, left_out)
                     except UNKNOWN as error:
@@ -105,7 +110,7 @@ class Estimator:
         given, config = config, config.copy()
         if opaque:
             config.optimizer = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "groups": None}
-        for group in ("tracker", "stopping", "monitor", *left_out):
+        for group in ("tracker", *algorithms("stops", "watches"), *left_out):
             config[group] = {}
         config.debug.profile = config.training.compile = False
         config.scheduler = CONSTANT  # moves no memory, and needs no length of the run
@@ -126,7 +131,7 @@ class Estimator:
         run = None
         with fake, tracker:
             run = build_run(config, folder, self.task, self.data, model, parallel, lambda _: None, Interrupt())
-        with _disable_current_modes():
+        with without_modes():
             micro = next(run.loaders.train.start(0))
             judged = None if run.loaders.val is None else next(iter(run.loaders.val), None)
             state_bytes = real_state_bytes(given, model) if opaque else None

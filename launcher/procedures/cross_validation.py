@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from launcher.artifacts.folder import MODEL
+from launcher.artifacts.out_of_fold import FILE as OUT_OF_FOLD
 from launcher.artifacts.predictions import FILE, read_table, write_table
 from launcher.artifacts.result import read_result
-from launcher.config.groups import num_splits
+from launcher.config.counts import num_splits
 from launcher.config.signatures import signature
 from launcher.core.procedure import Job, Procedure, Results, deviation
 from launcher.errors import ConfigError
@@ -22,7 +24,6 @@ from launcher.process.seeds import derive
 
 from .selection import Point, best_of, candidates, grid_of, with_values
 
-OUT_OF_FOLD = "oof.csv"
 REFIT = "refit"
 
 
@@ -181,9 +182,9 @@ class CrossValidation(Procedure):
             if "test" in validation:
                 judged = (read_result(folder / REFIT) or {}).get("metrics", {})
                 found["test"] = {name: value for name, value in judged.items() if name.startswith("val/")}
-            beside, final = folder / ".model", folder / "model"
+            beside, final = folder / f".{MODEL}", folder / MODEL
             shutil.rmtree(beside, ignore_errors=True)
-            shutil.copytree(folder / REFIT / "model", beside)
+            shutil.copytree(folder / REFIT / MODEL, beside)
             shutil.rmtree(final, ignore_errors=True)
             beside.rename(final)
         return found

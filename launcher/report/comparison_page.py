@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher.artifacts.files import mapping_of
+from launcher.artifacts.folder import CONFIG
 from launcher.artifacts.metrics_file import FILE, read
+from launcher.artifacts.page import FILE as PAGE
 from launcher.artifacts.provenance import read as read_provenance
 from launcher.artifacts.result import checked_result
 from launcher.config.flatten import flat
@@ -46,10 +48,10 @@ def folders_of(named: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for name in named:
         folder = Path(name)
-        if (folder / "config.yaml").is_file():
+        if (folder / CONFIG).is_file():
             found.append(folder)
             continue
-        inside = [path.parent for path in folder.glob("*/config.yaml")]
+        inside = [path.parent for path in folder.glob(f"*/{CONFIG}")]
         if not inside:
             raise ConfigError(f"runs: {folder}: no run is here, and no sweep (there is no config.yaml)")
         found += sorted(inside, key=lambda path: (len(path.name), path.name))
@@ -67,7 +69,7 @@ def look(folders: Sequence[Path]) -> list[Seen]:
 
 
 def _look(folder: Path, name: str) -> Seen:
-    config = mapping_of(folder / "config.yaml") or {}
+    config = mapping_of(folder / CONFIG) or {}
     plain = {key: _text(value) for key, value in flat(config) if key.split(".")[0] not in IGNORED}
     result = checked_result(folder) or {}
     try:
@@ -229,7 +231,7 @@ def write(runs: Sequence[Seen], path: Path) -> Path:
 
     head = ["", *(run.name for run in runs)]
     numeric = frozenset(range(1, len(head)))
-    pages = [(run, run.folder / "report.html") for run in runs]
+    pages = [(run, run.folder / PAGE) for run in runs]
     links: list[str | Html] = [
         link(run.name, os.path.relpath(report, path.parent)) if report.is_file() else run.name for run, report in pages
     ]

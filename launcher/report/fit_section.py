@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from launcher.artifacts.page import FILE as PAGE
 from launcher.artifacts.result import read_result
 from launcher.console.numbers import number
 
 from .html import LINES, Html, card, heading, link, table
 from .line_chart import Point, Series, chart
 from .quantities import title_of
-
-PAGE = "report.html"
 
 
 def section(

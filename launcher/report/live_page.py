@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.artifacts import evidence
+from launcher.artifacts.folder import CHECKPOINTS
 
 LOOK_S = 2.0
 """Seconds between two looks for a checkpoint that is new."""
@@ -33,7 +34,7 @@ class LivePage:
         self._thread.join()
 
     def _watch(self) -> None:
-        link, seen, pause = self._folder / "checkpoints" / "last", "", LOOK_S
+        link, seen, pause = self._folder / CHECKPOINTS / "last", "", LOOK_S
         while not self._ended.wait(pause):
             pause = LOOK_S
             step = link.readlink().name if link.is_symlink() else ""

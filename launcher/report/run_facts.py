@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from launcher.config.groups import algorithms
 from launcher.console.numbers import count, span, things
 
-GROUPS = ("regularization", "augment", "finetune", "compress", "stopping")
-"""Groups of which a run has any number of entries, each by its own name."""
 SPOKEN = {"lr": "rate"}
 LEFT_OUT = ("fused", "groups", "eps", "betas", "random_state", "seed", "n_jobs", "T_max", "warmup_shape")
 """Arguments that say little of what a run was."""
@@ -67,7 +66,7 @@ def about_run(
         cut = f", in {count(accumulate)} parts" if accumulate not in (None, 1) else ""
         yield "batch", f"{things(training['batch_size'], 'sample')} a step{cut}" if training.get("batch_size") else ""
         yield "length", _length(training)
-    for group in GROUPS:
+    for group in algorithms("changes", "stops"):
         yield group, "; ".join(_entry(name, node) for name, node in (config.get(group) or {}).items())
     precision = str((config.get("precision") or {}).get("dtype", ""))
     yield "precision", precision if precision != "float32" else ""

@@ -13,7 +13,9 @@ from typing import Any
 
 from launcher.artifacts.evidence import read as read_evidence
 from launcher.artifacts.files import mapping_of
+from launcher.artifacts.folder import CONFIG
 from launcher.artifacts.metrics_file import FILE, content, decode
+from launcher.artifacts.page import FILE as PAGE
 from launcher.artifacts.provenance import read as read_provenance
 from launcher.artifacts.result import checked_result
 from launcher.config.flatten import flat
@@ -29,8 +31,6 @@ from .metric_cards import charts
 from .quantities import learned, title_of
 from .run_facts import about_run, class_of, data_of, reason_of, spaced
 
-NAME = "report.html"
-
 
 def write(folder: Path) -> Path:
     """Write `report.html` into a run's folder; returns its path.
@@ -38,8 +38,8 @@ def write(folder: Path) -> Path:
     What is not there is left out: a run that still goes on has no result, an estimator no curves, a run of several
     fits none of its own. Raises ConfigError for a folder that holds no run, and for a config that is no YAML.
     """
-    path = folder / NAME
-    beside = folder / f".{NAME}.{threading.get_native_id()}"  # two threads of a run may write it
+    path = folder / PAGE
+    beside = folder / f".{PAGE}.{threading.get_native_id()}"  # two threads of a run may write it
     beside.write_text(compose(folder), encoding="utf-8")
     beside.replace(path)
     return path
@@ -74,7 +74,7 @@ def compose(folder: Path) -> str:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    config = mapping_of(folder / "config.yaml")
+    config = mapping_of(folder / CONFIG)
     if config is None:
         raise ConfigError(f"{folder}: no run is here (there is no config.yaml)")
     return config

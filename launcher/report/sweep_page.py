@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.artifacts.files import damaged, object_of, text_of
+from launcher.artifacts.folder import MODEL
+from launcher.artifacts.log_file import FILE as LOG
+from launcher.artifacts.page import FILE as PAGE
 from launcher.artifacts.predictions import unsafe
 from launcher.artifacts.result import RESULT, read_result
+from launcher.artifacts.sweep import ENSEMBLE, FACTS, TRIALS
 from launcher.console.numbers import count, number, share, span, things
 from launcher.console.summary import COMMAND, override, relative
 
@@ -24,13 +28,8 @@ from .html import commands as command_list
 if TYPE_CHECKING:
     from optuna.study import Study
 
-NAME = "report.html"
-TABLE = "trials.csv"
-FACTS = "sweep.json"
 """What makes the sweep the one that it is."""
-ENSEMBLE = "ensemble.json"
 """What the model is made of that a search has put together of its best trials."""
-LOG = "log.txt"
 """What a trial printed, which is where its number leads to when it has no page."""
 SHOWN = 100
 """So many trials are listed, the best first."""
@@ -43,8 +42,8 @@ def write(study: Study, folder: Path, facts: Mapping[str, Any], rungs: Sequence[
 
     `facts` are those of sweep.json; `rungs` where trials are judged, in the pruner's unit.
     """
-    path = folder / NAME
-    beside = folder / f".{NAME}.{os.getpid()}"  # two drivers may write it
+    path = folder / PAGE
+    beside = folder / f".{PAGE}.{os.getpid()}"  # two drivers may write it
     beside.write_text(compose(study, folder, facts, rungs), encoding="utf-8")
     beside.replace(path)
     return path
@@ -96,13 +95,13 @@ _FORM: dict[str, Any] = {"space": dict, "config": dict, "metrics": list, "storag
 
 def _rows(folder: Path) -> list[Row]:
     then = "take it away, and the sweep's own command writes it anew"
-    text = text_of(folder / TABLE, then)
+    text = text_of(folder / TRIALS, then)
     if text is None:
         return []
     rows = list(csv.DictReader(text.splitlines()))
     whole = all((row.get("number") or "").isdecimal() and row.get("state") for row in rows)
     if not rows or not whole or any(None in row or None in row.values() for row in rows):
-        raise damaged(folder / TABLE, "no table of trials", then)
+        raise damaged(folder / TRIALS, "no table of trials", then)
     return [{unsafe(name): unsafe(cell) for name, cell in row.items()} for row in rows]
 
 
@@ -141,7 +140,7 @@ def _head(
     if best:
         own = folder / str(best[0])
         lines["the best again"] = f"{COMMAND} --config-dir {shlex.quote(relative(own))}"
-        if (own / "model").is_dir():
+        if (own / MODEL).is_dir():
             lines["evaluate the best"] = f"{COMMAND} action=evaluate {override('run', own)}"
     lines["this page"] = f"{COMMAND} action=report {override('run', folder)}"
     yield heading("Run it again") + command_list(lines.items())
@@ -209,7 +208,7 @@ def _ensemble(folder: Path) -> Iterator[str]:
     yield table(("", "ensemble", f"trial {best} alone"), rows, numeric=frozenset((1, 2)))
     members = [
         (
-            link(str(each["trial"]), f"{each['trial']}/{NAME}"),
+            link(str(each["trial"]), f"{each['trial']}/{PAGE}"),
             f"{each['weight']:.2f}",
             " ".join(f"{key}={value}" for key, value in each["params"].items()),
         )
@@ -238,7 +237,7 @@ def _trials(
     rows = []
     for row in ordered[:SHOWN]:
         name = row["number"] + (" *" if int(row["number"]) in best else "")
-        found_at = next((each for each in (NAME, LOG, RESULT) if (folder / row["number"] / each).is_file()), None)
+        found_at = next((each for each in (PAGE, LOG, RESULT) if (folder / row["number"] / each).is_file()), None)
         first: str | Html = name if found_at is None else link(name, f"{row['number']}/{found_at}")
         values = [_short(row.get(column)) for column in columns]
         rows.append(

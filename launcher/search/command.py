@@ -8,7 +8,7 @@ from launcher.errors import ConfigError, did_you_mean
 from launcher.process.garbage import begin
 
 if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
+    from launcher.adapters.hydra import Hydra
 
 
 SWEEPERS = (
@@ -22,7 +22,6 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     """Compose the sweep's own config and hand it to the sweeper; returns the exit status."""
     import inspect
 
-    from hydra._internal.callbacks import Callbacks
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
     from hydra.errors import HydraException
@@ -30,6 +29,7 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     from omegaconf import OmegaConf, flag_override
     from omegaconf.errors import OmegaConfBaseException
 
+    from launcher.adapters.hydra import Callbacks
     from launcher.config import compose, hydra_compose
     from launcher.config.hydra_keys import refuse
 

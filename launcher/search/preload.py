@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from launcher.config.groups import GROUPS
 from launcher.config.trust import allowed, whitelist
 
 from . import devices
@@ -15,7 +16,7 @@ from .settings import families
 from .space import presets
 from .space.dimensions import Dimension
 
-_LATER = ("hydra", "tracker", "cluster", "schedule", "wait")
+_LATER = ("hydra", *(name for name, group in GROUPS.items() if not group.preloaded))
 """Groups of which a trial's process builds nothing, or nothing before it has begun."""
 _OURS = ("launcher", "torch", "sklearn")
 

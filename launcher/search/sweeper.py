@@ -160,10 +160,10 @@ class LauncherSweeper(Sweeper):
         )
         same = partial(settings.refuse_other, metrics=self.metrics, directions=self.directions, named=named)
         self._configs = Configs(self._fixed, self._dimensions, folder, self.config, same)
-        if self.config.action != "plan" and not self.config.schedule:
+        if self.config.action != "plan" and not self.config.start:
             pool.warm_up()  # while the corners are composed
         self._configs.corners()
-        if self.config.schedule:
+        if self.config.start:
             left = wait(self.config)
             if left is not None:
                 return left

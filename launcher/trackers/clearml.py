@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from launcher.adapters.clearml import report
 from launcher.config.flatten import flat
 
 from .base import Tracker, best_of
@@ -112,13 +113,8 @@ class ClearML(Tracker):
         return isinstance(error, ConnectionError)
 
     def log(self, values: dict[str, float], step: int, at: float) -> None:
-        from clearml.backend_interface.metrics.events import ScalarEvent
-
-        # What `report_scalar` does, which takes no time of its own: every value would be as late as it is sent.
         for name, value in values.items():
-            metric, variant = _plot(name)
-            event = ScalarEvent(metric=metric, variant=variant, value=value, iter=step, timestamp=int(at * 1000))
-            self._task._reporter._report(event)
+            report(self._task, *_plot(name), value, step, at)
 
     def flush(self) -> None:
         self._logger.flush()

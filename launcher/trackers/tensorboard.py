@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from launcher.adapters.accelerate import ensure_state
 from launcher.config.flatten import flat
 
 from .base import Tracker, best_of
@@ -35,11 +36,9 @@ class TensorBoard(Tracker):
     def start(
         self, config: dict[str, Any], facts: dict[str, Any], name: str, folder: Path, resume_step: int | None
     ) -> None:
-        from accelerate import PartialState
         from accelerate.tracking import TensorBoardTracker
 
-        if not PartialState._shared_state:
-            PartialState(cpu=True)  # Accelerate's logger asks for one; a run on one named device may have none
+        ensure_state()
         self._tracker = TensorBoardTracker(self.name, folder, purge_step=resume_step)
         self._tracker.start()
         if not resume_step:

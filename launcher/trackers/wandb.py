@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from launcher.adapters.accelerate import ensure_state
+
 from .base import Tracker, best_of
 from .reachable import reach
 from .run_ids import new_id, write_id
@@ -115,11 +117,9 @@ class Wandb(Tracker):
 
     def _init(self, mode: str, settings: dict[str, Any]) -> None:
         import wandb
-        from accelerate import PartialState
         from accelerate.tracking import WandBTracker
 
-        if not PartialState._shared_state:
-            PartialState(cpu=True)  # Accelerate's logger asks for one
+        ensure_state()
         quiet = {name: value for name, value in QUIET.items() if f"WANDB_{name.upper()}" not in os.environ}
         own_settings = wandb.Settings(git_commit=self._commit, **quiet)
         self._tracker = WandBTracker(self._project, mode=mode, settings=own_settings, **settings)

@@ -17,7 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from launcher.artifacts.checkpoint.checkpoints import Checkpoints
-from launcher.config.groups import ALGORITHM_GROUPS, CONSUMED, PROVIDED
+from launcher.artifacts.folder import CHECKPOINTS
+from launcher.config.groups import GROUPS, algorithms
 from launcher.config.instantiate import instantiate, plain_dict, refusals_of
 from launcher.config.schema import AUTO_SECONDS, Training, duration, interval
 from launcher.core.algorithm import Algorithm, overriding
@@ -90,9 +91,10 @@ def model_factory(partial: functools.partial[Any]) -> Callable[..., Any]:
 
 def build_parallel(config: DictConfig) -> Parallel:
     """The strategy, which joins the process group and chooses the device."""
-    settings = {name: value for name, value in plain_dict(config.parallel).items() if name not in CONSUMED["parallel"]}
+    group = GROUPS["parallel"]
+    settings = {name: value for name, value in plain_dict(config.parallel).items() if name not in group.consumed}
     strategy = instantiate(OmegaConf.create(settings), group="parallel")
-    given = [name for name in PROVIDED["parallel"] if name in inspect.signature(strategy.func).parameters]
+    given = [name for name in group.provided if name in inspect.signature(strategy.func).parameters]
     provided = {name: instantiate(config[name]) for name in given}
     with refusals_of(strategy.func):
         parallel: Parallel = strategy(**provided)
@@ -102,7 +104,7 @@ def build_parallel(config: DictConfig) -> Parallel:
 def build_algorithms(config: DictConfig) -> list[Algorithm]:
     """The algorithms and monitors of every group that holds some, in the groups' and the lists' order."""
     found: list[Algorithm] = []
-    for group in ALGORITHM_GROUPS:
+    for group in algorithms():
         found += [instantiate(node) for node in config[group].values()]
     if config.debug.profile:
         from launcher.monitors.profiler import Profiler
@@ -226,7 +228,7 @@ def build_run(
         folder=folder,
         recorder=recorder,
         checkpoints=Checkpoints(
-            folder / "checkpoints", config.training.keep_checkpoints, recorder.sync, say, parallel.writer, full
+            folder / CHECKPOINTS, config.training.keep_checkpoints, recorder.sync, say, parallel.writer, full
         ),
         algorithms=build_algorithms(config),
         interrupt=interrupt,

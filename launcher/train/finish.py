@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from launcher.artifacts import evidence, provenance
-from launcher.artifacts.folder import CONFIG
+from launcher.artifacts.folder import CONFIG, MODEL
+from launcher.artifacts.page import FILE as PAGE
 from launcher.artifacts.predictions import FILE as PREDICTIONS
 from launcher.artifacts.predictions import write_predictions
 from launcher.artifacts.result import RESULT, peak_memory_bytes, write_result
@@ -105,15 +106,13 @@ def close(
 
 def hand_over(recorder: Recorder, folder: Path) -> None:
     """The files of a run that has ended, for its trackers."""
-    from launcher.report.run_page import NAME
-
     for name, file in (
         ("config", CONFIG),
         ("result", RESULT),
         ("provenance", provenance.FILE),
         ("provenance", provenance.PATCH),
-        ("report", NAME),
-        ("model", "model"),
+        ("report", PAGE),
+        ("model", MODEL),
     ):
         recorder.artifact(name, folder / file)
 
@@ -130,7 +129,7 @@ def write_page(folder: Path, console: Console) -> None:
 
 def write_model(task: Task, model: Any, folder: Path) -> None:
     """A run's `model/`: written beside by the task's `export`, and renamed into place."""
-    beside, final = folder / ".model", folder / "model"
+    beside, final = folder / f".{MODEL}", folder / MODEL
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     task.export(model, beside)

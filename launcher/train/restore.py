@@ -8,6 +8,7 @@ from typing import Any
 
 from launcher.artifacts.checkpoint.checkpoints import Checkpoints
 from launcher.artifacts.checkpoint.manifest import TornCheckpoint, verified
+from launcher.artifacts.folder import MODEL
 from launcher.core.run import Run
 from launcher.errors import ConfigError, beginning
 
@@ -42,7 +43,7 @@ def _instead(checkpoints: Checkpoints, torn: int | None, action: str, gone: Path
             away = f"{gone} and {checkpoints.folder / 'best'}" if gone.name != "best" else f"{gone}"
             return f"step-{step} is whole: with {away} taken away, action={action} takes that"
     run = checkpoints.folder.parent
-    model = f"; {run / 'model'} holds what was exported" if (run / "model").is_dir() else ""
+    model = f"; {run / MODEL} holds what was exported" if (run / MODEL).is_dir() else ""
     return f"no other one is whole: resume={run} starts over{model}"
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from launcher.adapters.datasets import fingerprint
 from launcher.errors import ConfigError, beginning
 
 from ..offline import hub_error, prepare_hub
@@ -73,7 +74,7 @@ class Hub:
         dataset = self._load()
         records = of_dataset(dataset)
         records.column("data.text", self.text, self.path)
-        return Corpus(columns.ArrowDocuments(records, self.text, ROW), f"{dataset._fingerprint}|{self.text}")
+        return Corpus(columns.ArrowDocuments(records, self.text, ROW), f"{fingerprint(dataset)}|{self.text}")
 
     def images(self) -> Images:
         import datasets

@@ -1,4 +1,4 @@
-"""`schedule=carbon_aware cluster=slurm`: SLURM holds the job back, and nothing waits here."""
+"""`start=carbon_aware cluster=slurm`: SLURM holds the job back, and nothing waits here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_cluster_waits(launch: Launch, slurm: Slurm, env: dict[str, str], tm
     rows = [(now - 60, 400), (clean, 100), (now + 20000, 400)]
     lines = [f"{datetime.fromtimestamp(at, UTC).isoformat()},{grams}" for at, grams in rows]
     (tmp_path / "f.csv").write_text("\n".join(["time,intensity", *lines]) + "\n")
-    words = [*QUICK, *CLUSTER, "schedule=carbon_aware", "schedule.forecast=f.csv", "schedule.duration=1h"]
+    words = [*QUICK, *CLUSTER, "start=carbon_aware", "start.forecast=f.csv", "start.duration=1h"]
     planned = launch(*words, "action=plan", env=env)
     assert planned.returncode == 0, planned.stderr
     held = re.search(r"#SBATCH --begin=now\+(\d+)", planned.stdout)
@@ -30,7 +30,7 @@ def test_the_cluster_waits(launch: Launch, slurm: Slurm, env: dict[str, str], tm
     assert clean - time.time() - 1 <= int(held[1]) <= clean - now + 1
     done = launch(*words, "cluster.wait=false", "hydra.run.dir=run", env=env)
     assert done.returncode == 0, done.stderr
-    assert "schedule: begins at" in done.stdout
+    assert "start: begins at" in done.stdout
     number = job(tmp_path / "run")
     try:
         state, reason, begin = slurm("squeue", "-h", "-j", number, "-o", "%T|%r|%S").split("|")

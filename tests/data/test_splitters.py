@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from launcher.config.groups import num_splits
+from launcher.config.counts import num_splits
 from launcher.data.samples import Datasets
 from launcher.data.splits import Everything, Fold, Holdout, Nested, TemporalHoldout, split_rows
 from launcher.errors import ConfigError

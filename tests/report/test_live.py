@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from launcher.artifacts import evidence, recent_predictions
+from launcher.artifacts.page import FILE as NAME
 from launcher.data.batches import EvalBatches
 from launcher.data.samples import TensorSamples
 from launcher.report import live_page
 from launcher.report.live_page import LivePage
-from launcher.report.run_page import NAME
 from launcher.train.build import build_task
 from launcher.train.evaluate import predict
 from launcher.train.evidence import gather_seen, predicted

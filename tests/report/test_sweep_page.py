@@ -11,8 +11,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from launcher.artifacts.sweep import ENSEMBLE
 from launcher.report import timeline
-from launcher.report.sweep_page import ENSEMBLE, write
+from launcher.report.sweep_page import write
 from launcher.report.trial_reports import REPORTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

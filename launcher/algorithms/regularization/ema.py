@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from launcher.adapters.torch import foreach_lerp_
 from launcher.core.algorithm import Algorithm
 from launcher.core.run import Run
 
@@ -38,7 +38,7 @@ class EMA(Algorithm):
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
         averages, weights = zip(*self._averaged, strict=True)
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        foreach_lerp_(averages, weights, 1 - decay)
         for average, value in self._copied:
             average.copy_(value)
 

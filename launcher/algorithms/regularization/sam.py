@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from launcher.adapters.torch import foreach_abs, foreach_add_, foreach_copy_, foreach_mul_, foreach_norm
 from launcher.core.algorithm import Algorithm
 from launcher.core.run import Run
 from launcher.data.samples import Batch
@@ -35,15 +36,15 @@ class SAM(Algorithm):
         parameters = [each for group in groups for each in group["params"] if each.grad is not None]
         moves = [each.grad.clone() for each in parameters]
         if self.adaptive:
-            sizes = torch._foreach_abs(parameters)
-            torch._foreach_mul_(moves, sizes)
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(moves)))
+            sizes = foreach_abs(parameters)
+            foreach_mul_(moves, sizes)
+        norm = torch.linalg.vector_norm(torch.stack(foreach_norm(moves)))
         if self.adaptive:
-            torch._foreach_mul_(moves, sizes)
-        torch._foreach_mul_(moves, self.rho / norm.clamp_min(torch.finfo(norm.dtype).tiny))
+            foreach_mul_(moves, sizes)
+        foreach_mul_(moves, self.rho / norm.clamp_min(torch.finfo(norm.dtype).tiny))
         before = [each.clone() for each in parameters]
-        torch._foreach_add_(parameters, moves)
+        foreach_add_(parameters, moves)
         with torch.enable_grad(), statistics_kept(run.main.model):
             closure()
-        torch._foreach_copy_(parameters, before)
+        foreach_copy_(parameters, before)
         run.parallel.step(run)

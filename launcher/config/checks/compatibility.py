@@ -7,7 +7,8 @@ from math import ceil, inf
 from typing import Any
 
 from launcher import CONF
-from launcher.config.groups import ALGORITHM_GROUPS, num_splits
+from launcher.config.counts import num_splits
+from launcher.config.groups import GROUPS, algorithms
 from launcher.config.signatures import Signature, signature, table
 from launcher.errors import did_you_mean
 
@@ -85,8 +86,8 @@ def _algorithms(config: dict[str, Any], task: Signature, model: Signature, where
         "needs_model": ("model", model, "offers"),
     }
     asking = [
-        (f"{group}=[{name}]", name, node, group != "monitor")
-        for group in ALGORITHM_GROUPS
+        (f"{group}=[{name}]", name, node, GROUPS[group].effect != "watches")
+        for group in algorithms()
         for name, node in (config[group] or {}).items()
     ]
     memory = config["memory"]

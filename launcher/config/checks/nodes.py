@@ -19,7 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from launcher.artifacts.files import refuse_special
 from launcher.config import schema
 from launcher.config.consent import unasked
-from launcher.config.groups import CONSUMED, LENGTHS, PARTIAL, PROVIDED, RANGES, WORDS, length
+from launcher.config.counts import LENGTHS, length
+from launcher.config.groups import GROUPS
 from launcher.config.instantiate import refused, unwanted
 from launcher.config.signatures import Signature, signature, table
 from launcher.config.value_types import expected, matches
@@ -36,26 +37,6 @@ _OF_HYDRA = {
     "_args_": ["list"],
     "_convert_": ["'none'", "'partial'", "'object'", "'all'"],
 }
-
-ONE = (
-    "task",
-    "model",
-    "data",
-    "validation",
-    "optimizer",
-    "scheduler",
-    "precision",
-    "memory",
-    "parallel",
-    "communication",
-    "procedure",
-)
-"""Groups that hold one object; the others hold objects by name."""
-
-PERHAPS = ("cluster", "schedule")
-"""Groups that hold one object or none."""
-
-MANY = ("tracker", "monitor", "stopping", "augment", "regularization")
 
 Where = Callable[[str], str]
 """Says where a key stands, for the beginning of a message."""
@@ -134,27 +115,21 @@ def _suggest(word: str, words: Any) -> str:
 def _nodes(config: dict[str, Any], where: Where) -> Iterator[str]:
     """Every node with a `_target_`, and every place where there should be one."""
     provides = _provides(config["task"])
-    for group in ONE:
-        node = config[group]
-        if not node:
-            yield f"{group}: nothing is chosen; {group}=<option> does ({_listed(group)})"
-        elif "_target_" not in node:
-            yield f"{where(group)}: there is no _target_ that says what it is"
-        else:
-            yield from _node(
-                node, group, group, provides if group == "model" else PROVIDED.get(group, frozenset()), where
-            )
-    for group in PERHAPS:
-        if config[group] and "_target_" not in config[group]:
-            yield f"{where(group)}: there is no _target_ that says what it is"
+    for group, kind in GROUPS.items():
+        provided = provides if group == "model" else kind.provided
+        if kind.holds == "many":
+            for name, node in (config[group] or {}).items():
+                if not isinstance(node, dict) or "_target_" not in node:
+                    yield f"{where(f'{group}.{name}')}: there is no _target_ that says what it is (an entry of {group} is one key that names it, with a node below)"
+                else:
+                    yield from _node(node, f"{group}.{name}", group, provided, where)
         elif config[group]:
-            yield from _node(config[group], group, group, PROVIDED.get(group, frozenset()), where)
-    for group in MANY:
-        for name, node in (config[group] or {}).items():
-            if not isinstance(node, dict) or "_target_" not in node:
-                yield f"{where(f'{group}.{name}')}: there is no _target_ that says what it is (an entry of {group} is one key that names it, with a node below)"
+            if "_target_" not in config[group]:
+                yield f"{where(group)}: there is no _target_ that says what it is"
             else:
-                yield from _node(node, f"{group}.{name}", group, PROVIDED.get(group, frozenset()), where)
+                yield from _node(config[group], group, group, provided, where)
+        elif kind.holds == "one":
+            yield f"{group}: nothing is chosen; {group}=<option> does ({_listed(group)})"
 
 
 def _provides(task: dict[str, Any]) -> frozenset[str]:
@@ -171,7 +146,7 @@ def _listed(group: str) -> str:
 def _node(node: dict[str, Any], path: str, group: str, provided: frozenset[str], where: Where) -> Iterator[str]:
     """One node and those inside it."""
     target = node["_target_"]
-    top = path.count(".") == (group in MANY)
+    top = _at_top(path, group)
     found = _known(target, group, not top)
     if isinstance(found, str):
         yield f"{where(f'{path}._target_')}: {found}"
@@ -185,13 +160,19 @@ def _node(node: dict[str, Any], path: str, group: str, provided: frozenset[str],
         return
     if said := refused(node):
         yield f"{where(path)}: {said}"
-    if top and group in PARTIAL and node.get("_partial_") is not True:
+    partial = GROUPS[group].partial
+    if top and partial and node.get("_partial_") is not True:
         yield f"{where(path)}: '_partial_: true' is missing; the launcher calls {target} later, with what only a run knows"
-    if top and group not in PARTIAL and node.get("_partial_"):
+    if top and not partial and node.get("_partial_"):
         yield f"{where(f'{path}._partial_')}: an entry of {group} is built at once; leave _partial_ out"
     yield from _arguments(node, path, group, found, provided if top else frozenset(), where)
     for name, value in node.items():
         yield from _inside(value, f"{path}.{name}", group, where)
+
+
+def _at_top(path: str, group: str) -> bool:
+    """Whether a path leads to an entry of the group, and not to a node inside one."""
+    return path.count(".") == (GROUPS[group].holds == "many")
 
 
 def _inside(value: Any, path: str, group: str, where: Where) -> Iterator[str]:
@@ -213,7 +194,7 @@ def _arguments(
 ) -> Iterator[str]:
     """The arguments of a node against a signature."""
     target = str(node["_target_"])
-    consumed = CONSUMED.get(group, frozenset())
+    consumed = GROUPS[group].consumed
     given = {name: value for name, value in node.items() if not re.fullmatch(r"_.*_", name) and name not in consumed}
     ours = provided if group != "model" else frozenset()
     for name, value in given.items():
@@ -228,7 +209,7 @@ def _arguments(
             lengths = f", or one of {', '.join(LENGTHS)}" if group == "scheduler" and isinstance(value, str) else ""
             yield f"{where(key)}: {expected(found.parameters[name], value)}{lengths}"
         else:
-            bounds = [RANGES.get(group, {}).get(name, "float(-inf,inf)")]
+            bounds = [GROUPS[group].ranges.get(name, "float(-inf,inf)")]
             numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) in (int, float)]
             if not all(matches(number, bounds) for number in numbers):
                 yield f"{where(key)}: {expected(bounds)}"
@@ -236,11 +217,11 @@ def _arguments(
     missing = [name for name in found.required[len(positional) :] if name not in given and name not in provided]
     if group == "model" and path == "model" and missing:
         return  # said by `fits`, which knows the task
-    if missing and (path.count(".") == (group in MANY) or not node.get("_partial_")):
+    if missing and (_at_top(path, group) or not node.get("_partial_")):
         yield f"{where(path)}: {target} needs {', '.join(missing)}: give {path}.{missing[0]}=..."
 
 
 def _stands_for(group: str, name: str, value: Any) -> bool:
     """Whether a word stands for a number that only the run knows."""
-    word = WORDS.get(group, {}).get(name)
+    word = GROUPS[group].words.get(name)
     return (group == "scheduler" and length(value) is not None) or (word is not None and value == word)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from launcher.config.groups import holding
 from launcher.config.signatures import signature
 
 
@@ -12,13 +13,13 @@ def missing_packages(config: dict[str, Any]) -> Iterator[str]:
     """What an entry needs installed, by its class's own word."""
     from importlib.util import find_spec
 
-    for group in ("tracker", "monitor", "stopping"):
+    for group in holding("many"):
         for name, node in (config[group] or {}).items():
             facts = signature(node["_target_"]).facts
             missing = [package for module, package in facts.get("packages", {}).items() if find_spec(module) is None]
             if missing:
                 yield f"{group}={name} needs {' and '.join(missing)}, which is not installed: pip install {_wanted(facts, missing)}, or leave it out with {group}=[]"
-    for group in ("task", "model", "data", "optimizer", "parallel", "cluster"):
+    for group in holding("one", "perhaps"):
         if not config[group]:
             continue
         target = config[group]["_target_"]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
-from launcher.config.groups import RANGES, length
+from launcher.config.counts import length
+from launcher.config.groups import GROUPS
 from launcher.config.schema import duration
 from launcher.config.signatures import signature
 from launcher.config.value_types import expected, matches
@@ -57,7 +58,7 @@ def _groups(optimizer: dict[str, Any], where: Where) -> Iterator[str]:
             yield f"{where(path)}: expected options of the optimizer, such as {{lr: 0.01}}"
             continue
         for name, value in options.items():
-            bounds = [RANGES["optimizer"].get(name, "float(-inf,inf)")]
+            bounds = [GROUPS["optimizer"].ranges.get(name, "float(-inf,inf)")]
             numbers = [each for each in (value if isinstance(value, list) else [value]) if type(each) in (int, float)]
             if name not in names and not known.open:
                 yield f"{where(f'{path}.{name}')}: a group of {optimizer['_target_']} has no option {name!r}.{did_you_mean(name, names)}"

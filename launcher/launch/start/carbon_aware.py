@@ -47,12 +47,10 @@ class CarbonAware:
     def choose(self, now: float) -> Choice:
         """The window to begin in, as the forecast stands. Raises ConfigError where there is none."""
         if (self.forecast is None) == (self.provider is None):
-            raise ConfigError("schedule=carbon_aware: either schedule.forecast=<file> or schedule.provider=<name>")
+            raise ConfigError("start=carbon_aware: either start.forecast=<file> or start.provider=<name>")
         length, deadline = self._length(), now + self._seconds("deadline", self.deadline)
         if now + length > deadline:
-            raise ConfigError(
-                f"schedule.deadline={self.deadline}: a run of {self.duration} that begins now ends after it"
-            )
+            raise ConfigError(f"start.deadline={self.deadline}: a run of {self.duration} that begins now ends after it")
         if self.forecast is not None:
             known = read(Path(self.forecast))
         else:
@@ -63,7 +61,7 @@ class CarbonAware:
             missing = [f"{shown(begin)} to {shown(end)}" for begin, end in holes(known)]
             but = f" but for {', '.join(missing[:3])}{', …' if missing[3:] else ''}" if missing else ""
             raise ConfigError(
-                f"schedule=carbon_aware: the forecast, from {shown(known[0].begin)} to {shown(known[-1].end)}{but}, holds no "
+                f"start=carbon_aware: the forecast, from {shown(known[0].begin)} to {shown(known[-1].end)}{but}, holds no "
                 f"window of {span(length)} between now and the deadline"
             )
         values = [window.value for window in found]
@@ -101,16 +99,16 @@ class CarbonAware:
 
     def _length(self) -> float:
         if self.duration is None:
-            raise ConfigError("schedule.duration: how long does the run take? (2h, say; training.max_time says it too)")
+            raise ConfigError("start.duration: how long does the run take? (2h, say; training.max_time says it too)")
         return self._seconds("duration", self.duration)
 
     def _seconds(self, key: str, value: Any) -> float:
         try:
             found = seconds_of(value)
         except ValueError as error:
-            raise ConfigError(f"schedule.{key}={value}: {error}") from None
+            raise ConfigError(f"start.{key}={value}: {error}") from None
         if found is None:
-            raise ConfigError(f"schedule.{key}: expected a duration, such as 24h")
+            raise ConfigError(f"start.{key}: expected a duration, such as 24h")
         return found
 
 

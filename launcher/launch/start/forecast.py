@@ -72,10 +72,10 @@ def read(path: Path) -> list[Stretch]:
             json.loads(text) if path.suffix.lower() == ".json" or text.lstrip()[:1] in "[{" else table(text)
         )
     except OSError as error:
-        raise ConfigError(f"schedule.forecast={path}: {error.strerror}") from None
+        raise ConfigError(f"start.forecast={path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"schedule.forecast={path}: {str(error).strip(chr(39))}; expected rows of a time ({', '.join(TIMES)}) and "
+            f"start.forecast={path}: {str(error).strip(chr(39))}; expected rows of a time ({', '.join(TIMES)}) and "
             f"grams of CO2 a kWh ({', '.join(VALUES)}), perhaps low and high"
         ) from None
 
@@ -156,9 +156,9 @@ def ask(provider: str, zone: str | None, now: float, url: str | None = None) -> 
     base = (url or PROVIDERS[provider]).rstrip("/")
     missing = [name for name in TOKENS.get(provider, ()) if not os.environ.get(name)]
     if missing:
-        raise ConfigError(f"schedule.provider={provider} needs {' and '.join(missing)} in the environment")
+        raise ConfigError(f"start.provider={provider} needs {' and '.join(missing)} in the environment")
     if zone is None and provider != "uk":
-        raise ConfigError(f"schedule.provider={provider} needs schedule.zone, such as FR or CAISO_NORTH")
+        raise ConfigError(f"start.provider={provider} needs start.zone, such as FR or CAISO_NORTH")
     query = urllib.parse.quote(zone or "")
     try:
         if provider == "electricity_maps":
@@ -172,9 +172,9 @@ def ask(provider: str, zone: str | None, now: float, url: str | None = None) -> 
         since = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%MZ")
         return stretches(_get(f"{base}/intensity/{since}/fw48h", {}))
     except urllib.error.HTTPError as error:
-        raise ConfigError(f"schedule.provider={provider}: it answers {error.code} {error.reason}") from None
+        raise ConfigError(f"start.provider={provider}: it answers {error.code} {error.reason}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"schedule.provider={provider}: {error}") from None
+        raise ConfigError(f"start.provider={provider}: {error}") from None
 
 
 def _get(url: str, headers: dict[str, str]) -> Any:

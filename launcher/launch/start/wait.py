@@ -1,4 +1,4 @@
-"""Before a run or a sweep begins: asks `schedule` when, and waits here or has the cluster wait."""
+"""Before a run or a sweep begins: asks `start` when, and waits here or has the cluster wait."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def wait(config: DictConfig, folder: Path | None = None) -> int | None:
     A cluster that can hold a job back is told to (`cluster.begin`), and nothing waits here. `action=plan` says what would
     be. Raises ConfigError where there is no window, and where a run could not have its `folder`.
     """
-    schedule: CarbonAware = instantiate(config.schedule)
+    start: CarbonAware = instantiate(config.start)
     console, interrupt, now = Console(), Interrupt(), time.time()
-    choice = schedule.choose(now)
+    choice = start.choose(now)
     begin = choice.window.begin
     with listening(
         interrupt, lambda said: None, impatient=False, last=False
     ):  # before a word is said: it may be answered at once
-        for line in schedule.told(choice, now):
-            console.message(f"schedule: {line}")
+        for line in start.told(choice, now):
+            console.message(f"start: {line}")
         if config.cluster and "begin" in config.cluster:
             with open_dict(config.cluster):
                 config.cluster.begin = begin

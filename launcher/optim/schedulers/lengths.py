@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.config.groups import length
+from launcher.config.counts import length
 from launcher.errors import ConfigError
 
 

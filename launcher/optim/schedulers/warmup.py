@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
+from launcher.adapters.torch import count_as_stepped
 from launcher.errors import ConfigError, did_you_mean
 
 
@@ -27,7 +28,7 @@ class Warmup:
         self.first = [group["lr"] for group in self.groups]
         # torch warns where no step of the optimizer has gone before the schedule's first. Here one always has, but
         # half precision may have left it out, and a resumed run has taken it in another process.
-        scheduler.optimizer._opt_called = True  # type: ignore[attr-defined]
+        count_as_stepped(scheduler.optimizer)
         self._scale()
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Communication
+from launcher.core.communication import Communication
 
 
 class AllReduce(Communication):

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .base import Communication
+from launcher.core.communication import Communication
 
 
 class LocalSGD(Communication):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .base import Communication
+from launcher.core.communication import Communication
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import GradBucket
+    from launcher.adapters.torch import GradBucket
 
 
 class PowerSGD(Communication):

@@ -54,7 +54,9 @@ class Reporter:
     def _judged(self, at: int, value: float) -> int:
         if self._study is None:
             self._open()
-        storage, trial_id = self._study._storage, self._facts["trial"]
+        from launcher.adapters.optuna import storage_of
+
+        storage, trial_id = storage_of(self._study), self._facts["trial"]
         before = storage.get_trial(trial_id)
         if before.state.is_finished():  # somebody else has ended it
             return PRUNE

@@ -18,16 +18,17 @@ import numpy as np
 from omegaconf import DictConfig
 from optuna.trial import FrozenTrial, TrialState
 
-from launcher.artifacts.folder import read_config
+from launcher.artifacts.folder import MODEL, read_config
+from launcher.artifacts.out_of_fold import FILE as OUT_OF_FOLD
 from launcher.artifacts.predictions import read_table
 from launcher.artifacts.result import read_result
+from launcher.artifacts.sweep import ENSEMBLE
 from launcher.config.signatures import signature
 from launcher.console.console import Console
 from launcher.errors import PREEMPTED, ConfigError
 from launcher.functional.ensemble import cross_entropy, greedy, squared_error
-from launcher.procedures.cross_validation import OUT_OF_FOLD, REFIT
+from launcher.procedures.cross_validation import REFIT
 from launcher.process.signals import Interrupt, LeftEarly, leaving_early
-from launcher.report.sweep_page import ENSEMBLE
 from launcher.search.space import dimensions as space
 from launcher.search.study.study import Study
 
@@ -153,7 +154,7 @@ def _members(study: Study) -> list[Member]:
     found: list[Member] = []
     for trial in study.trials(TrialState.COMPLETE):
         own = study.folder / str(trial.number)
-        if not (own / "model").is_dir() or not (own / OUT_OF_FOLD).is_file():
+        if not (own / MODEL).is_dir() or not (own / OUT_OF_FOLD).is_file():
             continue
         member = _read(trial, own)
         if member is not None and (not found or (member.rows, member.classes) == (found[0].rows, found[0].classes)):
@@ -164,8 +165,10 @@ def _members(study: Study) -> list[Member]:
 def _read(trial: FrozenTrial, folder: Path) -> Member | None:
     """A trial's out-of-fold predictions, in the order of the rows; those of a row that stands there more than once (by a
     splitter that repeats itself) as their mean. None for classes without probabilities."""
+    from launcher.artifacts.export import load_facts
+
     header, lines = read_table(folder / OUT_OF_FOLD)
-    is_class = "classes" in json.loads((folder / "model" / "config.json").read_text(encoding="utf-8"))["facts"]
+    is_class = "classes" in load_facts(folder / MODEL)
     classes = tuple(name.removeprefix("p_") for name in header if name.startswith("p_"))
     if is_class and not classes:
         return None
@@ -190,7 +193,7 @@ def _error(member: Member) -> Callable[[np.ndarray], float]:
 def _model(member: Member) -> Any:
     from launcher.artifacts.export import load_estimator
 
-    return load_estimator(member.folder / "model")
+    return load_estimator(member.folder / MODEL)
 
 
 def _export(estimator: Any, best: Member, folder: Path) -> dict[str, float]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import optuna
 
+from launcher.artifacts.sweep import FACTS, JOURNAL
 from launcher.errors import ConfigError
 from launcher.report import sweep_page as report
 from launcher.report.trial_reports import reports
 from launcher.search.early.pruning import first_rung, is_halving, rungs_of
-from launcher.search.study.storage import JOURNAL, open_storage
+from launcher.search.study.storage import open_storage
 
 _importing: threading.Thread | None = None
 
@@ -46,7 +47,7 @@ def write(folder: Path, study: optuna.Study | None = None) -> Path:
     warmed()
     facts = report.facts_of(folder)
     if facts is None:
-        raise ConfigError(f"{folder}: no sweep is here (there is no {report.FACTS})")
+        raise ConfigError(f"{folder}: no sweep is here (there is no {FACTS})")
     study = study or _opened(folder, facts.get("storage"))
     return report.write(study, folder, facts, _rungs(study, facts.get("pruner")))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from launcher.artifacts.sweep import TRIALS
 from launcher.console.console import Console
 from launcher.console.numbers import count, number, span, things
 from launcher.search.early.population import Population
@@ -159,7 +160,7 @@ def _races(pruning: Pruning, n_trials: int, length: float) -> list[list[tuple[in
 def _left(folder: Path, n_trials: int, slots: int) -> str | None:
     """The time by those trials of the same study that have ended; None before there is one."""
     try:
-        with (folder / "trials.csv").open(encoding="utf-8") as file:
+        with (folder / TRIALS).open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError:
         return None

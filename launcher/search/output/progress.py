@@ -9,6 +9,7 @@ from functools import partial
 
 from optuna.trial import TrialState
 
+from launcher.artifacts.sweep import TRIALS
 from launcher.console.console import Console
 from launcher.search.early.first_filter import FILTERED
 from launcher.search.events import Ended
@@ -99,7 +100,7 @@ class Progress:
             self._console.message(
                 f"best: trial {best.number}, {said}  ({' '.join(space.overrides(space.point(best.params)))})"
             )
-        self._console.message(f"table: {self._study.folder / 'trials.csv'}")
+        self._console.message(f"table: {self._study.folder / TRIALS}")
         written = self._study.patiently(partial(page.write, self._study.folder, self._study.optuna))
         self._console.message(f"page: {written}")
 

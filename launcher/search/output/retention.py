@@ -10,10 +10,9 @@ from pathlib import Path
 
 from optuna.trial import TrialState
 
+from launcher.artifacts.folder import CHECKPOINTS, MODEL
 from launcher.search.early.pareto import best_first
 from launcher.search.study.study import Study
-
-CHECKPOINTS, MODEL = "checkpoints", "model"
 
 
 class Keeper:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from launcher.artifacts.predictions import safe
 from launcher.artifacts.result import read_result
+from launcher.artifacts.sweep import RESULTS, TRIALS
 from launcher.launch.outcome import values_of
 from launcher.search.early.first_filter import PROXY, SCORE
 from launcher.search.space import dimensions as space
@@ -45,12 +46,12 @@ class Tables:
             writer = csv.writer(file)
             writer.writerow(map(safe, columns))
             writer.writerows([safe(row.get(column, "")) for column in columns] for row in rows)
-        beside.replace(self._folder / "trials.csv")
+        beside.replace(self._folder / TRIALS)
         found = results(self._study, trials)
         if found is not None:
             beside = self._folder / f".optimization_results.yaml-{os.getpid()}"
             OmegaConf.save(OmegaConf.create(found), beside)
-            beside.replace(self._folder / "optimization_results.yaml")
+            beside.replace(self._folder / RESULTS)
         self._next = time.monotonic() + 50 * (time.monotonic() - started)
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.override_parser.types import IntervalSweep, Override, Transformer
-from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -36,6 +35,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
+from launcher.adapters.hydra_optuna_sweeper import distribution_of
 from launcher.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def dimension(override: Override, when: tuple[Condition, ...] = ()) -> Dimension
 def _distribution(override: Override) -> BaseDistribution:
     sweep = override.value()
     tags: set[str] = getattr(sweep, "tags", set())
-    found = create_optuna_distribution_from_override(override)
+    found = distribution_of(override)
     assert isinstance(found, BaseDistribution)
     if isinstance(sweep, IntervalSweep) and "int" in tags and isinstance(found, FloatDistribution):
         return IntDistribution(math.ceil(found.low), math.floor(found.high), log="log" in tags)

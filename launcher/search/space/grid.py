@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 
+from launcher.adapters.optuna import storage_of, study_id
 from launcher.errors import ConfigError
 
 from .dimensions import Dimension
@@ -96,15 +97,15 @@ class GridSampler(Independent):
 
     def _unseen(self, study: Study) -> list[FrozenTrial]:
         """The trials from the first on that has not all its parameters; those before it are taken down."""
-        storage = study._storage
+        storage = storage_of(study)
         left: list[FrozenTrial] = []
         if self._seen == 0:
-            left = storage.get_all_trials(study._study_id, deepcopy=False)
+            left = storage.get_all_trials(study_id(study), deepcopy=False)
         else:  # one by one costs the same however many there are
             try:
                 while True:
                     number = self._seen + len(left)
-                    found = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+                    found = storage.get_trial_id_from_study_id_trial_number(study_id(study), number)
                     left.append(storage.get_trial(found))
             except KeyError:
                 pass

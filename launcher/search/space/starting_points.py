@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution
 
+from launcher.adapters.optuna import contains
 from launcher.errors import ConfigError, did_you_mean
 
 from .dimensions import Dimension
@@ -86,6 +87,6 @@ def _in(each: Dimension, value: Any) -> bool:
 def _contains(each: Dimension, value: Any) -> bool:
     """Whether a number lies in a span, and on its lattice."""
     try:
-        return bool(each.distribution._contains(each.distribution.to_internal_repr(value)))
+        return contains(each.distribution, value)
     except (ValueError, TypeError):
         return False

@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import distribution_to_json
 
+from launcher.artifacts.sweep import FACTS
 from launcher.errors import ConfigError
-from launcher.report.sweep_page import FACTS, facts_of
+from launcher.report.sweep_page import facts_of
 from launcher.search.space.dimensions import Dimension, words_of
 
 from .lock import HostLock

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from optuna.storages.journal._file import BaseJournalFileLock
-
+from launcher.adapters.optuna import BaseJournalFileLock
 from launcher.process.holder import Holder, myself
 
 GRACE_S = 30.0

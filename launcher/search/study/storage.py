@@ -12,13 +12,14 @@ from optuna import Study
 from optuna.storages import BaseStorage, JournalStorage
 
 from launcher.artifacts.masking import mask
+from launcher.artifacts.sweep import JOURNAL
 from launcher.errors import ConfigError
 
 from .away import Waiting
 from .journal import Journal
 from .lock import HostLock
 
-JOURNAL, OPENING = "study.journal", ".opening"
+OPENING = ".opening"
 TIE, HOME = ".study", "launcher:home"
 """The folder's file with its study's id, and the study's attribute with the same id and where that folder is."""
 _BEGINS = b'{"op_code'

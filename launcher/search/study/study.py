@@ -24,6 +24,9 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from launcher.adapters.optuna import Draws, fix, storage_of, suggest
+from launcher.adapters.optuna import study_id as study_id_of
+from launcher.adapters.optuna import trial_id as id_of
 from launcher.artifacts.folder import CONFIG
 from launcher.artifacts.result import read_result
 from launcher.errors import ConfigError
@@ -37,7 +40,6 @@ from launcher.search.space.dimensions import Dimension, Directions
 
 from .away import Waiting
 from .lock import HostLock
-from .redraw import Draws
 from .storage import tie, trials_of
 
 LOCK, CLOCK = ".turn", ".clock"
@@ -98,8 +100,8 @@ class Study:
                 pruner=pruner or NopPruner(),
                 load_if_exists=True,
             )
-            self.storage = self.optuna._storage
-            self._id = self.optuna._study_id
+            self.storage = storage_of(self.optuna)
+            self._id = study_id_of(self.optuna)
             tie(self.optuna, folder)
             space.refuse_other_choices(self.trials(), dimensions, folder)
             if metrics and self.optuna.metric_names != list(metrics):
@@ -118,7 +120,7 @@ class Study:
         """Every trial that nobody runs any more, taken over by this driver; the numbers in `mine` are its own already."""
         with self.turn():
             left = [
-                each._trial_id
+                id_of(each)
                 for each in self.trials(*OPEN)
                 if each.number not in mine and not paused(self._own(each.number)) and self._free(each.number)
             ]
@@ -139,8 +141,8 @@ class Study:
             if number is None:
                 return None
             if goes_on and SCORE in still[number].user_attrs:
-                self.storage.set_trial_user_attr(still[number]._trial_id, PASSED, True)
-            return self._taken(still[number]._trial_id)
+                self.storage.set_trial_user_attr(id_of(still[number]), PASSED, True)
+            return self._taken(id_of(still[number]))
 
     def renew(self, claims: Sequence[Claim]) -> list[Claim]:
         """Renew the leases where a third of their time is over; returns the trials that somebody else has taken over."""
@@ -268,12 +270,12 @@ class Study:
         begun = (self._own(number) / CONFIG).exists()
         trial = (optuna.trial.Trial if begun else Draws)(self.optuna, trial_id)
         if number < len(self._points):
-            trial._fixed_params = self._points[number] | trial._fixed_params
+            fix(trial, self._points[number])
         try:
             point: dict[str, Any] = {}
             for each in self.dimensions:
                 if each.active(point):
-                    point[each.key] = trial._suggest(each.name, each.distribution)
+                    point[each.key] = suggest(trial, each.name, each.distribution)
         except ValueError as error:
             raise ConfigError(
                 f"{self.folder}: trial {number} does not fit into the study: {error}. "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
+from launcher.adapters.torch import foreach_norm
 from launcher.artifacts.recent_predictions import Seen
 from launcher.console.numbers import number
 from launcher.core.algorithm import overriding
@@ -172,7 +173,7 @@ class Supervised:
         are to hold the same do."""
         held = run.parallel.weights(run.main.model)
         weights = [each for each in held if each.is_floating_point() and each.numel()]
-        sizes = [size.to(run.parallel.device) for size in torch._foreach_norm(weights, ord=torch.inf)]
+        sizes = [size.to(run.parallel.device) for size in foreach_norm(weights, ord=torch.inf)]
         bad = bool(sizes) and not torch.isfinite(torch.stack(sizes)).all()
         if run.parallel.max(float(bad)):
             self._fail(run, "the weights are not finite", step)

@@ -1,4 +1,4 @@
-"""`schedule=carbon_aware`: the window is the cleanest there is, and the run begins in it."""
+"""`start=carbon_aware`: the window is the cleanest there is, and the run begins in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from launcher.launch.start.carbon_aware import CarbonAware
 from launcher.launch.start.forecast import Stretch, ask, mean, read, stretches, windows
 from tests.conftest import Launch
 
-WORDS = ["model=mlp", "training.max_steps=2", "training.max_epochs=null", "tracker=[]", "schedule=carbon_aware"]
+WORDS = ["model=mlp", "training.max_steps=2", "training.max_epochs=null", "tracker=[]", "start=carbon_aware"]
 ENV = {"OMP_NUM_THREADS": "1"}
 HOUR = 3600.0
 
@@ -161,13 +161,13 @@ def test_rows_that_say_nothing_of_use_are_refused(row: dict[str, float], said: s
 def test_what_it_saves_and_how_sure_it_is(tmp_path: Path) -> None:
     now = 1.8e9
     rows = [(now - 10, 400.0, 350.0, 450.0), (now + HOUR, 300.0, 240.0, 360.0), (now + 2 * HOUR, 500.0, 400.0, 600.0)]
-    schedule = CarbonAware(duration="1h", deadline="3h", forecast=str(write(tmp_path / "f.csv", rows)), power_w=500)
-    choice = schedule.choose(now)
+    start = CarbonAware(duration="1h", deadline="3h", forecast=str(write(tmp_path / "f.csv", rows)), power_w=500)
+    choice = start.choose(now)
     assert (choice.window.begin, choice.window.value) == (now + HOUR, 300.0)
     assert choice.now is not None
     assert choice.now.value == pytest.approx(400.0)
     assert choice.now.error == pytest.approx(100 / (norm.ppf(0.95) - norm.ppf(0.05)), rel=1e-4)
-    first, second = schedule.told(choice, now)
+    first, second = start.told(choice, now)
     assert "in 1h00m" in first
     assert "300 g of CO2 a kWh, 400 g now: 25% less, 0.05 kg at 500 W" in first
     chance = norm.cdf(100 / np.hypot(100 / 3.2898, 120 / 3.2898))
@@ -261,7 +261,7 @@ def test_providers_are_asked_with_their_tokens(provider: str, monkeypatch: pytes
     with pytest.raises(ConfigError, match="401 Unauthorized"):
         ask("electricity_maps", "FR", now, f"{provider}/maps")
     monkeypatch.setenv("ELECTRICITYMAPS_TOKEN", "right")
-    with pytest.raises(ConfigError, match=r"needs schedule\.zone"):
+    with pytest.raises(ConfigError, match=r"needs start\.zone"):
         ask("watttime", None, now, f"{provider}/watt")
     for name, path in (("electricity_maps", "maps"), ("watttime", "watt"), ("uk", "uk")):
         found = ask(name, "FR", now, f"{provider}/{path}")
@@ -282,14 +282,14 @@ def test_a_run_begins_in_its_window(launch: Launch, tmp_path: Path) -> None:
     now = time.time()
     clean = now + 12
     forecast = write(tmp_path / "f.csv", [(now - HOUR, 400.0), (clean, 100.0), (now + 2 * HOUR, 400.0)])
-    words = [*WORDS, f"schedule.forecast={forecast}", "schedule.duration=10m", "schedule.deadline=1h"]
+    words = [*WORDS, f"start.forecast={forecast}", "start.duration=10m", "start.deadline=1h"]
     done = launch(*words, "hydra.run.dir=run", env=ENV)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("schedule: begins ") == 1
+    assert done.stdout.count("start: begins ") == 1
     assert (tmp_path / "run" / "config.yaml").stat().st_mtime >= clean - 0.1
     again = launch("resume=run", "training.max_steps=4", env=ENV)
     assert again.returncode == 0, again.stderr
-    assert "schedule:" not in again.stdout, "what has begun goes on at once"
+    assert "start:" not in again.stdout, "what has begun goes on at once"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
@@ -301,7 +301,7 @@ def test_a_wait_that_is_ended_leaves_nothing(
     forecast = write(tmp_path / "f.csv", [(now - HOUR, 400.0), (now + 5 * HOUR, 100.0), (now + 9 * HOUR, 400.0)])
     sweep = ["-m", "seed=1,2"] if many else []
     running = launch.start(
-        *sweep, *WORDS, f"schedule.forecast={forecast}", "schedule.duration=10m", "schedule.deadline=8h", env=ENV
+        *sweep, *WORDS, f"start.forecast={forecast}", "start.duration=10m", "start.deadline=8h", env=ENV
     )
     end = time.monotonic() + 120
     while not running.stdout.exists() or "the windows before the deadline" not in running.stdout.read_text():
@@ -322,15 +322,15 @@ def test_refused(launch: Launch, tmp_path: Path) -> None:
     short = write(tmp_path / "short.csv", [(now - HOUR, 400.0), (now - 1800, 100.0)])
     (tmp_path / "odd.csv").write_text("hour,grams\n1,2\n2,3\n")
     for words, message in (
-        ([], "either schedule.forecast=<file> or schedule.provider=<name>"),
-        ([f"schedule.forecast={short}", "schedule.provider=uk"], "either schedule.forecast"),
-        (["schedule.forecast=none.csv", "schedule.duration=1h"], "none.csv: No such file"),
-        ([f"schedule.forecast={short}"], "how long does the run take?"),
-        ([f"schedule.forecast={short}", "schedule.duration=1h"], "holds no window of 1h00m"),
-        ([f"schedule.forecast={short}", "schedule.duration=1h", "schedule.deadline=30m"], "ends after it"),
-        (["schedule.forecast=odd.csv", "schedule.duration=1h"], "no time in"),
-        (["schedule.provider=nobody", "schedule.duration=1h"], "schedule.provider"),
-        (["schedule.duration=soon", f"schedule.forecast={short}"], "expected seconds, or a duration"),
+        ([], "either start.forecast=<file> or start.provider=<name>"),
+        ([f"start.forecast={short}", "start.provider=uk"], "either start.forecast"),
+        (["start.forecast=none.csv", "start.duration=1h"], "none.csv: No such file"),
+        ([f"start.forecast={short}"], "how long does the run take?"),
+        ([f"start.forecast={short}", "start.duration=1h"], "holds no window of 1h00m"),
+        ([f"start.forecast={short}", "start.duration=1h", "start.deadline=30m"], "ends after it"),
+        (["start.forecast=odd.csv", "start.duration=1h"], "no time in"),
+        (["start.provider=nobody", "start.duration=1h"], "start.provider"),
+        (["start.duration=soon", f"start.forecast={short}"], "expected seconds, or a duration"),
     ):
         done = launch(*WORDS, *words, "hydra.run.dir=run", env=ENV)
         assert done.returncode == 2, (words, done.stdout + done.stderr)

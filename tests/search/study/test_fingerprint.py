@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
+from launcher.artifacts.sweep import FACTS
 from launcher.errors import ConfigError
-from launcher.report.sweep_page import FACTS
 from launcher.search.space.samplers import RandomSampler
 from launcher.search.study.fingerprint import accept, compare
 from launcher.search.study.storage import open_storage

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import GradBucket
+    from launcher.adapters.torch import GradBucket
 
 
 class Communication:

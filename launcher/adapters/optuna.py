@@ -1,4 +1,4 @@
-"""The draws of a trial's parameters, which may be broken off in the middle by a kill."""
+"""Private names of Optuna: what a study and its trials are in the storage, and the suggestion of a parameter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,41 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.storages.journal._file import BaseJournalFileLock  # optuna 5.0.0
+from optuna.trial import FrozenTrial, Trial
+
+__all__ = ["BaseJournalFileLock", "Draws"]
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage of a study."""
+    return study._storage  # optuna 5.0.0
+
+
+def study_id(study: optuna.Study) -> int:
+    """The number of a study in its storage."""
+    return study._study_id  # optuna 5.0.0
+
+
+def trial_id(trial: FrozenTrial) -> int:
+    """The number of a trial in its storage, where `number` counts within the study."""
+    return trial._trial_id  # optuna 5.0.0
+
+
+def fix(trial: Trial, params: dict[str, Any]) -> None:
+    """Have a trial suggest these values; those that are fixed already stay."""
+    trial._fixed_params = params | trial._fixed_params  # optuna 5.0.0
+
+
+def suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Any:
+    """The value of a trial's parameter, of whatever distribution."""
+    return trial._suggest(name, distribution)  # optuna 5.0.0
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a distribution holds a value, and on its lattice. Raises ValueError or TypeError for what is no value of its kind."""
+    return bool(distribution._contains(distribution.to_internal_repr(value)))  # optuna 5.0.0
 
 
 class Draws(optuna.trial.Trial):

@@ -11,9 +11,10 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from launcher.artifacts.sweep import FACTS
 from launcher.console.console import Console
 from launcher.errors import ConfigError, LauncherError
-from launcher.report.sweep_page import FACTS, facts_of
+from launcher.report.sweep_page import facts_of
 
 PLACES = ("outputs", "multirun")
 SHOWN = 10
@@ -84,7 +85,7 @@ def main(words: list[str]) -> int:
     console, over = Console(), threading.Event()
     try:
         if len(words) > 1:
-            raise ConfigError("usage: python -m launcher.actions.dashboard [FOLDER]")
+            raise ConfigError("usage: python -m launcher.search.dashboard [FOLDER]")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: over.set())
         for what, url in serve(Path(words[0] if words else ".")):

@@ -32,7 +32,7 @@ def test_curves_and_studies_are_served(tmp_path: Path) -> None:
             json.dumps({"space": {}, "config": {}, "metrics": [], "storage": storage})
         )
     process = subprocess.Popen(
-        [sys.executable, "-m", "launcher.actions.dashboard"],
+        [sys.executable, "-m", "launcher.search.dashboard"],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     watchdog = threading.Timer(TIMEOUT, process.kill)
@@ -62,7 +62,7 @@ def test_curves_and_studies_are_served(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("words", "message"), [((), "no run with curves"), (("a", "b"), "usage:")])
 def test_nothing_to_show_is_said(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "launcher.actions.dashboard", *words],
+        [sys.executable, "-m", "launcher.search.dashboard", *words],
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=TIMEOUT,
     )  # fmt: skip
     assert done.returncode == 2

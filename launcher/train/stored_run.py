@@ -1,0 +1,54 @@
+"""A run that is in its folder, made again to look at its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from launcher.artifacts.folder import refuse_links
+from launcher.artifacts.result import checked_result
+from launcher.config.resume import load
+from launcher.console.console import Console
+from launcher.errors import ConfigError
+from launcher.process.signals import Interrupt
+
+if TYPE_CHECKING:
+    from launcher.core.run import Run
+
+
+def stored_config(config: DictConfig) -> DictConfig:
+    """The config of the run in `config.run`, placed as the command says and without trackers.
+
+    Raises ConfigError where the folder holds no run, or one that is made of several.
+    """
+    folder = Path(config.run)
+    refuse_links(folder)
+    saved = load(folder, "run")
+    fits = (checked_result(folder) or {}).get("fits")
+    if fits:
+        raise ConfigError(
+            f"run={folder}: that run is made of {len(fits)} fits, each with rows of its own held out; run={folder / fits[0]['name']} is one of them"
+        )
+    for key, node in (
+        ("parallel", config.parallel),
+        ("communication", config.communication),
+        ("loading", config.loading),
+        ("tracker", {}),
+        ("action", config.action),
+    ):
+        OmegaConf.update(saved, key, node, merge=False)
+    return saved
+
+
+def stored_run(
+    config: DictConfig, folder: Path, task: Any, data: Any, model: Any, parallel: Any, console: Console
+) -> Run:
+    """The run as it was at its best evaluation; at its last checkpoint where there was none."""
+    from launcher.train.build import build_run
+    from launcher.train.restore import judged, restore
+
+    run = build_run(config, folder, task, data, model, parallel, console.warning, Interrupt())
+    restore(run, *judged(run.checkpoints, config.action))
+    return run
