@@ -169,7 +169,7 @@ def estimate(words: list[str], common: tuple[str, ...] = COMMON) -> dict[str, An
 
 def as_users_run(names: list[str]) -> None:
     """Print a line for each: the tensors by the estimate, the process as the plan measured it and as the run had it."""
-    from launcher.preflight.rehearsal import rehearse
+    from launcher.preflight.first_steps import rehearse
 
     print("| configuration | tensors | before the model | plan | run | plan / run | over what was before |")
     print("|---|---|---|---|---|---|---|")

@@ -16,7 +16,7 @@ from launcher.console.console import Console
 from launcher.console.numbers import things
 from launcher.errors import ConfigError, LauncherError, TrainingError
 
-from .rehearsal import Rehearsal, rehearse
+from .first_steps import Rehearsal, rehearse
 
 if TYPE_CHECKING:
     from launcher.core.parallel import Parallel

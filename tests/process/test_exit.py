@@ -14,7 +14,7 @@ HANGING = """
 import sys, threading
 from pathlib import Path
 from launcher.process.exit import leave
-from launcher.trackers.base import Recorder, Tracker
+from launcher.trackers.recorder import Recorder, Tracker
 
 class Hanging(Tracker):
     name = "hanging"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from launcher.artifacts.folder import read_config
 from launcher.console.console import Console
 from launcher.errors import LauncherError
-from launcher.preflight.rehearsal import BATCHES, SAID, Rehearsal
+from launcher.preflight.first_steps import BATCHES, SAID, Rehearsal
 from launcher.process.garbage import held_off
 from launcher.process.signals import Interrupt
 

@@ -44,7 +44,7 @@ def rehearse(config: DictConfig, limit_s: float = LIMIT_S) -> Rehearsal | None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_config(shortened(config), folder)
-        words = [sys.executable, "-m", "launcher.launch.rehearsed", place, str(os.getpid())]
+        words = [sys.executable, "-m", "launcher.launch.first_steps", place, str(os.getpid())]
         try:
             subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit_s, check=True)
         except (subprocess.SubprocessError, OSError):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.preflight.rehearsal import EVERY, STEPS, rehearse, shortened
+from launcher.preflight.first_steps import EVERY, STEPS, rehearse, shortened
 from tests.conftest import Command, Launch
 from tests.support.fits import config_of
 
