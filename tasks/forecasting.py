@@ -73,6 +73,9 @@ class Forecasting(Task):
         """Whether the model is fitted by scikit-learn's interface."""
         return is_estimator(self.model_factory)
 
+    def loop(self) -> str:
+        return "estimator" if self.by_estimator else "supervised"
+
     def datasets(self) -> Datasets:
         self.series: Series = self.data.series()
         values = self.series.values

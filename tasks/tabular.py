@@ -72,6 +72,9 @@ class Tabular(Task):
         """Whether the model is fitted by scikit-learn's interface."""
         return is_estimator(self.model_factory)
 
+    def loop(self) -> str:
+        return "estimator" if self.by_estimator else "supervised"
+
     def datasets(self) -> Datasets:
         table: Table = self.data.table()
         if (table.classes is not None) != (self.problem == "classification"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -14,31 +14,18 @@ from launcher.errors import DONE, ConfigError
 from launcher.process.signals import Interrupt
 
 if TYPE_CHECKING:
+    from launcher.core.loop import Loop
     from launcher.core.run import Run
 
 
 def _evaluate(config: DictConfig, folder: Path, console: Console) -> int:
     """The best weights on the held-out samples once more; evaluation.json keeps what came out."""
-    from torch import nn
-
-    from launcher.train.build import build_parallel, build_task
-    from launcher.train.evaluate import evaluate
-
-    parallel = build_parallel(config)
-    task = build_task(config)
-    data = task.datasets()
-    model = task.model()
-    if isinstance(model, nn.Module):
-        run = _restored(config, folder, task, data, model, parallel, console)
-        if run.loaders.val is None:
-            raise ConfigError(f"{folder}: this run held nothing out, so there is nothing to evaluate it on")
-        found = evaluate(task, run.judged_model(), run.loaders.val, parallel)
-        step = run.progress.step
-    else:
-        from launcher.artifacts.export import load_estimator
-
-        found, step = task.score(load_estimator(folder / "model"), data.val), 1
-    metrics = {f"val/{name}": value for name, value in found.items()}
+    loop, run = _built(config, folder, console)
+    if run.data.val is None:
+        raise ConfigError(f"{folder}: this run held nothing out, so there is nothing to evaluate it on")
+    loop.restore_best(run, config.action)
+    metrics = {f"val/{name}": value for name, value in loop.evaluate(run).items()}
+    step = run.progress.step
     content = {"step": step, "metrics": metrics} | provenance()
     (folder / "evaluation.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     console.evaluation(step, 0.0, metrics, False)
@@ -46,13 +33,13 @@ def _evaluate(config: DictConfig, folder: Path, console: Console) -> int:
     return DONE
 
 
-def _restored(
-    config: DictConfig, folder: Path, task: Any, data: Any, model: Any, parallel: Any, console: Console
-) -> Run:
-    """The run as it was at its best evaluation; at its last checkpoint where there was none."""
-    from launcher.train.build import build_run
-    from launcher.train.restore import judged, restore
+def _built(config: DictConfig, folder: Path, console: Console) -> tuple[Loop, Run]:
+    """The loop that the run's task names, and the run as it was before its first step."""
+    from launcher.train.build import build_parallel, build_task
+    from launcher.train.loops.named import loop_class
 
-    run = build_run(config, folder, task, data, model, parallel, console.warning, Interrupt())
-    restore(run, *judged(run.checkpoints, config.action))
-    return run
+    parallel = build_parallel(config)
+    task = build_task(config)
+    loop = loop_class(task)(console)
+    data = task.datasets()
+    return loop, loop.build(config, folder, task, data, task.model(), parallel, Interrupt())

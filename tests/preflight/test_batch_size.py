@@ -43,7 +43,7 @@ def test_it_ends_near_the_edge_of_what_fits(launch: Launch, tmp_path: Path) -> N
 SHORT = """
 import os, resource, sys
 import torch
-from launcher.artifacts.result import out_of_memory
+from launcher.train.failures import out_of_memory
 
 def mapped():
     with open("/proc/self/status") as file:
