@@ -35,7 +35,7 @@ class Weighed(Parallel):
     ) -> None:
         super().__init__(precision, device)
         self.scaler = None  # it would look at the gradients; the scaled loss takes no memory of its own
-        self.shares, self.fake, self.tracker = shares, fake, tracker
+        self.portions, self.fake, self.tracker = shares, fake, tracker
         self.activations = self.flops = 0
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -55,7 +55,7 @@ class Weighed(Parallel):
                 self.activations = max(self.activations, int(tracker.now - start))
             return loss
 
-        tracker.weight = 1 / self.shares.activations
+        tracker.weight = 1 / self.portions.activations
         if run.progress.step == 0:
             operations = counter()
             with operations:
@@ -64,12 +64,12 @@ class Weighed(Parallel):
             del operations  # it holds on to what it counts
         else:
             result = super().forward_backward(run, batches, [*loss_hooks, forward_done])
-        tracker.weight = 1 / self.shares.gradients
+        tracker.weight = 1 / self.portions.gradients
         return result
 
     def step(self, run: Run) -> None:
-        self.tracker.weight = 1 / self.shares.optimizer
+        self.tracker.weight = 1 / self.portions.optimizer
         super().step(run)
         self.tracker.weight = 1.0
-        if self.shares.sends_weights:
+        if self.portions.sends_weights:
             [torch.empty_like(weight) for weight in run.main.model.parameters() if weight.requires_grad]
