@@ -50,28 +50,17 @@ TASKS: dict[str, tuple[str, ...]] = {
 
 def evaluate(config: Any) -> float:
     """A trial's objective, as a sweep takes it: the best evaluation of a network, the fit of an estimator."""
-    import torch
-
     from launcher.console.console import Console
     from launcher.errors import TrainingError
-    from launcher.process.seeds import derive, seed_everything
     from launcher.process.signals import Interrupt
-    from launcher.train.build import build_parallel, build_run, build_task
-    from launcher.train.loops.estimator import fit_estimator
-    from launcher.train.loops.supervised import Supervised
+    from launcher.train.build import build_parallel
+    from launcher.train.worker import built
 
-    parallel = build_parallel(config)
-    task = build_task(config)
-    data = task.datasets()
-    torch.manual_seed(derive(config.seed, "init"))
-    model = task.model()
-    seed_everything(config.seed, parallel.data_rank, config.deterministic)
-    if not isinstance(model, torch.nn.Module):
-        return float((fit_estimator(task, model, data, Interrupt()) or {})[config.objective.metric])
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        run = build_run(config, Path(folder), task, data, model, parallel, lambda text: None, Interrupt())
+        run = built(config, Path(folder), build_parallel(config), Console(quiet=True), Interrupt())
+        assert run.loop is not None
         try:
-            Supervised(Console(quiet=True)).fit(run)
+            run.loop.fit(run)
         except TrainingError:  # a rate that no loss survives
             return float("nan")
         return float("nan") if run.best.value is None else run.best.value

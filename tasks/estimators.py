@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor, nn
 
+from launcher.core.task import Task
 from launcher.data.samples import Batch, Samples, fingerprints
 
 from .base import target_of
+
+
+class Estimable(Task):
+    """A task whose model may be a torch module or an estimator of scikit-learn, which is fitted in one call."""
+
+    estimators: ClassVar[bool] = True
+
+    @property
+    def by_estimator(self) -> bool:
+        """Whether the model is fitted by scikit-learn's interface."""
+        return is_estimator(self.model_factory)
+
+    def loop(self) -> str:
+        return "estimator" if self.by_estimator else "supervised"
 
 
 class Rows(Samples):

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.core.task import Task
 from launcher.data.samples import Batch, Datasets, Samples, TensorSamples
 from launcher.errors import ConfigError
 from launcher.functional.baselines import Baselines, of_quantity
 
 from .base import split_rows, squared_loss
-from .estimators import Rows, is_estimator, regression_scores
+from .estimators import Estimable, Rows, regression_scores
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from .data.kinds import Series
 
 
-class Forecasting(Task):
+class Forecasting(Estimable):
     """Learns the value `horizon` steps after the last of the `lags` latest ones, by the squared error.
 
     Row i is the window of values i to i + lags - 1 and the value at i + lags - 1 + horizon; rows stand in the order of
@@ -46,7 +45,6 @@ class Forecasting(Task):
     provides: ClassVar[tuple[str, ...]] = ("input_shape", "num_outputs", "random_state")
     metric_names: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "r2", "naive_rmse", "skill")
     low_is_good: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "naive_rmse")
-    estimators: ClassVar[bool] = True
     ordered: ClassVar[bool] = True
 
     def __init__(
@@ -67,11 +65,6 @@ class Forecasting(Task):
                 "task.difference=true takes the last value out of the window: task.lags has to be 2 at least"
             )
         self.lags, self.horizon, self.difference = lags, horizon, difference
-
-    @property
-    def by_estimator(self) -> bool:
-        """Whether the model is fitted by scikit-learn's interface."""
-        return is_estimator(self.model_factory)
 
     def datasets(self) -> Datasets:
         self.series: Series = self.data.series()

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from launcher.core.task import Task
 from launcher.data.samples import Batch, Datasets, TensorSamples
 from launcher.errors import ConfigError, did_you_mean
 from launcher.functional.calibration import calibration_error
@@ -17,7 +16,7 @@ from tasks.estimators import IMPUTERS, SCALERS
 
 from .base import class_predictions, classification_metrics, softmax_loss, split_rows, squared_loss
 from .data.kinds import Table
-from .estimators import Rows, is_estimator, log_loss, regression_scores, take
+from .estimators import Estimable, Rows, log_loss, regression_scores, take
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -31,7 +30,7 @@ PREPROCESSING = "preprocessing"
 """The folder in an exported torch model that holds the fitted preprocessing."""
 
 
-class Tabular(Task):
+class Tabular(Estimable):
     """What the two problems share: preprocessing, fitted on the training rows alone, in front of the model.
 
     Columns of numbers are imputed (`impute`: `median`, `mean`, `most_frequent`) and scaled (`scale`: `standard`,
@@ -45,7 +44,6 @@ class Tabular(Task):
     kinds: ClassVar[tuple[str, ...]] = ("table",)
     provides: ClassVar[tuple[str, ...]] = ("input_shape", "num_outputs", "random_state")
     low_is_good: ClassVar[tuple[str, ...]] = ("loss", "ece", "rmse", "mae")
-    estimators: ClassVar[bool] = True
     problem: ClassVar[str]
 
     def __init__(
@@ -66,11 +64,6 @@ class Tabular(Task):
         if max_categories < 2:
             raise ConfigError(f"task.max_categories={max_categories}: expected 2 at least")
         self.impute, self.scale, self.max_categories = impute, scale, max_categories
-
-    @property
-    def by_estimator(self) -> bool:
-        """Whether the model is fitted by scikit-learn's interface."""
-        return is_estimator(self.model_factory)
 
     def datasets(self) -> Datasets:
         table: Table = self.data.table()

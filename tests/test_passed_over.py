@@ -101,7 +101,9 @@ def test_keys_are_no_choice_of_a_group(group: str, form: str, capsys: pytest.Cap
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_an_option_without_a_target(group: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "mine" / group).mkdir(parents=True)
-    (place / "mine" / group / "bare.yaml").write_text("bare:\n  lr: 1\n" if GROUPS[group].holds == "many" else "lr: 1\n")
+    (place / "mine" / group / "bare.yaml").write_text(
+        "bare:\n  lr: 1\n" if GROUPS[group].holds == "many" else "lr: 1\n"
+    )
     word = f"{group}={'[bare]' if GROUPS[group].holds == 'many' else 'bare'}"
     said = refused(["--config-dir", "mine", word, "objective.metric=val/loss", "objective.direction=minimize"], capsys)
     assert "there is no _target_ that says what it is" in said

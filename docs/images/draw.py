@@ -18,7 +18,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from launcher import CONF
-from launcher.core.run import Plan
 from launcher.functional.mixing import box, cut, mix
 from launcher.monitors.gradient_health import SMALLEST_MAD, GradientHealth
 from launcher.monitors.stopping.early_stopping import EarlyStopping
@@ -57,9 +56,7 @@ def drawn(curves: Mapping[str, Sequence[float]], across: str = "step", first: fl
 def rates(name: str, **settings: object) -> list[float]:
     """A schedule's curve as a share of `optimizer.lr`, over 20 epochs of ten steps with an evaluation each."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    scheduler = build_scheduler(
-        entry("scheduler", name, **settings), optimizer, Plan(STEPS, EPOCH, None, None, None, 0.0, None)
-    )
+    scheduler = build_scheduler(entry("scheduler", name, **settings), optimizer, STEPS, EPOCH)
     found = []
     for step in range(1, STEPS + 1):
         found.append(scheduler.get_last_lr()[0])

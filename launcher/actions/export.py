@@ -14,24 +14,18 @@ from launcher.train.stored_run import stored_config, stored_run
 
 def act(config: DictConfig, folder: Path, resumed: bool) -> int:
     """Write the model/ of `config.run` once more, from its best checkpoint."""
-    config, folder = stored_config(config), Path(config.run)
-    console = Console()
-    from torch import nn
-
-    from launcher.train.build import build_parallel, build_task
     from launcher.train.finish import write_model
 
-    parallel = build_parallel(config)
-    task = build_task(config)
-    data = task.datasets()
-    model = task.model()
-    if not isinstance(model, nn.Module):
+    config, folder = stored_config(config), Path(config.run)
+    console = Console()
+    loop, run = stored_run(config, folder, console)
+    if "resume" not in loop.can:
         if not (folder / MODEL).is_dir():
             raise ConfigError(f"{folder}: an estimator is kept only in model/, which is not there; train it again")
         console.message(f"model: {folder / MODEL} (an estimator is exported when it is fitted)")
         return DONE
     with locked(folder):
-        run = stored_run(config, folder, task, data, model, parallel, console)
-        write_model(task, run.judged_model(), folder)
+        loop.restore_best(run, config.action)
+        write_model(run.task, run.judged_model(), folder)
     console.message(f"model: {folder / MODEL}, of step {run.progress.step}")
     return DONE

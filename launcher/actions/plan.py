@@ -24,8 +24,8 @@ from launcher.optim.build import build_scheduler
 from launcher.optim.schedulers.lengths import lengths
 from launcher.preflight.advice import advice, cheapest, fits, said, speed
 from launcher.preflight.capacity import host_memory, on_host, room
-from launcher.preflight.memory_estimate import Estimate, Estimator
 from launcher.preflight.first_steps import rehearse, share_of_steps
+from launcher.preflight.memory_estimate import Estimate, Estimator
 from launcher.report.line_chart import Series
 from launcher.report.svg_file import picture
 from launcher.train.build import build_plan

@@ -7,11 +7,11 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-from launcher.errors import ConfigError, LauncherError, TrainingError
+from launcher.errors import ConfigError, LauncherError
 
 from .files import damaged, kind_of, object_of
 from .masking import mask
@@ -124,13 +124,3 @@ def record_failure(folder: Path, config: DictConfig, error: Exception) -> None:
     reason = str(error).partition("\n")[0] if isinstance(error, LauncherError) else f"{type(error).__name__}: {error}"
     with contextlib.suppress(OSError):  # a full disk, of which the error tells
         write_result(folder, (read_result(folder) or unfinished(config)) | {"status": "failed", "reason": reason})
-
-
-@contextlib.contextmanager
-def begun() -> Iterator[None]:
-    """A run that has written its first line: what is found to be wrong with its configuration now is a failure of it, and
-    no reason to take its folder away."""
-    try:
-        yield
-    except ConfigError as error:
-        raise TrainingError(str(error)) from error

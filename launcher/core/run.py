@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from launcher.artifacts.recent_predictions import Seen
     from launcher.config.schema import Training
     from launcher.data.batches import Batches, EvalBatches
+    from launcher.data.samples import Datasets
     from launcher.trackers.recorder import Recorder
 
     from .algorithm import Algorithm
+    from .loop import Loop
     from .parallel import Parallel
     from .task import Task
 
@@ -94,6 +96,8 @@ class Plan:
 
 @dataclass
 class Loaders:
+    """This rank's batches. A loop that takes none has none, and reads `Run.data`."""
+
     train: Batches
     val: EvalBatches | None = None
 
@@ -103,6 +107,7 @@ class Run:
     """All mutable state of a fit, and nothing else."""
 
     task: Task
+    data: Datasets
     parts: dict[str, Part]
     parallel: Parallel
     loaders: Loaders
@@ -115,6 +120,8 @@ class Run:
     checkpoints: Checkpoints
     algorithms: list[Algorithm] = field(default_factory=list)
     frozen: dict[str, nn.Module] = field(default_factory=dict)
+    loop: Loop | None = None
+    """What trains it; None where it is built for something else than a fit."""
     progress: Progress = field(default_factory=Progress)
     best: Best = field(default_factory=Best)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -177,6 +184,7 @@ class Run:
             },
             "parallel": self.parallel.state_dict(),
             "algorithms": [algorithm.state_dict() for algorithm in self.algorithms],
+            "loop": {} if self.loop is None else self.loop.state_dict(),
             "progress": {"step": self.progress.step, "tokens": self.progress.tokens, "wall_s": self.progress.elapsed()},
             "best": vars(self.best),
             "metrics": self.metrics,
@@ -211,6 +219,8 @@ class Run:
         self.parallel.load_state_dict(state["parallel"])
         for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
             algorithm.load_state_dict(saved)
+        if self.loop is not None:
+            self.loop.load_state_dict(state["loop"])
         self.progress = Progress(**state["progress"])
         self.best = Best(**state["best"])
         self.metrics = state["metrics"]

@@ -57,6 +57,11 @@ class Task(ABC):
         self.validation = validation
         self.seed = seed
 
+    def loop(self) -> str:
+        """The name of the loop that trains its model: a module in `launcher/train/loops`, or, by its dotted name, a class below
+        `launcher.core.loop.Loop` of a package whose code a config may name. Asked before `datasets`."""
+        return "supervised"
+
     @abstractmethod
     def datasets(self) -> Datasets:
         """The samples to learn from and to be judged by. Called once, before `model`."""

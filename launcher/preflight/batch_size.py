@@ -40,12 +40,16 @@ def settle(config: DictConfig, folder: Path, console: Console) -> None:
     from launcher.process.forkserver import PRELOAD, start_server
     from launcher.train.build import build_task
 
+    from .rehearsal import refuse_unless_rehearsable
+
     if not _on_gpu(config) and config.parallel.get("device_memory_gb") is None:
         raise ConfigError(
             "training.find_batch_size=true: a CPU has no memory of its own that could be full; parallel.device_memory_gb says how much may be used"
         )
     unit = int(config.training.accumulate)
-    most = len(build_task(config).datasets().train) // unit
+    task = build_task(config)
+    refuse_unless_rehearsable(task, "there are no batches whose size could be found")
+    most = len(task.datasets().train) // unit
     context = start_server([*PRELOAD])
     tried: dict[int, bool] = {}
 
@@ -141,9 +145,10 @@ def _try(folder: str, batch_size: int, answer: Connection) -> None:
 def _steps(config: DictConfig, batch_size: int) -> None:
     import torch
 
-    from launcher.core.algorithm import overriding
     from launcher.process.signals import Interrupt
     from launcher.train.build import build_parallel, build_run, build_task
+
+    from .rehearsal import rehearsal
 
     config.training.batch_size, config.tracker = batch_size, {}
     if config.optimizer.lr == "auto":
@@ -155,15 +160,10 @@ def _steps(config: DictConfig, batch_size: int) -> None:
     _limit(config, parallel)
     with tempfile.TemporaryDirectory() as place:
         run = build_run(config, Path(place), task, data, task.model(), parallel, lambda _: None, Interrupt())
-        batches = run.loaders.train.start(0)
-        run.main.model.train()
-        for _ in range(2):  # the second one with the optimizer's state
-            micro = [parallel.place(batch) for batch in next(batches)]
-            for hook in overriding(run.algorithms, "batch"):
-                micro = [hook(run, batch) for batch in micro]
-            parallel.forward_backward(run, micro, overriding(run.algorithms, "loss"))
-            parallel.step(run)
-            run.main.optimizer.zero_grad()
+        training_step, batches = rehearsal(run), run.loaders.train.start(0)
+        for step in range(2):  # the second one with the optimizer's state
+            run.progress.step = step
+            training_step(run, training_step.take(run, batches))
         if run.loaders.val is not None:
             with torch.no_grad(), parallel.precision.autocast(parallel.device):
                 batch = parallel.place(next(iter(run.loaders.val)))

@@ -7,7 +7,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig
@@ -95,16 +95,16 @@ def here() -> int:
 
 
 def shape_of(task: Task) -> nn.Module:
-    """The task's model without memory; an empty one where there is none, or it can not be made so."""
+    """The task's network without memory; an empty one where it can not be made so."""
     factory = task.model_factory
     blank = getattr(getattr(factory, "target", None), "blank", None)
     if blank is not None:  # the factory would load what it is made of
         factory = model_factory(functools.partial(blank, **getattr(factory, "keywords", {})))
-    twin = copy.copy(task)
+    twin: Any = copy.copy(task)
     twin.model_factory = factory
     try:
         with torch.device("meta"):
-            made = twin.model()
+            made: nn.Module = twin.model()
     except Exception:  # code that looks into its tensors; the run itself will say what is wrong
         return nn.Module()
-    return made if isinstance(made, nn.Module) else nn.Module()
+    return made

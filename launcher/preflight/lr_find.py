@@ -8,7 +8,6 @@ It builds a model and an optimizer of its own, so that nothing of a run is touch
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import math
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from launcher import CONF
 from launcher.artifacts.folder import write_config
@@ -31,9 +29,8 @@ from launcher.config.signatures import locate
 from launcher.console.console import Console
 from launcher.console.numbers import number
 from launcher.console.summary import relative
-from launcher.core.algorithm import Monitor, overriding
 from launcher.core.run import Run
-from launcher.errors import ConfigError, TrainingError
+from launcher.errors import TrainingError
 from launcher.process.random_state import rng_state, set_rng_state
 from launcher.process.seeds import derive, seed_everything
 from launcher.process.signals import Interrupt
@@ -42,9 +39,11 @@ from launcher.report.svg_file import picture
 from launcher.train.build import build_parallel, build_run, build_task
 
 from .memory_estimate import CONSTANT
+from .rehearsal import refuse_unless_rehearsable, rehearsal
 
 if TYPE_CHECKING:
     from launcher.data.samples import Batch
+    from launcher.train.step import TrainingStep
 
 SHARE = 2 / 3
 """Of the deepest fall: the suggestion is the first rate that reaches it. Less is often a first, easy part of the fall (the
@@ -107,13 +106,10 @@ def find(config: DictConfig, folder: Path, console: Console) -> float | None:
     parallel = build_parallel(start)
     try:
         task = build_task(start)
+        refuse_unless_rehearsable(task, "it has no learning rate that a range test could find")
         data = task.datasets()
         torch.manual_seed(derive(config.seed, "init"))
-        model = task.model()
-        if not isinstance(model, nn.Module):
-            raise ConfigError(
-                f"{type(model).__name__} has no learning rate: a range test is of models that torch trains"
-            )
+        model: Any = task.model()
         seed_everything(config.seed, parallel.data_rank, config.deterministic)
         run = build_run(start, folder, task, data, model, parallel, console.warning, Interrupt())
         found = range_test(
@@ -147,21 +143,19 @@ def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing
     gives keep it; the others' rise together. Steps are those of the run, algorithms and clipping included; monitors,
     which only watch, have no part.
     """
-    part = run.main
-    for hook in overriding(_changing(run), "fit_start"):
-        hook(run)
-    part.model.train()
-    first = _first_losses(run, num_steps)
+    part, training_step = run.main, rehearsal(run)
+    first = _first_losses(run, training_step, num_steps)
     shares = [(group, group["lr"] / min_lr) for group in part.optimizer.param_groups if "name" not in group]
     rates: list[float] = []
     losses: list[float] = []
     smoothed: list[float] = []
     mean, lowest, diverged = 0.0, math.inf, False
-    for step, micro in enumerate(_batches(run, num_steps)):
+    for step, micro in enumerate(_batches(run, training_step, num_steps)):
         rate = min_lr * (max_lr / min_lr) ** (step / max(1, num_steps - 1))
         for group, share in shares:
             group["lr"] = rate * share
-        loss = _step(run, micro)
+        taken = training_step(run, micro)
+        loss = float(taken.loss) / float(taken.weight)
         mean = smoothing * mean + (1 - smoothing) * loss
         value = mean / (1 - smoothing ** (step + 1))  # without the pull towards the zero that it began with
         diverged = not math.isfinite(value) or value > divergence * lowest
@@ -177,64 +171,30 @@ def range_test(run: Run, min_lr: float, max_lr: float, num_steps: int, smoothing
     return Found(rates, losses, smoothed, centred(falls, half), suggest(rates, falls, first, half), diverged)
 
 
-def _changing(run: Run) -> list[Any]:
-    return [each for each in run.algorithms if not isinstance(each, Monitor)]
-
-
-def _batches(run: Run, num_steps: int) -> Iterator[list[Batch]]:
+def _batches(run: Run, training_step: TrainingStep, num_steps: int) -> Iterator[list[Batch]]:
     """The micro-batches of the first steps, as the run would train on them; what is drawn at random follows from the step."""
-    hooks = overriding(_changing(run), "batch")
     batches = run.loaders.train.start(0)
     for step in range(num_steps):
         run.progress.step = step
-        micro = [run.parallel.place(batch) for batch in next(batches)]
-        for hook in hooks:
-            micro = [hook(run, batch) for batch in micro]
-        yield micro
+        yield training_step.take(run, batches)
 
 
 @torch.no_grad()
-def _first_losses(run: Run, num_steps: int) -> list[float]:
+def _first_losses(run: Run, training_step: TrainingStep, num_steps: int) -> list[float]:
     """What the steps' losses would be if the weights stayed as they are. The generators are left as they were found."""
     before, parallel, losses = rng_state(), run.parallel, []
-    hooks = overriding(_changing(run), "loss")
-    for micro in _batches(run, num_steps):
+    for micro in _batches(run, training_step, num_steps):
         total = weight = 0.0
         for batch in micro:
             with parallel.precision.autocast(parallel.device):
                 output = parallel.forward(run.task, run.main.model, batch)
                 loss = run.task.loss(output, batch)
-                for hook in hooks:
+                for hook in training_step.loss_hooks:
                     loss = hook(run, batch, output, loss)
             total, weight = total + float(loss.sum), weight + float(loss.weight)
         losses.append(total / weight)
     set_rng_state(before)
     return losses
-
-
-def _step(run: Run, micro: list[Batch]) -> float:
-    """One step as the loop takes it; returns the loss before it. Nothing is changed where that is not finite."""
-    parallel, algorithms = run.parallel, _changing(run)
-    losses, steps = overriding(algorithms, "loss"), overriding(algorithms, "step")
-    total, weight = parallel.forward_backward(run, micro, losses)
-    loss = float(total) / float(weight)
-    if not math.isfinite(loss):
-        return loss
-    if parallel.scaler is not None:
-        parallel.unscale(run)
-    skipped = [bool(hook(run)) for hook in overriding(algorithms, "gradients")]  # each has its turn
-    if any(skipped):
-        parallel.skip(run)
-    else:
-        parallel.clip_asked(run)
-        if steps:
-            steps[0](run, micro, functools.partial(parallel.recompute, run, micro, losses))
-        else:
-            parallel.step(run)
-        for hook in overriding(algorithms, "after_step"):
-            hook(run)
-    run.main.optimizer.zero_grad()
-    return loss
 
 
 def centred(values: Sequence[float], half: int) -> list[float]:

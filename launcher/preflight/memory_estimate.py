@@ -7,8 +7,6 @@ counted from then until it dies. Nothing is computed and next to no memory is ta
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,12 +26,8 @@ from launcher.adapters.torch import (
 from launcher.config.groups import algorithms
 from launcher.config.instantiate import instantiate
 from launcher.config.signatures import locate
-from launcher.core.algorithm import Monitor, overriding
-from launcher.core.loss import Loss
 from launcher.core.memory_shares import Shares
-from launcher.core.parallel import Parallel
 from launcher.errors import ConfigError
-from launcher.functional.flops import counter
 from launcher.memory.activations import blocks
 from launcher.optim.build import optimizer_of
 from launcher.optim.groups import roles
@@ -43,7 +37,9 @@ from launcher.process.signals import Interrupt
 from launcher.train.build import build_run, build_task
 
 from .capacity import on_host
-from .fake_tensors import Tracker, copied, num_bytes, placed
+from .fake_tensors import Tracker, copied, num_bytes
+from .rehearsal import refuse_unless_rehearsable, rehearsal
+from .weighed import Weighed
 
 if TYPE_CHECKING:
     from launcher.core.run import Run
@@ -83,6 +79,7 @@ class Estimator:
 
     def __init__(self, config: DictConfig) -> None:
         self.task: Task = build_task(config, blank=True)
+        refuse_unless_rehearsable(self.task, "there are no steps to estimate")
         self.data: Datasets = self.task.datasets()
 
     def estimate(self, config: DictConfig) -> Estimate:
@@ -120,36 +117,24 @@ class Estimator:
         rows = max(1, settings.batch_size // (whole * shares.samples))
         config.training.batch_size = rows * config.training.accumulate
         config.training.eval_batch_size = settings.eval_batch_size or max(256, settings.batch_size // shares.samples)
-        parallel = _Here(instantiate(config.precision), torch.device("cpu"))
-        parallel.scaler = None  # it would look at the gradients; the scaled loss takes no memory of its own
         fake, tracker = FakeTensorMode(), Tracker()
+        parallel = Weighed(instantiate(config.precision), torch.device("cpu"), shares, fake, tracker)
         with fake, tracker:
             torch.manual_seed(0)
-            model = self.task.model()
-            if not isinstance(model, nn.Module):
-                raise ConfigError(f"{type(model).__name__} is fitted in one call: there are no steps to estimate")
-        run = None
-        with fake, tracker:
+            model: Any = self.task.model()
             run = build_run(config, folder, self.task, self.data, model, parallel, lambda _: None, Interrupt())
         with without_modes():
             micro = next(run.loaders.train.start(0))
             judged = None if run.loaders.val is None else next(iter(run.loaders.val), None)
             state_bytes = real_state_bytes(given, model) if opaque else None
-        place = functools.partial(placed, fake, tracker)
         found = _Simulation(run, shares, tracker, state_bytes, on_host(given))
         with fake, tracker, copied():
-            found.steps(lambda: [place(batch) for batch in micro])
+            found.steps(micro)
             if judged is not None:
-                found.evaluation(place(judged))
-        flops = found.flops * whole // config.training.accumulate * shares.samples
+                found.evaluation(parallel.place(judged))
+        found.activations = parallel.activations
+        flops = parallel.flops * whole // config.training.accumulate * shares.samples
         return found.estimate(flops, left_out)
-
-
-class _Here(Parallel):
-    """One process, whose model stays where it was made."""
-
-    def prepare(self, model: nn.Module) -> nn.Module:
-        return model
 
 
 class _Simulation:
@@ -161,7 +146,7 @@ class _Simulation:
         self.parameters = num_bytes(run.main.model.parameters()) // shares.parameters
         self.buffers = num_bytes(run.main.model.buffers())
         self.gradients = num_bytes(self.weights) // shares.gradients
-        self.optimizer = self.activations = self.flops = 0
+        self.optimizer = self.activations = 0
         self.peaks: dict[str, float] = {}
         self.state: Tensor | None = None  # of an optimizer that is not gone through
         for weight in run.main.model.parameters():
@@ -187,45 +172,14 @@ class _Simulation:
             elif style.startswith("rowwise"):
                 modules[name].register_forward_pre_hook(entering(1.0))
 
-    def steps(self, batches: Callable[[], list[Batch]]) -> None:
+    def steps(self, batches: list[Batch]) -> None:
+        """Two steps from the same micro-batches, of which the second has the optimizer's state from its beginning."""
         run, tracker = self.run, self.tracker
-        changing = [algorithm for algorithm in run.algorithms if not isinstance(algorithm, Monitor)]
-        hooks = {name: overriding(changing, name) for name in ("fit_start", "batch", "loss", "step", "after_step")}
-        for hook in hooks["fit_start"]:
-            hook(run)
-        run.main.model.train()
-
-        def forward_done(run: Run, batch: Batch, output: Any, loss: Loss) -> Loss:
-            if all(weight.grad is None for weight in self.weights):  # of the first micro-batch
-                self.activations = max(self.activations, int(tracker.now - start))
-            return loss
-
-        losses = [*hooks["loss"], forward_done]
-        for first in (True, False):  # the second has the optimizer's state from its beginning
+        training_step = rehearsal(run)
+        for step in range(2):
+            run.progress.step = step
             tracker.peak = tracker.now
-            micro = batches()
-            for hook in hooks["batch"]:
-                micro = [hook(run, batch) for batch in micro]
-            start, tracker.weight = tracker.now, 1 / self.shares.activations
-            operations = counter()
-            with operations if first else contextlib.nullcontext():  # it holds on to what it counts
-                run.parallel.forward_backward(run, micro, losses)
-                if hooks["step"]:
-                    again = functools.partial(run.parallel.recompute, run, micro, losses)
-                    hooks["step"][0](run, micro, again)
-            if first:
-                self.flops = operations.get_total_flops()
-            del operations
-            tracker.weight = 1 / self.shares.optimizer
-            if not hooks["step"]:
-                run.parallel.step(run)
-            tracker.weight = 1.0
-            if self.shares.sends_weights:
-                [torch.empty_like(weight) for weight in self.weights]
-            for hook in hooks["after_step"]:
-                hook(run)
-            run.main.optimizer.zero_grad()
-            del micro
+            training_step(run, training_step.take(run, iter([batches])))
             if self.state_bytes is not None and self.state is None:
                 self.state = torch.empty(self.state_bytes // self.shares.optimizer, dtype=torch.uint8)
         state = [each for kept in run.main.optimizer.state.values() for each in kept.values()]

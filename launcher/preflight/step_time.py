@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from launcher.core.algorithm import overriding
 from launcher.process.signals import Interrupt
 from launcher.train.build import build_parallel, build_run, build_task
 from launcher.train.threads import suitable_threads
+
+from .rehearsal import refuse_unless_rehearsable, rehearsal
 
 STEPS, SECONDS = 40, 2.0
 """So many steps are timed, or as many as that takes; the first two warm up."""
@@ -36,22 +37,19 @@ def measure(config: DictConfig, threads: int) -> Pace:
         config.optimizer.lr = 1e-3
     torch.set_num_threads(threads)
     task = build_task(config)
+    refuse_unless_rehearsable(task, "there are no steps to time")
     data = task.datasets()
     parallel = build_parallel(config)
     with tempfile.TemporaryDirectory() as place:
         run = build_run(config, Path(place), task, data, task.model(), parallel, lambda said: None, Interrupt())
-        run.main.model.train()
+        training_step = rehearsal(run)
         with suitable_threads(run):
-            batches, hooks, times = run.loaders.train.start(0), overriding(run.algorithms, "batch"), list[float]()
+            batches, times = run.loaders.train.start(0), list[float]()
             end = time.perf_counter() + SECONDS
             while len(times) < 3 or (len(times) < STEPS and time.perf_counter() < end):
                 began = time.perf_counter()
-                micro = [parallel.place(batch) for batch in next(batches)]
-                for hook in hooks:
-                    micro = [hook(run, batch) for batch in micro]
-                parallel.forward_backward(run, micro, overriding(run.algorithms, "loss"))
-                parallel.step(run)
-                run.main.optimizer.zero_grad()
+                run.progress.step = len(times)
+                training_step(run, training_step.take(run, batches))
                 if parallel.device.type == "cuda":
                     torch.cuda.synchronize(parallel.device)
                 times.append(time.perf_counter() - began)

@@ -218,6 +218,7 @@ def build_run(
     full = config.training.checkpoint_format == "full"
     run = Run(
         task=task,
+        data=data,
         parts={},
         parallel=parallel,
         loaders=loaders,

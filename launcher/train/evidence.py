@@ -35,14 +35,10 @@ TOKENS, LAYERS = 96, 12
 
 
 def gather(task: Task, data: Datasets, model: nn.Module, columns: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The content of evidence.json from the columns of `Task.predictions`, of the first samples of `data.val`."""
-    import torch
-
+    """The content of evidence.json of a network, from the columns of `Task.predictions`, of the first samples of `data.val`."""
     assert data.val is not None
-    is_module = isinstance(model, torch.nn.Module)
-    texts, attention = (_texts(task, data.val, model), _attention(task, data.val, model)) if is_module else ([], [])
-    further = {"texts": texts, "attention": attention}
-    return predicted(task, data, columns, shows=is_module) | {name: value for name, value in further.items() if value}
+    further = {"texts": _texts(task, data.val, model), "attention": _attention(task, data.val, model)}
+    return predicted(task, data, columns) | {name: value for name, value in further.items() if value}
 
 
 def gather_seen(task: Task, data: Datasets, seen: Seen | None) -> dict[str, Any]:

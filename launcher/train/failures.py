@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launcher.artifacts.result import record_failure
 from launcher.errors import ConfigError, LauncherError, TrainingError, WorkerLost
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from launcher.core.parallel import Parallel
     from launcher.core.run import Run
 
 _NO_MEMORY = re.compile(r"can't allocate memory|std::bad_alloc|^could not create a primitive$")
@@ -20,7 +27,32 @@ def out_of_memory(error: Exception) -> bool:
     """Whether the device or the system had no more memory to give."""
     import torch
 
+    if isinstance(error, LauncherError):  # which may quote one that was
+        return False
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or _NO_MEMORY.search(str(error)) is not None
+
+
+@contextlib.contextmanager
+def recorded(config: DictConfig, folder: Path, parallel: Parallel) -> Iterator[None]:
+    """A rank's whole work: a failure stands in result.json afterwards, and the process group is left. A ConfigError is
+    none: nothing has been written, and the driver says what is wrong."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        explained = (
+            TrainingError(f"out of memory before the first step: {error}. Try a smaller model")
+            if out_of_memory(error)
+            else error
+        )
+        if parallel.is_main:
+            record_failure(folder, config, explained)
+        if explained is error:
+            raise
+        raise explained from error
+    finally:
+        parallel.close()
 
 
 def explain(error: Exception, run: Run) -> Exception:

@@ -6,11 +6,6 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from launcher.core.task import Task
-
-from typing import TYPE_CHECKING
-
 from omegaconf import DictConfig
 
 from launcher.artifacts import evidence, provenance
@@ -19,49 +14,27 @@ from launcher.artifacts.page import FILE as PAGE
 from launcher.artifacts.predictions import FILE as PREDICTIONS
 from launcher.artifacts.predictions import write_predictions
 from launcher.artifacts.result import RESULT, peak_memory_bytes, write_result
-from launcher.data.batches import EvalBatches
 from launcher.functional.images import heat, pixels_of, sheet
-from launcher.train.evidence import LIMIT, gather
-
-from .evaluate import predict
+from launcher.train.evidence import LIMIT
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from launcher.console.console import Console
-    from launcher.core.parallel import Parallel
+    from launcher.core.loop import Loop
+    from launcher.core.run import Run
     from launcher.core.task import Task
-    from launcher.data.samples import Datasets
-    from launcher.process.signals import Interrupt
     from launcher.trackers.recorder import Recorder
 
 
-def look_closer(
-    config: DictConfig,
-    folder: Path,
-    task: Task,
-    model: Any,
-    data: Datasets,
-    parallel: Parallel | None,
-    recorder: Recorder,
-) -> None:
-    """predictions.csv where it is asked for, and evidence.json, with what the trackers show of it. `parallel` places the
-    batches of a torch model; an estimator has none."""
+def look_closer(run: Run, loop: Loop, model: Any) -> None:
+    """predictions.csv where it is asked for, and evidence.json, with what the trackers show of it."""
+    data = run.data
     if data.val is None:
         return
-    whole = bool(config.training.predictions)
-    columns: dict[str, np.ndarray] = {}
-    if parallel is None:
-        columns = task.predict(model, data.val)
-    else:
-        limit = None if whole else LIMIT
-        held_out = EvalBatches(data.val, batch_size=max(256, config.training.batch_size), limit=limit)
-        columns = predict(task, model, held_out, parallel)
-    if whole and columns and data.val_rows is not None:
-        write_predictions(folder / PREDICTIONS, columns, data.val_rows, data.facts.get("classes"))
-    found = gather(task, data, model, {name: column[:LIMIT] for name, column in columns.items()})
-    evidence.write(folder, found)
-    show(recorder, found)
+    columns, content = loop.look(run, model, None if run.settings.predictions else LIMIT)
+    if run.settings.predictions and columns and data.val_rows is not None:
+        write_predictions(run.folder / PREDICTIONS, columns, data.val_rows, data.facts.get("classes"))
+    evidence.write(run.folder, content)
+    show(run.recorder, content)
 
 
 def show(recorder: Recorder, found: dict[str, Any]) -> None:
@@ -82,15 +55,9 @@ def show(recorder: Recorder, found: dict[str, Any]) -> None:
         recorder.table("texts", ["given", "made"], [[each["given"], each["made"]] for each in found["texts"]], step)
 
 
-def close(
-    config: DictConfig,
-    folder: Path,
-    recorder: Recorder,
-    result: dict[str, Any],
-    console: Console,
-    interrupt: Interrupt,
-) -> dict[str, Any]:
+def close(config: DictConfig, run: Run, result: dict[str, Any], console: Console) -> dict[str, Any]:
     """Complete the result, write it and the page, and bring the trackers to their end, which a signal cuts short."""
+    folder, recorder, interrupt = run.folder, run.recorder, run.interrupt
     if baseline := evidence.baseline_of(folder, result):
         result["baseline"] = baseline
     result |= {"peak_memory_bytes": peak_memory_bytes(), "seed": config.seed} | provenance.provenance()

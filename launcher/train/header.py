@@ -11,19 +11,20 @@ from launcher.artifacts.folder import group_of
 from launcher.artifacts.provenance import Provenance
 
 if TYPE_CHECKING:
-    from launcher.core.task import Task
+    from launcher.core.run import Run
     from launcher.data.samples import Datasets
 
 
-def header_of(config: DictConfig, folder: Path, task: Task, data: Datasets, model: str) -> dict[str, Any]:
+def header_of(config: DictConfig, run: Run) -> dict[str, Any]:
+    assert run.loop is not None
     return {
         "name": config.name,
-        "task": type(task).__name__,
-        "model": model,
-        "data": type(task.data).__name__,
-        **sizes_of(data),
-        "seed": config.seed,
-        "folder": folder,
+        "task": type(run.task).__name__,
+        "model": run.loop.name,
+        "data": type(run.task.data).__name__,
+        **sizes_of(run.data),
+        "seed": run.seed,
+        "folder": run.folder,
     }
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.artifacts.checkpoint import inherited
 from launcher.artifacts.checkpoint.checkpoints import Checkpoints
 from launcher.artifacts.checkpoint.manifest import TornCheckpoint, verified
 from launcher.artifacts.folder import MODEL
-from launcher.core.run import Run
+from launcher.core.run import Best, Run
 from launcher.errors import ConfigError, beginning
 
 
@@ -53,6 +54,22 @@ def _is_whole(folder: Path) -> bool:
     except (TornCheckpoint, ConfigError):
         return False
     return True
+
+
+def take_up(run: Run, options: Sequence[str]) -> None:
+    """Go on from the newest checkpoint in the run's folder, where there is one.
+
+    One that was inherited from another run is the start of this one: the optimizer's `options` are this run's then, and
+    it has no best evaluation yet, because the other run's lies in that one's folder.
+    """
+    state = run.checkpoints.load_last()
+    if state is None:
+        return
+    step = state["progress"]["step"]
+    anew = inherited.step_of(run.folder) == step
+    restore(run, state, run.checkpoints.folder / f"step-{step}", options if anew else ())
+    if anew:
+        run.best = Best()
 
 
 def restore(run: Run, state: dict[str, Any], folder: Path, own: Sequence[str] = ()) -> None:

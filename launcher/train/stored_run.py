@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,6 +15,7 @@ from launcher.errors import ConfigError
 from launcher.process.signals import Interrupt
 
 if TYPE_CHECKING:
+    from launcher.core.loop import Loop
     from launcher.core.run import Run
 
 
@@ -42,13 +43,13 @@ def stored_config(config: DictConfig) -> DictConfig:
     return saved
 
 
-def stored_run(
-    config: DictConfig, folder: Path, task: Any, data: Any, model: Any, parallel: Any, console: Console
-) -> Run:
-    """The run as it was at its best evaluation; at its last checkpoint where there was none."""
-    from launcher.train.build import build_run
-    from launcher.train.restore import judged, restore
+def stored_run(config: DictConfig, folder: Path, console: Console) -> tuple[Loop, Run]:
+    """The loop that the run's task names, and the run as it was before its first step."""
+    from launcher.train.build import build_parallel, build_task
+    from launcher.train.loops.named import loop_class
 
-    run = build_run(config, folder, task, data, model, parallel, console.warning, Interrupt())
-    restore(run, *judged(run.checkpoints, config.action))
-    return run
+    parallel = build_parallel(config)
+    task = build_task(config)
+    loop = loop_class(task)(console)
+    data = task.datasets()
+    return loop, loop.build(config, folder, task, data, task.model(), parallel, Interrupt())

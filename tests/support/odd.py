@@ -332,6 +332,21 @@ class Tells(Algorithm):
         self.told.append("fit_end")
 
 
+class TellsOfSteps(Tells):
+    """The same, without a model beside the trained one."""
+
+    frozen = Algorithm.frozen  # as if it were not overridden
+
+
+class Weights(Algorithm):
+    """Keeps the sum of each weight after every step."""
+
+    seen: ClassVar[list[list[float]]] = []
+
+    def after_step(self, run: Run) -> None:
+        self.seen.append([float(each.detach().double().sum()) for each in run.main.model.parameters()])
+
+
 class Sharpness(Algorithm):
     """Sharpness-aware minimisation (Foret et al., 2021), equation 2 and algorithm 1: the gradient at w + rho g / |g|."""
 

@@ -102,7 +102,7 @@ def test_numbers_of_numpy_and_torch_become_plain_floats(tmp_path: Path) -> None:
 
 def test_every_line_survives_sigkill(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from launcher.trackers.base import Recorder\n"
+        "import sys; from pathlib import Path; from launcher.trackers.recorder import Recorder\n"
         "recorder = Recorder(Path(sys.argv[1]), [])\n"
         "for step in range(10**9):\n"
         "    recorder.log(step, {'loss': 1 / (step + 1)}, 0.0, 0.0); print(step, flush=True)\n"
@@ -194,7 +194,7 @@ def test_a_full_disk_is_a_training_error_and_leaves_whole_lines(tmp_path: Path) 
     line = encode({"step": 1, "epoch": 0.0, "time_s": 0.0, "loss": 0.5})
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from launcher.trackers.base import Recorder; from launcher.errors import TrainingError\n"
+        "from launcher.trackers.recorder import Recorder; from launcher.errors import TrainingError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(line) * 3 + 10}, {len(line) * 3 + 10}))\n"
         "recorder = Recorder(Path(sys.argv[1]), [])\n"

@@ -19,6 +19,7 @@ from launcher.data.samples import moved
 from launcher.errors import ConfigError
 from launcher.monitors.inference import measured
 from launcher.parallel.devices import choose_device
+from launcher.preflight.rehearsal import refuse_unless_rehearsable
 from launcher.process.seeds import derive
 from launcher.search.study.away import Waiting
 from launcher.search.study.storage import open_storage
@@ -35,11 +36,10 @@ if TYPE_CHECKING:
 def fresh(config: DictConfig, num_samples: int, device: torch.device) -> tuple[Task, nn.Module, Batch]:
     """What a proxy looks at: the task, its network with the weights that training would begin with, and samples."""
     task = build_task(config)
+    refuse_unless_rehearsable(task, "hydra.sweeper.proxy scores networks by a batch that they train on")
     samples = task.datasets().train
     torch.manual_seed(derive(config.seed, "init"))
-    model = task.model()
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"hydra.sweeper.proxy scores networks, and {type(model).__name__} is none")
+    model: Any = task.model()
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(derive(0, "proxy")))
     rows = order[:num_samples].sort().values
     return task, model.to(device), moved(samples.fetch(rows), device)
