@@ -1,4 +1,7 @@
-"""What SLURM starts on each node of a job: the driver's second half on the first one, its workers on all of them."""
+"""What a cluster starts on each node of a job: the driver's second half on the first one, its workers on all of them.
+
+SLURM's tasks call `run`; a pod of Kubernetes runs this module with the folder as its argument.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ import time
 from pathlib import Path
 
 from launcher.artifacts.folder import in_use
-from launcher.cluster.base import Nodes, says
+from launcher.cluster import kubernetes
+from launcher.cluster.base import Entry, Nodes, says
 from launcher.cluster.slurm_jobs import AGAIN, INSIDE, LEAVE
 from launcher.console.console import Console
 from launcher.errors import DONE, FAILED, PREEMPTED
-from launcher.process.exit import settle
+from launcher.process.exit import leave, settle
 from launcher.process.signals import Interrupt, LeftEarly, listening, stay
 
 
@@ -142,3 +146,28 @@ def _shown(job: str) -> dict[str, str]:
         return {}
     shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
     return dict(word.partition("=")[::2] for word in shown.split())
+
+
+def pod(folder: Path) -> int:
+    """What the container of a pod runs: the run in `folder`, or this node's share of it; returns the exit status."""
+    job, index = os.environ["LAUNCHER_JOB"], int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    inside = folder / kubernetes.INSIDE
+    nodes = Nodes(index, int(os.environ["LAUNCHER_NODES"]), job, inside, os.environ.get("LAUNCHER_HOST"))
+    interrupt = Interrupt()
+    with listening(interrupt, Console().message, impatient=False):
+        status = share(folder, nodes, interrupt)
+        leaves = status == PREEMPTED and nodes.num == 1 and not (inside / "leave").exists()
+        if index == 0 and not leaves:  # else it comes back
+            says(inside, job, status)
+    return status
+
+
+ENTRY = Entry(run, "launcher.launch.node")
+
+
+if __name__ == "__main__":
+    stay()
+    leave(pod(Path(sys.argv[1])))

@@ -28,6 +28,7 @@ from launcher.console.console import Console
 from launcher.console.numbers import things
 from launcher.core.pool import Pool, Together
 from launcher.errors import DONE, FAILED, PREEMPTED, ConfigError, TrainingError
+from launcher.launch.node import ENTRY
 from launcher.launch.outcome import values_of
 from launcher.launch.procedure import pool_of
 from launcher.launch.start.wait import wait
@@ -286,7 +287,7 @@ class LauncherSweeper(Sweeper):
         )
         if self.config.cluster:
             engine, runs = engine_of(self.config), (self.n_trials or 1) if self._together(pool) else 1
-            said = engine.script(folder / "0") if runs == 1 else engine.script(folder, runs, slots)
+            said = engine.script(folder / "0", ENTRY) if runs == 1 else engine.script(folder, ENTRY, runs, slots)
             Console().message(f"\nWhat would be submitted; nothing was.\n\n{said}")
 
     def _pace(self) -> Pace:

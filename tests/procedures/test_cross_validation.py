@@ -350,6 +350,7 @@ def test_the_deviation_of_what_is_not_finite(values: list[float]) -> None:
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_a_point_without_a_mean_is_never_the_best(direction: str) -> None:
     values = [float("nan"), 1.0, 3.0, 3.0, 2.0, 2.0]  # two folds of each of three points
-    results = {f"fit-{number}": {"objective": {"value": value}} for number, value in enumerate(values)}
-    decide = best_of([{"seed": 1}, {"seed": 2}, {"seed": 3}], direction)
-    assert decide(OmegaConf.create({"seed": 0}), results).seed == (3 if direction == "minimize" else 2)
+    results = [{"objective": {"value": value}} for value in values]
+    objective = OmegaConf.create({"metric": "val/loss", "direction": direction})
+    best = best_of([{"seed": 1}, {"seed": 2}, {"seed": 3}], results, objective)
+    assert best == {"seed": 3 if direction == "minimize" else 2}
