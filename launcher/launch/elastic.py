@@ -23,7 +23,10 @@ from .rank import _tell, run_rank
 if TYPE_CHECKING:
     from launcher.cluster.base import Nodes
 
-PRELOAD = "torch,torch._dynamo,accelerate,launcher.train.build,launcher.train.worker,launcher.train.loops.supervised,launcher.parallel.ddp"
+PRELOAD = (
+    "torch,torch._dynamo,accelerate,launcher.preflight.capacity,launcher.train.build,launcher.train.worker,"
+    "launcher.train.loops.supervised,launcher.parallel.ddp"
+)
 
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 

@@ -22,7 +22,6 @@ from launcher.core.algorithm import overriding
 from launcher.core.run import LEAVES, Best, Run
 from launcher.data.leaks import repeated
 from launcher.errors import ConfigError, TrainingError
-from launcher.preflight.capacity import in_doubt
 from launcher.process.garbage import begin
 from launcher.process.seeds import derive, seed_everything
 from launcher.process.signals import Interrupt
@@ -53,8 +52,10 @@ def work(
     console: Console,
     interrupt: Interrupt,
     report: Callable[[Run], Callable[[int, float], int]] | None = None,
+    refuse: Callable[[DictConfig, Task], None] | None = None,
 ) -> dict[str, Any]:
-    """Run the fit that `config` describes in `folder`; returns what stands in result.json. `report` makes a trial's `run.report`.
+    """Run the fit that `config` describes in `folder`; returns what stands in result.json. `report` makes a trial's `run.report`;
+    `refuse` raises ConfigError where the task's model is too large, before any of it is made.
 
     Raises ConfigError for what only the data and the model can show to be wrong, before anything is written;
     TrainingError, or what a task's own code raised, once the fit has begun, after result.json says so.
@@ -69,10 +70,8 @@ def work(
             console.message(note)
         if parallel.is_main and (leak := repeated(data)) is not None:
             console.warning(leak)
-        if in_doubt(config, task):
-            from launcher.preflight.advice import refuse_at_sight
-
-            refuse_at_sight(config)
+        if refuse is not None:
+            refuse(config, task)
         torch.manual_seed(derive(config.seed, "init"))
         model = task.model()
         seed_everything(config.seed, parallel.data_rank, config.deterministic)

@@ -11,13 +11,14 @@ from omegaconf import DictConfig
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from launcher.core.trial import VARIABLE
 from launcher.errors import ConfigError
 from launcher.search.space.dimensions import Dimension, Directions
 from launcher.search.study.study import Claim, Study
 
 from . import first_filter, pruning
 from .brackets import Brackets, brackets
-from .trial import VARIABLE
+from .trial import ROLE
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,12 @@ class Early:
         """What a trial's processes have to know: where to report, and whether they are to score the trial or to train it."""
         if not self:
             return lambda claim: {}
-        known: dict[str, Any] = {"storage": storage, "folder": str(study.folder), "study": study.folder.name}
+        known: dict[str, Any] = {
+            "role": ROLE,
+            "storage": storage,
+            "folder": str(study.folder),
+            "study": study.folder.name,
+        }
         known |= {"node": None} if self.pruning is None else self.pruning.plain()
         races = None if self.pruning is None else races_of(self.pruning)
         known |= {"metrics": list(self.metrics), "directions": list(self.directions)}
