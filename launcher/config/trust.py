@@ -97,7 +97,7 @@ GROUPS: dict[str, Group] = {
     "stopping": _ALGORITHM,
     "augment": _ALGORITHM,
     "regularization": _ALGORITHM,
-    "hydra.sweeper": Group(("launcher.search.sweeper.LauncherSweeper",), ("launcher.search.sweeper.LauncherSweeper",)),
+    "hydra.sweeper": Group(("launcher.search.settings.Settings",), ("launcher.search.settings.Settings",)),
     "hydra.sweeper.sampler": Group(
         ("optuna.samplers.*", "launcher.search.space.samplers.*", "launcher.search.space.bohb.Bohb", *_SAMPLERS),
         ("optuna.samplers._base.BaseSampler", "optuna.samplers.nsgaii._crossovers._base.BaseCrossover"),

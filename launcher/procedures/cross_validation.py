@@ -78,7 +78,7 @@ class CrossValidation(Procedure):
             return 1
         folds = _num(config.validation)
         if "outer" not in config.validation:
-            return folds * config.num_seeds + self.refit
+            return folds * int(config.num_seeds) + self.refit
         inner = len(candidates(config, grid_of(config, self.grid))) * _num(config.validation.inner)
         return (folds + self.refit) * (inner + 1)
 

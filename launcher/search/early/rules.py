@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from launcher.core.trial import VARIABLE
 from launcher.errors import ConfigError
+from launcher.search.settings import Settings
 from launcher.search.space.dimensions import Dimension, Directions
 from launcher.search.study.study import Claim, Study
 
@@ -103,17 +104,17 @@ def _is_all(trials: Sequence[FrozenTrial], paused: set[int], n_trials: int) -> b
     return len(trials) >= n_trials and ended and not any(trial.state == TrialState.COMPLETE for trial in trials)
 
 
-def read(config: DictConfig, metrics: Sequence[str], directions: Directions, dimensions: Sequence[Dimension]) -> Early:
-    """What the config asks for. Raises ConfigError."""
-    found = pruning.read(config)
+def read(settings: Settings, config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimension]) -> Early:
+    """What the settings ask for. Raises ConfigError."""
+    found = pruning.read(settings.pruner, config)
     if found is not None and len(metrics) > 1:
         pruning.several(found, metrics)
     if found is not None and (config.num_seeds > 1 or "fold" in config.procedure):
         raise ConfigError("hydra.sweeper.pruner: a trial that is made of several fits has no single curve to judge")
-    first = first_filter.read(config, metrics, dimensions)
+    first = first_filter.read(settings.proxy, config, metrics, dimensions)
     if found is not None and found.races and first is not None:
         raise ConfigError(
             "hydra.sweeper.proxy: a race of Hyperband waits for every one of its trials, of which a proxy leaves out most; "
             "hydra/sweeper/pruner=halving goes with it"
         )
-    return Early(found, first, metrics, directions, config.hydra.sweeper.get("proxy"))
+    return Early(found, first, metrics, settings.directions, settings.proxy)
