@@ -180,6 +180,7 @@ class _Queue:
                 self._ready.append(job)
 
     def _submit(self, job: Job) -> Any:
+        (self._folder / RESULT).unlink(missing_ok=True)  # of the whole run, which goes on
         own = self._folder / job.name
         began = (own / CONFIG).exists()
         if not began:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from launcher.artifacts.provenance import provenance
-from launcher.artifacts.result import RESULT, unfinished, write_result
+from launcher.artifacts.result import unfinished, write_result
 from launcher.cluster.base import engine_of
 from launcher.config.instantiate import instantiate
 from launcher.config.signatures import signature
 from launcher.console.console import Console
-from launcher.errors import PREEMPTED, REFUSED, ConfigError, TrainingError
+from launcher.errors import PREEMPTED, REFUSED, ConfigError, LauncherError, TrainingError
 from launcher.process.garbage import begin
 from launcher.process.signals import Interrupt
 
@@ -85,7 +85,6 @@ def place_jobs(
     from .job_queue import run_jobs
 
     begin()
-    (folder / RESULT).unlink(missing_ok=True)
     procedure = procedure_of(config)
     num = procedure.num_jobs(config)
     pool = _pool(config, num, interrupt, slots)
@@ -96,15 +95,19 @@ def place_jobs(
 
     try:
         outcomes = run_jobs(lay_out, folder, pool, interrupt, partial(_report, console), console.message)
-        _refuse_failed(config, folder, outcomes)
         results = {name: each.result for name, each in outcomes.items() if each.ended and each.result is not None}
-        left = [job for job in lay_out(results) if job.name not in results]
+        failure = _failure(folder, outcomes)
+        left = [] if failure else [job for job in lay_out(results) if job.name not in results]
     except TrainingError as error:
-        if not (folder / RESULT).exists():
-            write_result(folder, unfinished(config) | {"status": "failed", "reason": str(error)})
+        write_result(folder, unfinished(config) | {"status": "failed", "reason": str(error)})
         raise
+    statuses = {"fits": _statuses(outcomes)}
+    if failure is not None:
+        if isinstance(failure, TrainingError):
+            write_result(folder, unfinished(config) | {"status": "failed", "reason": str(failure)} | statuses)
+        raise failure
     if left:
-        result = unfinished(config) | {"status": "preempted", "reason": "preempted", "fits": _statuses(outcomes)}
+        result = unfinished(config) | {"status": "preempted", "reason": "preempted"} | statuses
         write_result(folder, result)
         console.summary(result, folder)
         return PREEMPTED
@@ -143,18 +146,15 @@ def _statuses(outcomes: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def _refuse_failed(config: DictConfig, folder: Path, outcomes: Mapping[str, Outcome]) -> None:
-    """Raise TrainingError, with the run's result written, where a job has failed; ConfigError where it was refused and none
-    has done anything."""
+def _failure(folder: Path, outcomes: Mapping[str, Outcome]) -> LauncherError | None:
+    """The error of a run of which a job has failed; a ConfigError where it was refused and none has done anything."""
     for name, outcome in outcomes.items():
         if outcome.ended or outcome.status == PREEMPTED:
             continue
         if outcome.status == REFUSED and not any(each.ended for each in outcomes.values()):
-            raise ConfigError(outcome.reason)
-        failure = TrainingError(f"{name} failed: {outcome.reason} (the whole log: {folder / name / 'log.txt'})")
-        failed = {"status": "failed", "reason": str(failure), "fits": _statuses(outcomes)}
-        write_result(folder, unfinished(config) | failed)
-        raise failure
+            return ConfigError(outcome.reason)
+        return TrainingError(f"{name} failed: {outcome.reason} (the whole log: {folder / name / 'log.txt'})")
+    return None
 
 
 def _finish(result: dict[str, Any], folder: Path, console: Console) -> None:

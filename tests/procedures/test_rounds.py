@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from launcher.artifacts.result import write_result
 from launcher.core.procedure import Input, Job
-from launcher.errors import TrainingError
+from launcher.errors import ConfigError, TrainingError
 from launcher.launch.job_queue import run_jobs
 from launcher.process.forkserver import cores
 from launcher.process.seeds import derive
@@ -158,6 +158,19 @@ def test_what_an_earlier_job_has_not_left_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"^second: task.start: first has left no model/weights \("):
         run_jobs(first_and_second(), tmp_path, HerePool(), Interrupt())
     assert not (tmp_path / "second").exists()
+
+
+def test_a_damaged_record_of_the_inputs_is_named(tmp_path: Path) -> None:
+    stands_done(tmp_path / "first")
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "second" / "inputs.json").write_text("[1]")
+    there = first_and_second(inputs={"task.start": Input("first", "result.json")})
+    with pytest.raises(
+        ConfigError, match=r"second/inputs.json: a list, where an object is expected; take it away, and"
+    ):
+        run_jobs(there, tmp_path, HerePool(), Interrupt())
+    assert (tmp_path / "second" / "config.yaml").exists()
 
 
 def test_a_key_that_the_config_has_not_is_named(tmp_path: Path) -> None:
