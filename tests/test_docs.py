@@ -43,7 +43,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_files_that_a_page_names_exist(page: Path) -> None:
     made = {"conf/optimizer/rmsprop.yaml", "conf/optimizer/signum.yaml", "conf/task/parity.yaml"}  # by a recipe
-    made |= {"launcher/optim/signum.py", "tasks/parity.py"}
+    made |= {"launcher/optim/signum.py", "tasks/parity.py", "conf/procedure/longest_for_best.yaml"}
+    made |= {"launcher/procedures/longest_for_best.py"}
     named = set(re.findall(r"`((?:launcher|tasks|conf|tests|docs|benchmarks|\.ci)/[\w./-]*\w)`", page.read_text()))
     assert [path for path in sorted(named - made) if not (ROOT / path).exists()] == []
 

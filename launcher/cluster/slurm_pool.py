@@ -173,6 +173,8 @@ class SlurmPool:
         Those first, and all together: a task of an array that ends lets the next one begin, and SLURM takes no signal
         for a task while others of its array wait.
         """
+        if not handles:  # without a job's number scancel means every job of this person
+            return
         for handle in handles:
             (self._jobs[handle][0] / INSIDE / LEAVE).touch()
         for how in ("--state=PENDING", "--signal=TERM"):

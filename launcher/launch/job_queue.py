@@ -69,6 +69,7 @@ def run_jobs(
             queue.collect()
             if interrupt.signal is not None or queue.failed():
                 queue.cancel()
+        queue.refuse_stuck()
     finally:
         queue.leave()
     return queue.outcomes()
@@ -129,13 +130,20 @@ class _Queue:
                 self._told(self._ended(Outcome(job, status, result)))
 
     def cancel(self) -> None:
-        """Ask what runs to save and leave, once; nothing is started any more."""
+        """Start nothing any more, and ask what runs, once, to save and leave."""
         if not self._cancelled:
             self._cancelled = True
-            self._pool.cancel(list(self._running))
+            self.leave()
+
+    def refuse_stuck(self) -> None:
+        """Raise TrainingError where jobs wait for others that the procedure has not laid out."""
+        absent = {name for job in self._waiting for name in job.sources} - set(self._order)
+        if absent and not self._cancelled:
+            stuck = ", ".join(job.name for job in self._waiting)
+            raise TrainingError(f"the procedure has no job {', '.join(sorted(absent))}, for which {stuck} would wait")
 
     def leave(self) -> None:
-        """Ask whatever still runs, because of an error here, to leave."""
+        """Ask what runs to save and leave."""
         if self._running:
             self._pool.cancel(list(self._running))
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.running import CLUSTER, QUICK, job, result
+from launcher.cluster.slurm import Slurm as Asked
+from launcher.launch.node import ENTRY
+from tests.cluster.running import CLUSTER, QUICK, job, jobs, result
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
 from tests.support.rounds import TRUST
@@ -41,3 +43,16 @@ def test_rounds_are_jobs_that_start_from_earlier_ones(
         assert_same(run / name, tmp_path / "whole" / name)
     for key in ("metrics", "mean", "fits", "objective"):
         assert result(run)[key] == result(tmp_path / "whole")[key]
+
+
+@pytest.mark.slow
+def test_to_cancel_nothing_leaves_the_jobs_of_others(
+    slurm: Slurm, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose jobs have all ended asks nobody to leave: not what its person has in the queue beside them."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    waits = slurm("sbatch", "--parsable", "--hold", "--wrap", "true")
+    Asked().pool(2, ENTRY).cancel([])
+    assert waits in jobs(slurm)
+    slurm("scancel", waits)

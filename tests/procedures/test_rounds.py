@@ -160,6 +160,13 @@ def test_what_an_earlier_job_has_not_left_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "second").exists()
 
 
+def test_a_job_that_would_wait_for_ever_is_named(tmp_path: Path) -> None:
+    stands_done(tmp_path / "first")
+    wrong = first_and_second(inputs={}, after=("frist",))
+    with pytest.raises(TrainingError, match=r"^the procedure has no job frist, for which second would wait$"):
+        run_jobs(wrong, tmp_path, HerePool(), Interrupt())
+
+
 def test_a_damaged_record_of_the_inputs_is_named(tmp_path: Path) -> None:
     stands_done(tmp_path / "first")
     (tmp_path / "second").mkdir()
