@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from launcher.cluster.base import engine_of
 from launcher.console.console import Console
 from launcher.console.numbers import count, number, span, things
-from launcher.launch.node import ENTRY
 from launcher.process.forkserver import cores
 from launcher.search.early.pruning import Pruning, first_rung, is_halving, rungs_of
 from launcher.search.early.rules import races_of
@@ -44,6 +43,8 @@ def of_sweep(problem: Problem, folder: Path, configs: Configs, slots: int, toget
     timed = plain and not config.cluster and config.parallel.num_processes == 1
     show(console, problem, folder, slots, found, partial(_pace, configs, slots) if timed else None)
     if config.cluster:
+        from launcher.launch.node import ENTRY
+
         engine, runs = engine_of(config), (problem.n_trials or 1) if together else 1
         script = engine.script(folder / "0", ENTRY) if runs == 1 else engine.script(folder, ENTRY, runs, slots)
         console.message(f"\nWhat would be submitted; nothing was.\n\n{script}")
@@ -71,7 +72,6 @@ def show(
     if len(early.metrics) > 1:
         facts["objectives"] = words_of(early.metrics, early.directions)
     facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
-    conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
     if population is not None and n_trials is not None:
         times = n_trials // population.population
         facts["population"] = f"{count(population.population)} runs, {things(times, 'generation')}"
@@ -107,10 +107,17 @@ def show(
             f"about {span(seconds)} of training, at {1000 * found.step_s:.3g} ms a step of the first combination"
         )
     console.header(facts)
+    _list(console, problem)
+
+
+def _list(console: Console, problem: Problem) -> None:
+    """Print what is searched under a condition, and the first points of a grid."""
+    dimensions, n_trials = problem.dimensions, problem.n_trials
+    conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
     for condition in conditions:
         own = [each for each in dimensions if " ".join(map(str, each.when)) == condition]
         console.message(f"when {condition}: {'; '.join(f'{each.key}: {_span(each)}' for each in own)}")
-    if sampler.endswith("GridSampler"):
+    if problem.is_grid:
         points = itertools.product(*(each.values or () for each in dimensions))
         for index, point in enumerate(itertools.islice(points, min(SHOWN, n_trials or SHOWN))):
             words = space.overrides({each.key: value for each, value in zip(dimensions, point, strict=True)})
