@@ -40,10 +40,10 @@ SPACE = (
 def searched(name: str, seed: int) -> tuple[float, float]:
     """The best accuracy that a search comes to, and the epochs that it has trained."""
     from launcher.__main__ import main
+    from launcher.core.trial import VARIABLE
     from launcher.launch.in_process import Here
     from launcher.process.signals import Interrupt
     from launcher.search import sweeper
-    from launcher.search.early.trial import VARIABLE
 
     class Alone(Here):
         def submit(self, folder: Path, resume: bool = False, environment: Mapping[str, str] | None = None) -> int:

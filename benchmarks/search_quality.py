@@ -98,9 +98,9 @@ def search(hydra: Any, words: list[str], seed: int, num: int, known: Known, shar
     from optuna.trial import TrialState
 
     from launcher.config import compose
-    from launcher.search.settings import space_of
     from launcher.search.space import dimensions as space
     from launcher.search.space import starting_points
+    from launcher.search.space.definition import space_of
     from launcher.search.space.samplers import sampler_of
     from launcher.search.study.study import Study
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from launcher.cluster.base import said  # noqa: E402
 from launcher.cluster.slurm import Slurm as Asked  # noqa: E402
+from launcher.launch.node import ENTRY  # noqa: E402
 from tests.cluster.slurm import Slurm  # noqa: E402
 
 ROUNDS, TRIALS = 5, 8
@@ -54,7 +55,7 @@ def singles(cluster: Slurm, folder: Path) -> None:
     asked = Asked(timeout_min=5)
     for number in range(ROUNDS):
         run = nothing(folder / f"run{number}")
-        pool = asked.pool(1)
+        pool = asked.pool(1, ENTRY)
         begun = time.monotonic()
         handle = pool.submit(run)
         while pool.poll(handle) is None:
@@ -76,7 +77,7 @@ def singles(cluster: Slurm, folder: Path) -> None:
 
 def arrays(folder: Path, plugin: str | None) -> None:
     """Seconds of an array of eight, each from the call to the last task's end."""
-    pool = Asked(timeout_min=5).pool(TRIALS)
+    pool = Asked(timeout_min=5).pool(TRIALS, ENTRY)
     begun = time.monotonic()
     left = pool.submit_all([nothing(folder / "study" / str(number)) for number in range(TRIALS)])
     while left:

@@ -18,7 +18,8 @@ SECTIONS = {
     "A task": ("Task", "Datasets", "Samples", "TensorSamples", "Batch", "Loss", "split_rows"),
     "An algorithm, or a monitor": ("Algorithm", "Monitor", "Run", "Part", "Progress"),
     "A tracker": ("Tracker",),
-    "A procedure": ("Procedure", "Job"),
+    "A loop": ("Loop",),
+    "A procedure": ("Procedure", "Job", "Input"),
     "A way to be parallel": ("Parallel", "Communication"),
     "Targets and errors": ("factory", "LauncherError", "ConfigError", "TrainingError", "did_you_mean"),
 }
@@ -29,7 +30,7 @@ HEAD = """\
 from launcher import Algorithm, Batch, ConfigError, Datasets, Loss, Monitor, Run, Task, TensorSamples
 ```
 
-These are the names for code of your own: a task, an algorithm, a monitor, a tracker, a procedure, a way to be parallel. Each is
+These are the names for code of your own: a task, an algorithm, a monitor, a tracker, a loop, a procedure, a way to be parallel. Each is
 imported when it is asked for; `import launcher` alone imports no torch. What stands elsewhere in the package may move.
 [CONTRIBUTING](../CONTRIBUTING.md#add-a-task) has a whole task and a whole optimizer; a model, an optimizer or a schedule is a
 class of torch and needs no name of ours.

@@ -4,8 +4,11 @@ from pathlib import Path
 from launcher.config.trust import factory as factory
 from launcher.core.algorithm import Algorithm as Algorithm
 from launcher.core.algorithm import Monitor as Monitor
+from launcher.core.communication import Communication as Communication
+from launcher.core.loop import Loop as Loop
 from launcher.core.loss import Loss as Loss
 from launcher.core.parallel import Parallel as Parallel
+from launcher.core.procedure import Input as Input
 from launcher.core.procedure import Job as Job
 from launcher.core.procedure import Procedure as Procedure
 from launcher.core.run import Part as Part
@@ -21,7 +24,6 @@ from launcher.errors import ConfigError as ConfigError
 from launcher.errors import LauncherError as LauncherError
 from launcher.errors import TrainingError as TrainingError
 from launcher.errors import did_you_mean as did_you_mean
-from launcher.parallel.communication.base import Communication as Communication
 from launcher.trackers.base import Tracker as Tracker
 
 __version__: str

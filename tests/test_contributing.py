@@ -48,8 +48,10 @@ def test_the_recipes_name_their_files() -> None:
     assert sorted(FILES) == [
         "conf/optimizer/rmsprop.yaml",
         "conf/optimizer/signum.yaml",
+        "conf/procedure/longest_for_best.yaml",
         "conf/task/parity.yaml",
         "launcher/optim/signum.py",
+        "launcher/procedures/longest_for_best.py",
         "tasks/parity.py",
     ]
 
@@ -103,6 +105,18 @@ def test_the_optimizer_takes_the_step_that_it_documents() -> None:
         momentum = 0.7 * momentum + 0.3 * gradient
         expected = expected - 0.1 * (momentum.sign() + 0.3 * expected)
     torch.testing.assert_close(weight.detach(), expected, rtol=0, atol=1e-12)
+
+
+def test_a_procedure_is_added_in_one_file(launch: Launch, followed: Path, tmp_path: Path) -> None:
+    words = ("procedure=longest_for_best", "training.max_epochs=4", "model=mlp", "hydra.run.dir=outputs/a/b")
+    result = trained(launch, followed, *words)
+    assert [each["name"] for each in result["fits"]] == ["long"]
+    folders = [tmp_path / "outputs/a/b" / name for name in ("short-0", "short-1", "short-2", "long")]
+    own = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    assert [each["epochs"] for each in own] == [1, 1, 1, 4]
+    best = max(own[:3], key=lambda each: float(each["objective"]["value"]))
+    assert own[3]["seed"] == best["seed"] == result["fits"][0]["seed"]
+    assert result["objective"]["value"] == own[3]["objective"]["value"]
 
 
 def test_a_task_is_added_in_one_file(launch: Launch, followed: Path) -> None:

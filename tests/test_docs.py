@@ -155,6 +155,7 @@ def test_the_messages_that_are_explained_are_those_that_are_printed() -> None:
 def test_files_that_a_page_names_exist(page: Path) -> None:
     made = {"conf/optimizer/rmsprop.yaml", "conf/optimizer/signum.yaml", "conf/task/parity.yaml"}  # by a recipe
     made |= {"launcher/optim/signum.py", "tasks/parity.py", "conf/finetune/freeze.yaml", "launcher/actions/NAME.py"}
+    made |= {"conf/procedure/longest_for_best.yaml", "launcher/procedures/longest_for_best.py"}
     named = set(re.findall(r"`((?:launcher|tasks|conf|tests|docs|benchmarks|\.ci)/[\w./-]*\w)`", page.read_text()))
     assert [path for path in sorted(named - made) if not (ROOT / path).exists()] == []
 

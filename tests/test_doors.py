@@ -381,10 +381,10 @@ def test_a_folder_names_no_job_of_another_one(tmp_path: Path) -> None:
     note(tmp_path / "mine", array)
     assert noted(tmp_path / "mine") == array
 
-    pool = Kubernetes(image="x").pool(1)
+    engine = Kubernetes(image="x")
     (tmp_path / "theirs" / "kubernetes").mkdir()
     (tmp_path / "theirs" / "kubernetes" / "job.json").write_text('{"job": "launcher-0123abcd-1"}')
-    assert pool.found(tmp_path / "theirs") is None  # type: ignore[attr-defined]  # without a word to the cluster
+    assert engine.open_job(tmp_path / "theirs") is None  # without a word to the cluster
 
 
 def test_a_file_that_is_no_journal_stays_as_it_is(launch: Launch, tmp_path: Path) -> None:

@@ -39,20 +39,6 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("launcher",),  # the package itself: where things lie
 )
-UPWARD = {
-    # A trial's process asks what it is to report, to whom, and whether it is to train at all.
-    ("launcher.launch.fit", "launcher.search.early.trial"),
-    ("launcher.launch.fit", "launcher.search.early.scoring"),
-    ("launcher.launch.rank", "launcher.search.early.trial"),
-    # A rank looks whether its model may be too large, before any of it is made.
-    ("launcher.train.worker", "launcher.preflight.capacity"),
-    ("launcher.train.worker", "launcher.preflight.advice"),
-    # A job's script names the function that its node runs.
-    ("launcher.cluster.slurm_pool", "launcher.launch.node"),
-    ("launcher.cluster.kubernetes", "launcher.launch.node"),
-}
-"""The imports that still point up: each waits to be handed in from above. No other joins them."""
-
 HEAVY = {
     "torch",
     "accelerate",
@@ -180,8 +166,7 @@ def upward(source: Source) -> list[str]:
     return [
         str(each)
         for each in source.inside()
-        if (row(each.target) < row(each.module) or (row(each.target) == row(each.module) and _apart(each)))
-        and (each.module, each.target) not in UPWARD
+        if row(each.target) < row(each.module) or (row(each.target) == row(each.module) and _apart(each))
     ]
 
 
@@ -229,10 +214,6 @@ def test_every_room_has_its_row(source: Source) -> None:
 
 def test_imports_point_down(source: Source) -> None:
     assert upward(source) == []
-
-
-def test_what_still_points_up_is_still_there(source: Source) -> None:
-    assert {(each.module, each.target) for each in source.inside()} >= UPWARD
 
 
 def test_the_launcher_never_imports_tasks(source: Source) -> None:

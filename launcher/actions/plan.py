@@ -19,6 +19,7 @@ from launcher.console.numbers import count, number, size, span, things
 from launcher.core.run import Plan
 from launcher.errors import DONE, ConfigError
 from launcher.launch.driver import script_of
+from launcher.launch.procedure import num_jobs
 from launcher.launch.start.wait import wait
 from launcher.optim.build import build_scheduler
 from launcher.optim.schedulers.lengths import lengths
@@ -88,9 +89,9 @@ def facts(config: DictConfig, plan: Plan, judged: bool) -> dict[str, Any]:
         "steps_an_epoch": count(plan.steps_per_epoch),
         "ends": None if timed is None else f"after {span(timed)} at the latest",
     }
-    jobs = instantiate(config.procedure).plan(config)
-    if len(jobs) > 1:
-        known["fits"] = f"{len(jobs)}, each as below"
+    num = num_jobs(config)
+    if num > 1:
+        known["fits"] = f"{num}, each as below"
     known |= _rate(config, plan)
     known["evaluations"] = _often(plan.eval_every, total, ends=True) if judged else "none: nothing is held out"
     known["checkpoints"] = _often(plan.checkpoint_every, total, ends=True)

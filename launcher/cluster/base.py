@@ -3,8 +3,13 @@ launcher sees of a cluster, and what engines share."""
 
 from __future__ import annotations
 
+import json
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from omegaconf import DictConfig
 
@@ -12,19 +17,17 @@ from launcher.artifacts.job import EXIT, JOB
 from launcher.config.instantiate import instantiate
 
 if TYPE_CHECKING:
-    pass
-
     from launcher.core.pool import Pool
 
-import json
-import socket
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:
-    from launcher.core.pool import Pool
+@dataclass(frozen=True)
+class Entry:
+    """What a job runs on each of its nodes, handed in by the room that knows: of SLURM's jobs a function of the run's folder
+    and `max_num_timeout`, of a pod the module of a program that is given the folder."""
+
+    run: Callable[[str, int | None], None]
+    module: str
+
 
 MEET_S = 600.0
 """How long the other nodes wait for the first one to say where they meet."""
@@ -35,8 +38,8 @@ class Engine(Protocol):
 
     wait: bool
 
-    def pool(self, slots: int) -> Pool:
-        """Where at most `slots` runs are at once."""
+    def pool(self, slots: int, entry: Entry) -> Pool:
+        """Where at most `slots` runs are at once, each of which begins with `entry`."""
         ...
 
     def under_way(self, folder: Path) -> bool:
@@ -51,7 +54,7 @@ class Engine(Protocol):
         """The command by which a person ends a job."""
         ...
 
-    def script(self, folder: Path, runs: int = 1, slots: int = 1) -> str:
+    def script(self, folder: Path, entry: Entry, runs: int = 1, slots: int = 1) -> str:
         """What would be submitted for the run in `folder`, or for so many runs of the sweep there, `slots` at a time."""
         ...
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +18,9 @@ import yaml
 
 from launcher.artifacts.job import EXIT, JOB
 from launcher.artifacts.log_file import FILE as LOG
-from launcher.console.console import Console
 from launcher.errors import FAILED, PREEMPTED, REFUSED, ConfigError, NotNow
-from launcher.process.exit import leave
-from launcher.process.signals import Interrupt, listening, stay
 
-from .base import Nodes, noted, said, says, wait, write
+from .base import Entry, noted, said, wait, write
 
 INSIDE = "kubernetes"
 """The folder inside a run's folder: `job.json`, `exit.json`."""
@@ -71,13 +66,22 @@ class Kubernetes:
     extra: dict[str, Any] = field(default_factory=dict)
     wait: bool = True
 
-    def pool(self, slots: int) -> KubernetesPool:
+    def pool(self, slots: int, entry: Entry) -> KubernetesPool:
         """A pool that has at most `slots` Jobs at once."""
-        return KubernetesPool(self, slots)
+        return KubernetesPool(self, entry, slots)
 
     def under_way(self, folder: Path) -> bool:
         """Whether a Job of the run in `folder` waits or runs."""
-        return KubernetesPool(self).found(folder.resolve()) is not None
+        return self.open_job(folder.resolve()) is not None
+
+    def open_job(self, folder: Path) -> str | None:
+        """The Job of a run that has not ended."""
+        name = noted(folder / INSIDE)
+        # Of another folder's Job, whoever wrote its name down here, nothing is asked, and it is not deleted.
+        if name is None or f"-{_digest(folder)}-" not in name or said(folder / INSIDE, name) is not None:
+            return None
+        state = _jobs(self.namespace).get(name)
+        return None if state is None or _ended(state) else name
 
     def told(self, folders: Sequence[Path]) -> dict[Path, tuple[str, str]]:
         """Of each run that had a Job: the last one, and how it is."""
@@ -89,11 +93,11 @@ class Kubernetes:
         """The command that ends a Job."""
         return f"kubectl delete job {handle} -n {self.namespace}"
 
-    def script(self, folder: Path, runs: int = 1, slots: int = 1) -> str:
+    def script(self, folder: Path, entry: Entry, runs: int = 1, slots: int = 1) -> str:
         """The manifest of the run in `folder`."""
-        return str(yaml.safe_dump(self.manifest(folder.resolve()), sort_keys=False))
+        return str(yaml.safe_dump(self.manifest(folder.resolve(), entry), sort_keys=False))
 
-    def manifest(self, folder: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def manifest(self, folder: Path, entry: Entry, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The Job of the run in `folder`. Raises ConfigError where its pods would not see the folder."""
         if (self.claim is None) != (self.mount is None):
             raise ConfigError("cluster.claim and cluster.mount go together: a claim, and where it is mounted")
@@ -113,7 +117,7 @@ class Kubernetes:
         container: dict[str, Any] = {
             "name": "run",
             "image": self.image,
-            "command": [self.python, "-u", "-m", __name__, str(folder)],
+            "command": [self.python, "-u", "-m", entry.module, str(folder)],
             "env": env,
             "resources": {"limits": limits, "requests": dict(limits)},
         }
@@ -144,6 +148,7 @@ class KubernetesPool:
     """Jobs of one driver; like SLURM's they outlive it, and say their own end by a file."""
 
     asked: Kubernetes
+    entry: Entry
     slots: int = 1
     outlives: bool = True
     _folders: dict[str, Path] = field(default_factory=dict)
@@ -158,9 +163,9 @@ class KubernetesPool:
         """The Job of the run in `folder`: the one that is under way, else a new one. Raises ConfigError, with the
         cluster's own reason, for one that is refused."""
         folder = folder.resolve()
-        name = self.found(folder)
+        name = self.asked.open_job(folder)
         if name is None:
-            manifest = self.asked.manifest(folder, environment)
+            manifest = self.asked.manifest(folder, self.entry, environment)
             name = str(manifest["metadata"]["name"])
             inside = folder / INSIDE
             for old in (EXIT, "leave"):
@@ -171,15 +176,6 @@ class KubernetesPool:
             _kubectl("apply", "-f", "-", told=yaml.safe_dump(manifest, sort_keys=False))
         self._folders[name] = folder
         return name
-
-    def found(self, folder: Path) -> str | None:
-        """The Job of a run that has not ended."""
-        name = noted(folder / INSIDE)
-        # Of another folder's Job, whoever wrote its name down here, nothing is asked, and it is not deleted.
-        if name is None or f"-{_digest(folder)}-" not in name or said(folder / INSIDE, name) is not None:
-            return None
-        state = _jobs(self.asked.namespace).get(name)
-        return None if state is None or _ended(state) else name
 
     def poll(self, handle: str) -> int | None:
         """The exit status of a Job's run, once it has one and will not go on."""
@@ -232,23 +228,6 @@ class KubernetesPool:
         wait([(folder / INSIDE, name) for name, folder in self._folders.items()], timeout)
 
 
-def pod(folder: Path) -> int:
-    """What the container of a pod runs: the run in `folder`, or this node's share of it; returns the exit status."""
-    from launcher.console.masked_output import print_into
-    from launcher.launch.node import share
-
-    job, index = os.environ["LAUNCHER_JOB"], int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
-    print_into(folder / LOG)
-    nodes = Nodes(index, int(os.environ["LAUNCHER_NODES"]), job, folder / INSIDE, os.environ.get("LAUNCHER_HOST"))
-    interrupt = Interrupt()
-    with listening(interrupt, Console().message, impatient=False):
-        status = share(folder, nodes, interrupt)
-        leaves = status == PREEMPTED and nodes.num == 1 and not (folder / INSIDE / "leave").exists()
-        if index == 0 and not leaves:  # else it comes back
-            says(folder / INSIDE, job, status)
-    return status
-
-
 def _kubectl(*words: str, told: str | None = None) -> str:
     """What kubectl prints, which is `told` something. Raises ConfigError where it is missing or the cluster refuses,
     NotNow where the cluster does not answer."""
@@ -290,8 +269,3 @@ def _state(status: dict[str, Any]) -> str:
 def _digest(folder: Path) -> str:
     """What a Job's name tells of its folder."""
     return hashlib.blake2b(str(folder).encode(), digest_size=4).hexdigest()
-
-
-if __name__ == "__main__":
-    stay()
-    leave(pod(Path(sys.argv[1])))

@@ -20,6 +20,7 @@ from . import slurm_jobs
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
+    from .base import Entry
     from .slurm_pool import SlurmPool
 
 
@@ -82,11 +83,11 @@ class Slurm:
         if self.array_parallelism is not None and self.array_parallelism < 1:
             raise ConfigError(f"cluster.array_parallelism={self.array_parallelism}: expected at least 1")
 
-    def pool(self, slots: int) -> SlurmPool:
+    def pool(self, slots: int, entry: Entry) -> SlurmPool:
         """A pool that has at most `slots` jobs at once."""
         from .slurm_pool import SlurmPool
 
-        return SlurmPool(self, slots)
+        return SlurmPool(self, entry, slots)
 
     def under_way(self, folder: Path) -> bool:
         """Whether a job of the run in `folder` waits or runs."""
@@ -102,7 +103,7 @@ class Slurm:
         """The command that ends a job."""
         return f"scancel {handle}"
 
-    def script(self, folder: Path, runs: int = 1, slots: int = 1) -> str:
+    def script(self, folder: Path, entry: Entry, runs: int = 1, slots: int = 1) -> str:
         """The script that `sbatch` would get for the run in `folder`, or for an array of the sweep's runs there."""
         inside = folder.resolve() / slurm_jobs.INSIDE
         if runs == 1:

@@ -23,6 +23,7 @@ from .slurm_jobs import AGAIN, INSIDE, LEAVE, Job, note, noted, said, under_way
 from .slurm_states import states
 
 if TYPE_CHECKING:
+    from .base import Entry
     from .slurm import Slurm
 
 _ASK_EVERY = (1.0, 15.0)  # seconds between questions to the controller: at first, and at most
@@ -54,6 +55,7 @@ class SlurmPool:
     """
 
     asked: Slurm
+    entry: Entry
     slots: int = 1
     outlives: bool = True
     _jobs: dict[str, tuple[Path, Job]] = field(default_factory=dict)  # with the folders of their runs
@@ -99,8 +101,6 @@ class SlurmPool:
         """A job, or of several runs an array of which `parallelism` run at once; its script lies in `where`."""
         from submitit.core.utils import FailedJobError
 
-        from launcher.launch import node
-
         for folder in folders:
             (folder / INSIDE).mkdir(exist_ok=True)
             for name in (EXIT, LEAVE, AGAIN):
@@ -109,7 +109,7 @@ class SlurmPool:
             executor = self.asked.executor(where, log)
             executor.update_parameters(array_parallelism=parallelism)
             with redirect_stderr(io.StringIO()), executor.batch():  # what sbatch says comes once, from here
-                jobs = [executor.submit(node.run, str(folder), self.asked.max_num_timeout) for folder in folders]
+                jobs = [executor.submit(self.entry.run, str(folder), self.asked.max_num_timeout) for folder in folders]
         except FailedJobError as error:
             if where.name != INSIDE:
                 shutil.rmtree(where)
@@ -175,6 +175,8 @@ class SlurmPool:
         Those first, and all together: a task of an array that ends lets the next one begin, and SLURM takes no signal
         for a task while others of its array wait.
         """
+        if not handles:  # without a job's number scancel means every job of this person
+            return
         for handle in handles:
             (self._jobs[handle][0] / INSIDE / LEAVE).touch()
         for how in ("--state=PENDING", "--signal=TERM"):

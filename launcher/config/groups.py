@@ -238,7 +238,7 @@ GROUPS: dict[str, Group] = {
 
 SWEEPER: dict[str, Group] = {
     "hydra.sweeper": Group(
-        "perhaps", ("launcher.search.sweeper.LauncherSweeper",), bases=("launcher.search.sweeper.LauncherSweeper",)
+        "perhaps", ("launcher.search.settings.Settings",), bases=("launcher.search.settings.Settings",)
     ),
     "hydra.sweeper.sampler": Group(
         "perhaps",

@@ -14,9 +14,9 @@ from launcher.adapters.omegaconf import is_none
 from launcher.errors import ConfigError, did_you_mean, nearest
 
 from .file_errors import close, files, options_of, paths_of, schema_type, short
+from .groups import GROUPS
 from .origins import Origins
 from .signatures import table
-from .trust import GROUPS
 from .value_types import expected
 
 TRUE = QuotedString("true", quote=Quote.double)

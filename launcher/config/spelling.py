@@ -38,7 +38,7 @@ _PARTS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[,\[\](){}])""")
 _ELSEWHERE = re.compile(r"\$\{|\b(?:range|interval|glob)\(")
 """In a value with one of these, numbers are not its own."""
 _HYDRA = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name")
-_SWEEPER = "launcher.search.sweeper.LauncherSweeper"
+_SWEEPER = "launcher.search.settings.Settings"
 
 _INT = re.compile(r"^(?:[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+)$")
 _FLOAT = re.compile(

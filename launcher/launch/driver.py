@@ -31,7 +31,7 @@ from launcher.process.garbage import begin
 from launcher.process.signals import Interrupt, LeftEarly, leaving_early, listening
 from launcher.train.failures import disk_full
 
-from .procedure import is_many, plan_of
+from .procedure import are_many, first_jobs, num_jobs
 from .run import _left_early, _place_run
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _placed(config: DictConfig, folder: Path, resume: bool, console: Console, in
     try:
         with locked(folder):
             write_config(config, folder)
-            if not config.cluster or is_many(config):
+            if not config.cluster or are_many(first_jobs(config)):
                 return _place_run(config, folder, resume, console, interrupt)
         return _place_on_cluster(config, folder, resume, console, interrupt)
     except ConfigError as error:
@@ -93,13 +93,15 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
     """The run as one job, followed until it ends; returns the exit status."""
     from launcher.cluster.follow import follow
 
+    from .node import ENTRY
+
     begin()
     interrupt.early = None  # a job that is handed in is followed, and not forgotten
     log = folder / LOG
     offset = log.stat().st_size if log.exists() else 0
     interrupt.quiet = True
     engine = engine_of(config)
-    pool = engine.pool(1)
+    pool = engine.pool(1, ENTRY)
     handle = pool.submit(folder, resume)
     console.message(f"job {handle}, log {log}")
     return follow(engine, pool, handle, folder, offset, console, interrupt) if config.cluster.wait else DONE
@@ -107,6 +109,8 @@ def _place_on_cluster(config: DictConfig, folder: Path, resume: bool, console: C
 
 def script_of(config: DictConfig, folder: Path) -> str:
     """What would be submitted for a run: its job, or, of several fits, each of which is a job, that of the first."""
-    fits = plan_of(config)
-    some = f"{len(fits)} jobs, of which the first is\n\n" if len(fits) > 1 else ""
-    return some + engine_of(config).script(folder / fits[0].name)
+    from .node import ENTRY
+
+    num = num_jobs(config)
+    some = f"{num} jobs, of which the first is\n\n" if num > 1 else ""
+    return some + engine_of(config).script(folder / first_jobs(config)[0].name, ENTRY)

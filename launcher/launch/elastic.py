@@ -23,7 +23,10 @@ from .rank import _tell, run_rank
 if TYPE_CHECKING:
     from launcher.cluster.base import Nodes
 
-PRELOAD = "torch,torch._dynamo,accelerate,launcher.train.build,launcher.train.worker,launcher.train.loops.supervised,launcher.parallel.ddp"
+PRELOAD = (
+    "torch,torch._dynamo,accelerate,launcher.preflight.capacity,launcher.train.build,launcher.train.worker,"
+    "launcher.train.loops.supervised,launcher.parallel.ddp"
+)
 
 _LOST_PEER = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
@@ -166,9 +169,10 @@ def _first_error(errors: Path, signals: dict[int, str], ranks: int, others: rang
     """
     records = [json.loads(path.read_text(encoding="utf-8")) for path in errors.glob("rank-*.json")]
     records.sort(key=lambda record: record["time"])
-    if any(record["exit_status"] == PREEMPTED for record in records):
-        return LeftEarly()
     told = [record for record in records if not any(words in record["message"] for words in _LOST_PEER)]
+    # Not any that left early: when one has failed, the elastic agent ends the others with the signal that asks them to.
+    if told and told[0]["exit_status"] == PREEMPTED:
+        return LeftEarly()
     if not told:
         end = time.monotonic() + NODE_S
         while silent := [node for node in others if not (errors / f"node-{node}.json").exists()]:

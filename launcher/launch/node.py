@@ -1,4 +1,7 @@
-"""What SLURM starts on each node of a job: the driver's second half on the first one, its workers on all of them."""
+"""What a cluster starts on each node of a job: the driver's second half on the first one, its workers on all of them.
+
+SLURM's tasks call `run`; a pod of Kubernetes runs this module with the folder as its argument.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ import time
 from pathlib import Path
 
 from launcher.artifacts.folder import CHECKPOINTS, in_use
-from launcher.cluster.base import Nodes, says
+from launcher.artifacts.log_file import FILE as LOG
+from launcher.cluster import kubernetes
+from launcher.cluster.base import Entry, Nodes, says
 from launcher.cluster.slurm_jobs import AGAIN, INSIDE, LEAVE
 from launcher.console.console import Console
-from launcher.console.masked_output import mask_output
+from launcher.console.masked_output import mask_output, print_into
 from launcher.errors import DONE, FAILED, PREEMPTED
-from launcher.process.exit import settle
+from launcher.process.exit import leave, settle
 from launcher.process.signals import Interrupt, LeftEarly, listening, stay
 
 
@@ -144,3 +149,26 @@ def _shown(job: str) -> dict[str, str]:
         return {}
     shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
     return dict(word.partition("=")[::2] for word in shown.split())
+
+
+def pod(folder: Path) -> int:
+    """What the container of a pod runs: the run in `folder`, or this node's share of it; returns the exit status."""
+    job, index = os.environ["LAUNCHER_JOB"], int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
+    print_into(folder / LOG)
+    inside = folder / kubernetes.INSIDE
+    nodes = Nodes(index, int(os.environ["LAUNCHER_NODES"]), job, inside, os.environ.get("LAUNCHER_HOST"))
+    interrupt = Interrupt()
+    with listening(interrupt, Console().message, impatient=False):
+        status = share(folder, nodes, interrupt)
+        leaves = status == PREEMPTED and nodes.num == 1 and not (inside / "leave").exists()
+        if index == 0 and not leaves:  # else it comes back
+            says(inside, job, status)
+    return status
+
+
+ENTRY = Entry(run, "launcher.launch.node")
+
+
+if __name__ == "__main__":
+    stay()
+    leave(pod(Path(sys.argv[1])))

@@ -80,10 +80,11 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
 
     from launcher.artifacts.folder import read_config
     from launcher.console.masked_output import mask_output
+    from launcher.core.trial import this_trial
+    from launcher.preflight.settle import refuse_too_large
     from launcher.process.exit import leave, leave_soon, settle
     from launcher.process.forkserver import leave_with_the_driver
     from launcher.process.signals import LeftEarly, leaving_early, listening, stay
-    from launcher.search.early.trial import reporter
     from launcher.train.worker import work
 
     mask_output()
@@ -107,7 +108,9 @@ def run_rank(folder: str, resume: bool, threads: int, asked: Connection, errors:
             listening(interrupt, lambda text: None, impatient=False),  # the driver has said it
         ):
             leave_with_the_driver(asked, interrupt)
-            work(read_config(path), path, resume, console, interrupt, reporter())
+            trial = this_trial()
+            report = None if trial is None else trial.reporter()
+            work(read_config(path), path, resume, console, interrupt, report, refuse_too_large)
     except BaseException as error:
         status = tell(error)
         settle(status)

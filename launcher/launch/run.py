@@ -21,7 +21,7 @@ from launcher.errors import FAILED, PREEMPTED, ConfigError
 from launcher.process.signals import Interrupt, LeftEarly, leaving_early, listening
 
 from .fit import place_fit
-from .procedure import place_fits, plan_of
+from .procedure import are_many, first_jobs, place_jobs
 
 if TYPE_CHECKING:
     from launcher.cluster.base import Nodes
@@ -49,12 +49,12 @@ def _place_run(
     slots: int | None = None,
     nodes: Nodes | None = None,
 ) -> int:
-    """The run as one fit, or as its procedure's fits, `slots` at a time; returns the exit status."""
-    fits = plan_of(config)
-    if any(fit.name for fit in fits):
+    """The run as one fit, or as its procedure's jobs, `slots` at a time; returns the exit status."""
+    jobs = first_jobs(config)
+    if are_many(jobs):
         if nodes is not None and nodes.num > 1:
             raise ConfigError("cluster.nodes: the fits of this run share one job, which they can on one node only")
-        return place_fits(config, folder, fits, console, interrupt, slots)
+        return place_jobs(config, folder, jobs, console, interrupt, slots)
     return place_fit(config, folder, resume, console, interrupt, nodes)
 
 

@@ -70,51 +70,60 @@ class CrossValidation(Procedure):
         self.interval, self.confidence, self.refit, self.grid = interval, confidence, refit, grid
         self.fold_models = fold_models
 
-    def plan(self, config: DictConfig) -> list[Job]:
+    def next(self, config: DictConfig, done: Results) -> list[Job]:
         if self.fold is not None or self.inner_fold is not None:
-            return [Job("", config)]
-        return self._nested(config) if "outer" in config.validation else self._folds(config)
+            return [] if done else [Job("", config)]
+        return list(self._nested(config, done) if "outer" in config.validation else self._folds(config, done))
 
-    def _folds(self, config: DictConfig) -> list[Job]:
-        fits = []
+    def num_jobs(self, config: DictConfig) -> int:
+        if self.fold is not None or self.inner_fold is not None:
+            return 1
+        folds = _num(config.validation)
+        if "outer" not in config.validation:
+            return folds * int(config.num_seeds) + self.refit
+        inner = len(candidates(config, grid_of(config, self.grid))) * _num(config.validation.inner)
+        return (folds + self.refit) * (inner + 1)
+
+    def _folds(self, config: DictConfig, done: Results) -> Iterator[Job]:
+        """The fits of each fold; when all of them have ended, the one on all rows."""
+        names = []
         for fold in range(_num(config.validation)):
             seed = derive(config.seed, "fold", fold)
-            if config.num_seeds == 1:
-                fits.append(Job(f"fold-{fold}", partial(self._fit, config, fold=fold, seed=seed), fold=fold))
-            for index in range(config.num_seeds if config.num_seeds > 1 else 0):
-                own = partial(self._fit, config, fold=fold, seed=derive(seed, "repeat", index))
-                fits.append(Job(f"fold-{fold}-seed-{index}", own, fold=fold))
-        if self.refit:
-            fits.append(_refit(config, tuple(fit.name for fit in fits)))
-        return fits
+            several = config.num_seeds > 1
+            seeds = [derive(seed, "repeat", index) for index in range(config.num_seeds)] if several else [seed]
+            for index, each in enumerate(seeds):
+                name = f"fold-{fold}-seed-{index}" if several else f"fold-{fold}"
+                names.append(name)
+                if name not in done:
+                    yield Job(name, partial(self._fit, config, fold=fold, seed=each), fold=fold)
+        if self.refit and REFIT not in done and done.keys() >= set(names):
+            yield _refit(config, {name: done[name] for name in names})
 
-    def _nested(self, config: DictConfig) -> list[Job]:
-        """Of each outer fold the inner fits, then the fold's own; with `refit` the same over all rows."""
+    def _nested(self, config: DictConfig, done: Results) -> Iterator[Job]:
+        """Of each outer fold the inner fits and, when these have ended, the fold's own; with `refit` the same over all rows."""
         points = candidates(config, grid_of(config, self.grid))
-        inner_folds, decide = range(_num(config.validation.inner)), best_of(points, config.objective.direction)
-        fits: list[Job] = []
         outer: list[int | None] = [*range(_num(config.validation)), *([None] if self.refit else [])]
         for fold in outer:
             name = REFIT if fold is None else f"fold-{fold}"
+            if name in done:
+                continue
             seed = derive(config.seed, "refit") if fold is None else derive(config.seed, "fold", fold)
-            inner = [
-                Job(
-                    f"inner/{name}/candidate-{number}-fold-{inside}",
-                    partial(
-                        self._inner, config, point, fold=fold, inner_fold=inside, seed=derive(seed, "fold", inside)
-                    ),
-                )
-                for number, point in enumerate(points)
-                for inside in inner_folds
-            ]
-            # An outer fold is looked at once, at its end: the held-out rows must not choose among the epochs either.
-            own = (
-                partial(_everything, config)
-                if fold is None
-                else partial(self._fit, config, fold=fold, seed=seed, eval_every=None)
-            )
-            fits += [*inner, Job(name, own, tuple(fit.name for fit in inner), decide, fold)]
-        return fits
+            names = []
+            for number, point in enumerate(points):
+                for inside in range(_num(config.validation.inner)):
+                    inner = f"inner/{name}/candidate-{number}-fold-{inside}"
+                    names.append(inner)
+                    if inner not in done:
+                        which = {"fold": fold, "inner_fold": inside, "seed": derive(seed, "fold", inside)}
+                        yield Job(inner, partial(self._inner, config, point, **which))
+            if not done.keys() >= set(names):
+                continue
+            if fold is None:
+                own = _everything(config)
+            else:  # evaluated once, at its end: the held-out rows must not choose among the epochs either
+                own = self._fit(config, fold=fold, seed=seed, eval_every=None)
+            chosen = best_of(points, [done[inner] for inner in names], config.objective)
+            yield Job(name, with_values(own, chosen), after=tuple(names), fold=fold)
 
     def _inner(self, config: DictConfig, point: Point, **which: Any) -> DictConfig:
         """The config of a fit that tries a point of the grid on an inner fold."""
@@ -133,6 +142,7 @@ class CrossValidation(Procedure):
 
     def combine(self, fits: list[Job], results: list[dict[str, Any]]) -> dict[str, Any]:
         scoring = [(fit, result) for fit, result in zip(fits, results, strict=True) if fit.fold is not None]
+        scoring.sort(key=lambda each: _fold(each[0]))
         folds, own = [fit for fit, _ in scoring], [result for _, result in scoring]
         combined = super().combine(folds, own)
         for entry, fit in zip(combined["fits"], folds, strict=True):
@@ -166,14 +176,14 @@ class CrossValidation(Procedure):
 
         from launcher.artifacts.folder import read_config
 
-        folds = [fit for fit in fits if fit.fold is not None]
+        folds = sorted((fit for fit in fits if fit.fold is not None), key=_fold)
         found: dict[str, Any] = {}
         if all((folder / fit.name / FILE).is_file() for fit in folds):
             write_table(folder / OUT_OF_FOLD, *_out_of_fold(folder, folds))
             found["predictions"] = OUT_OF_FOLD
         validation = folds[0].config.validation
-        chosen = [fit for fit in fits if fit.decide is not None] if "outer" in validation else []
-        if chosen:
+        if "outer" in validation:
+            chosen = [*folds, *(fit for fit in fits if fit.name == REFIT)]
             keys = list(grid_of(fits[0].config, self.grid))
             found["chosen"] = {
                 fit.name: {key: OmegaConf.select(read_config(folder / fit.name), key) for key in keys} for fit in chosen
@@ -188,6 +198,12 @@ class CrossValidation(Procedure):
             shutil.rmtree(final, ignore_errors=True)
             beside.rename(final)
         return found
+
+
+def _fold(fit: Job) -> int:
+    """The number of the fold that a fit holds out, to order fits by: nested ones end in any order."""
+    assert fit.fold is not None
+    return fit.fold
 
 
 def _num(node: DictConfig) -> int:
@@ -217,17 +233,15 @@ def _everything(config: DictConfig) -> DictConfig:
     return own
 
 
-def _refit(config: DictConfig, folds: tuple[str, ...]) -> Job:
-    def length(own: DictConfig, results: Results) -> DictConfig:
-        """As long as the folds needed, where something could stop them."""
-        if not config.stopping:
-            return own
+def _refit(config: DictConfig, folds: Results) -> Job:
+    """The fit on all rows: as long as the folds needed, where something could stop them."""
+    own = _everything(config)
+    if config.stopping:
         epochs = [
-            result["epochs"] * (result["best_step"] or result["steps"]) / result["steps"] for result in results.values()
+            result["epochs"] * (result["best_step"] or result["steps"]) / result["steps"] for result in folds.values()
         ]
-        return _with(own, {"training": {"max_epochs": statistics.fmean(epochs), "max_steps": None}})
-
-    return Job(REFIT, partial(_everything, config), folds, length)
+        own = _with(own, {"training": {"max_epochs": statistics.fmean(epochs), "max_steps": None}})
+    return Job(REFIT, own, after=tuple(folds))
 
 
 def _with(config: DictConfig, changes: dict[str, Any]) -> DictConfig:

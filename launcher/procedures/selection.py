@@ -5,14 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from launcher.config.checks.nodes import check
 from launcher.config.signatures import signature
-from launcher.core.procedure import Results
 from launcher.errors import ConfigError, TrainingError
 
 Point = dict[str, Any]
@@ -58,27 +56,23 @@ def with_values(config: DictConfig, point: Point) -> DictConfig:
     return own
 
 
-def best_of(points: list[Point], direction: str) -> Callable[[DictConfig, Results], DictConfig]:
-    """What makes a fit's config of the inner fits' results, which come candidate by candidate, each with as many
-    folds: the values of the one with the best mean objective, the first of several alike.
+def best_of(points: list[Point], results: list[dict[str, Any]], objective: DictConfig) -> Point:
+    """The point whose fits have the best mean objective, the first of several alike. `results` come point by point, each
+    with as many fits.
 
     A mean that is no number, or infinite, is never the best. Raises TrainingError where all are such."""
-
-    def decide(config: DictConfig, results: Results) -> DictConfig:
-        told = [result["objective"]["value"] for result in results.values()]
-        values = [math.nan if value is None else float(value) for value in told]
-        folds = len(values) // len(points)
-        means = [statistics.fmean(values[start : start + folds]) for start in range(0, len(values), folds)]
-        finite = [mean for mean in means if math.isfinite(mean)]
-        if not finite:
-            raise TrainingError(
-                f"procedure.grid: none of the {len(points)} candidates has a finite {config.objective.metric} in all of its "
-                f"folds, so there is nothing to choose: their means are {', '.join(f'{mean:g}' for mean in means)}"
-            )
-        best = (max if direction == "maximize" else min)(finite)
-        return with_values(config, points[means.index(best)])
-
-    return decide
+    objectives = [result["objective"]["value"] for result in results]
+    values = [math.nan if value is None else float(value) for value in objectives]
+    folds = len(values) // len(points)
+    means = [statistics.fmean(values[start : start + folds]) for start in range(0, len(values), folds)]
+    finite = [mean for mean in means if math.isfinite(mean)]
+    if not finite:
+        raise TrainingError(
+            f"procedure.grid: none of the {len(points)} candidates has a finite {objective.metric} in all of its "
+            f"folds, so there is nothing to choose: their means are {', '.join(f'{mean:g}' for mean in means)}"
+        )
+    best = (max if objective.direction == "maximize" else min)(finite)
+    return points[means.index(best)]
 
 
 def _default(config: DictConfig) -> dict[str, list[Any]]:

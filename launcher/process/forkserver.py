@@ -22,6 +22,7 @@ PRELOAD = [
     "launcher.functional.calibration",
     "launcher.memory.activations",
     "launcher.parallel.single",
+    "launcher.preflight.capacity",
     "launcher.launch.driver",
     "launcher.procedures.single",
     "launcher.train.worker",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from launcher.errors import ConfigError, did_you_mean
 from launcher.process.garbage import begin
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 SWEEPERS = (
-    "launcher.search.sweeper.LauncherSweeper",
+    "launcher.search.settings.Settings",
     "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
 )
-"""What a sweep's config may name as its sweeper; all mean ours, which knows that plugin's keys."""
+"""What a sweep's config may name as its sweeper; both mean ours, which knows that plugin's keys."""
 
 
 def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
@@ -23,13 +23,12 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
     import inspect
 
     from hydra.core.hydra_config import HydraConfig
-    from hydra.core.plugins import Plugins
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
-    from hydra.types import HydraContext, RunMode
-    from omegaconf import OmegaConf, flag_override
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from launcher.adapters.hydra import Callbacks
     from launcher.config import compose, hydra_compose
     from launcher.config.hydra_keys import refuse
 
@@ -47,24 +46,21 @@ def sweep(hydra: Hydra, name: str, overrides: list[str]) -> int:
         raise ConfigError(
             f"hydra/sweeper={config.hydra.runtime.choices['hydra/sweeper']}: a sweep is run by hydra/sweeper=launcher; leave it out"
         )
-    from .sweeper import LauncherSweeper
+    from . import settings, sweeper
 
     HydraConfig.instance().set_config(config)
     OmegaConf.resolve(
         config.cluster
     )  # it may be made of hydra.launcher, which the trials' own configs take the place of
-    Plugins.instance().register(LauncherSweeper)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-    with flag_override(config.hydra, ["readonly", "struct"], False):
-        config.hydra.sweeper._target_ = SWEEPERS[0]
-    known = inspect.signature(LauncherSweeper).parameters
-    for key in config.hydra.sweeper:
+    node = config.hydra.sweeper
+    known = inspect.signature(settings.Settings).parameters
+    for key in node:
         if key not in known and key != "_target_":
             raise ConfigError(f"hydra.sweeper.{key}: the sweeper has no such key.{did_you_mean(str(key), known)}")
-    sweeper = Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=lambda _: None, config=config)
+    asked = settings.read(node)
     begin()
     try:
-        words = OmegaConf.to_container(config.hydra.overrides.task)  # as they were typed: ${…} is each trial's own
-        return int(sweeper.sweep(words))  # type: ignore[arg-type]  # a list of strings
+        words: Any = OmegaConf.to_container(config.hydra.overrides.task)  # as they were typed: ${…} is each trial's own
+        return sweeper.sweep(asked, config, words, OverridesParser.create(config_loader=hydra.config_loader))
     except (HydraException, OmegaConfBaseException) as error:  # a trial's own composition
         raise hydra_compose.refusal(error, hydra, name, parsed) from error

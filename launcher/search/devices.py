@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from launcher.errors import ConfigError
+
+from .settings import Settings
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -43,6 +47,15 @@ def slots(
         raise ConfigError("hydra.sweeper.trials_per_device: trials that share a device have one each")
     found = groups * trials_per_device
     return [*found[: n_jobs or len(found)]]
+
+
+def slots_of(settings: Settings, config: DictConfig, n_jobs: int | None) -> list[tuple[str, ...] | None]:
+    """The devices of each slot of a sweep; a cluster's jobs have those that they ask for. Raises ConfigError."""
+    there = [] if config.cluster else visible()
+    per_trial, ranks = settings.devices_per_trial, config.parallel.num_processes
+    if per_trial is None:
+        per_trial = ranks if isinstance(ranks, int) else len(there)
+    return slots(there, n_jobs, per_trial, settings.trials_per_device)
 
 
 def environment(slot: tuple[str, ...] | None) -> dict[str, str]:

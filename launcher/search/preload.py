@@ -9,10 +9,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from launcher.config.groups import GROUPS
+from launcher.config.resolvers import models
+from launcher.config.signatures import signature
 from launcher.config.trust import allowed, whitelist
+from launcher.launch.procedure import modules
 
 from . import devices
-from .settings import families
+from .settings import Settings
 from .space import presets
 from .space.dimensions import Dimension
 
@@ -22,7 +25,11 @@ _OURS = ("launcher", "torch", "sklearn")
 
 
 def modules_of(
-    config: DictConfig, dimensions: Sequence[Dimension], words: Sequence[str], parser: OverridesParser
+    settings: Settings,
+    config: DictConfig,
+    dimensions: Sequence[Dimension],
+    words: Sequence[str],
+    parser: OverridesParser,
 ) -> tuple[str, ...]:
     """Modules that trials will need beside those that every fit does: of what the sweep's config names and of the options that
     are searched, where their targets are trusted.
@@ -38,9 +45,9 @@ def modules_of(
     kept = [target for target in trusted if foreign or target.startswith(tuple(f"{root}." for root in _OURS))]
     return (
         *dict.fromkeys(target.rpartition(".")[0] for target in kept),
-        *families(config, dimensions),
-        *([] if config.hydra.sweeper.get("pruner") is None else ["optuna", "launcher.search.early.pruning"]),
-        *([] if config.hydra.sweeper.get("proxy") is None else ["optuna", "launcher.search.early.scoring"]),
+        *_families(config, dimensions),
+        *([] if settings.pruner is None else ["optuna", "launcher.search.early.pruning"]),
+        *([] if settings.proxy is None else ["optuna", "launcher.search.early.scoring"]),
     )
 
 
@@ -70,3 +77,12 @@ def _targets(node: Any) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _targets(value)
+
+
+def _families(config: DictConfig, dimensions: Sequence[Dimension]) -> tuple[str, ...]:
+    """The modules of the estimators that trials are made of, and of what is around one; of torch modules none."""
+    if not signature(str(config.model._target_)).facts.get("estimator"):
+        return ()
+    names = {str(name) for each in dimensions if each.key == "model" for name in each.values or ()}
+    targets = [target for name, both in models().items() if name in names for target in both if target is not None]
+    return tuple(sorted({*modules(config), *(target.rpartition(".")[0] for target in targets)}))

@@ -13,7 +13,6 @@ from launcher.artifacts.provenance import Provenance
 from launcher.console.console import Console
 from launcher.core.run import Run
 from launcher.data.leaks import repeated
-from launcher.preflight.capacity import in_doubt
 from launcher.process.seeds import derive, seed_everything
 from launcher.process.signals import Interrupt
 
@@ -25,6 +24,7 @@ from .session import Session
 
 if TYPE_CHECKING:
     from launcher.core.parallel import Parallel
+    from launcher.core.task import Task
     from launcher.data.samples import Datasets
 
 
@@ -35,10 +35,12 @@ def work(
     console: Console,
     interrupt: Interrupt,
     report: Callable[[Run], Callable[[int, float], int]] | None = None,
+    refuse: Callable[[DictConfig, Task], None] | None = None,
     about_to_build: Callable[[Datasets], None] = lambda data: None,
 ) -> dict[str, Any]:
     """Run the fit that `config` describes in `folder`; returns what stands in result.json. `report` makes a trial's `run.report`;
-    `about_to_build` gets the data when they are read and no model is made yet.
+    `refuse` raises ConfigError where the task's model is too large, before any of it is made; `about_to_build` gets the
+    data when they are read and no model is made yet.
 
     Raises ConfigError for what only the data and the model can show to be wrong, before anything is written;
     TrainingError, or what a task's own code raised, once the fit has begun, after result.json says so.
@@ -47,7 +49,7 @@ def work(
     parallel = build_parallel(config)
     provenance = Provenance() if parallel.is_main else None
     with recorded(config, folder, parallel):
-        run = built(config, folder, parallel, console, interrupt, about_to_build)
+        run = built(config, folder, parallel, console, interrupt, refuse, about_to_build)
         if report is not None and parallel.is_main:
             run.report = report(run)
         if resume:
@@ -64,6 +66,7 @@ def built(
     parallel: Parallel,
     console: Console,
     interrupt: Interrupt,
+    refuse: Callable[[DictConfig, Task], None] | None,
     about_to_build: Callable[[Datasets], None],
 ) -> Run:
     """The run before its first step, made by the loop that the task names. Raises ConfigError for a model that cannot fit
@@ -75,10 +78,8 @@ def built(
         console.message(note)
     if parallel.is_main and (leak := repeated(data)) is not None:
         console.warning(leak)
-    if "rehearse" in loop.can and in_doubt(config, task):
-        from launcher.preflight.advice import refuse_at_sight
-
-        refuse_at_sight(config)
+    if refuse is not None and "rehearse" in loop.can:
+        refuse(config, task)
     about_to_build(data)
     torch.manual_seed(derive(config.seed, "init"))
     model = task.model()

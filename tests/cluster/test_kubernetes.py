@@ -52,7 +52,7 @@ def test_a_plan_is_a_manifest(nodes: int, launch: Launch, tmp_path: Path) -> Non
     (container,) = pod["containers"]
     assert container["image"] == "registry/train:1"
     assert container["resources"]["limits"] == {"cpu": "8", "memory": "1536Mi", "nvidia.com/gpu": "2"}
-    assert container["command"][:4] == ["python", "-u", "-m", "launcher.cluster.kubernetes"]
+    assert container["command"][:4] == ["python", "-u", "-m", "launcher.launch.node"]
     assert Path(container["command"][4]).is_relative_to(tmp_path)
     assert container["volumeMounts"] == [{"name": "runs", "mountPath": str(tmp_path)}]
     assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "runs"}
@@ -92,7 +92,7 @@ def pods() -> Iterator[Any]:
 
         def start(folder: Path, num: int = 1, job: str = "launcher-1") -> list[subprocess.Popen[bytes]]:
             (folder / "kubernetes").mkdir(exist_ok=True)
-            command = [sys.executable, "-u", "-m", "launcher.cluster.kubernetes", str(folder)]
+            command = [sys.executable, "-u", "-m", "launcher.launch.node", str(folder)]
             started = []
             for index in range(num):
                 env = os.environ | TRUST | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

@@ -19,6 +19,7 @@ from launcher.cluster import slurm_jobs as jobs_of
 from launcher.cluster import slurm_pool
 from launcher.cluster.slurm import Slurm as Asked
 from launcher.cluster.slurm import _with_again
+from launcher.launch.node import ENTRY
 from tests.cluster.running import CLUSTER, QUICK, SLOW, accounted, job, jobs, kill, result, until, written
 from tests.cluster.slurm import Slurm
 from tests.conftest import Launch
@@ -226,7 +227,7 @@ def test_a_job_that_slurm_does_not_know_is_given_up(
     monkeypatch.setattr(slurm_pool, "_UNKNOWN", 3.0)
     folder = tmp_path / "run"
     (folder / "slurm").mkdir(parents=True)
-    pool = slurm_pool.SlurmPool(asked=Asked(), _every=0.1)
+    pool = slurm_pool.SlurmPool(asked=Asked(), entry=ENTRY, _every=0.1)
     pool._jobs["4000000"] = (folder, jobs_of.Job("4000000", folder / "slurm"))
     began = time.monotonic()
     until(lambda: pool.poll("4000000") == 1, "it is waited for for ever")

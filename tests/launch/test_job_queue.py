@@ -51,12 +51,12 @@ JOBS = [Job(name, OmegaConf.create({"seed": 0})) for name in ("a", "b", "c")]
 
 def test_a_refusal_of_the_first_is_one_of_the_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^no such partition$"):
-        run_jobs(JOBS, tmp_path, Choosy(0), Interrupt())
+        run_jobs(lambda done: JOBS, tmp_path, Choosy(0), Interrupt())
 
 
 def test_after_the_first_it_ends_the_others_and_nothing_is_taken_away(tmp_path: Path) -> None:
     pool = Choosy(2)
     with pytest.raises(TrainingError, match="c: no such partition"):
-        run_jobs(JOBS, tmp_path, pool, Interrupt())
+        run_jobs(lambda done: JOBS, tmp_path, pool, Interrupt())
     assert pool.cancelled == ["a", "b"], "asked to save and leave"
     assert (tmp_path / "a" / "config.yaml").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,20 @@ class HerePool:
 
 
 def planned(*overrides: str) -> tuple[Procedure, list[Job]]:
-    """The procedure of a command and its fits."""
+    """The procedure of a command and the fits that it begins with."""
     config = config_of("tracker=[]", *overrides)
     procedure: Procedure = instantiate(config.procedure)
-    return procedure, procedure.plan(config)
+    return procedure, procedure.next(config, {})
 
 
 def run_here(folder: Path, *overrides: str) -> dict[str, Any]:
     """Run all fits of a command under `folder`; returns what result.json would say of them together."""
-    procedure, jobs = planned(*overrides)
-    outcomes = run_jobs(jobs, folder, HerePool(), Interrupt(), stop_on_failure=True)
+    config = config_of("tracker=[]", *overrides)
+    procedure: Procedure = instantiate(config.procedure)
+    outcomes = run_jobs(partial(procedure.next, config), folder, HerePool(), Interrupt())
     assert [outcome.reason for outcome in outcomes.values() if not outcome.ended] == []
+    assert len(outcomes) == procedure.num_jobs(config)
+    jobs = [outcome.job for outcome in outcomes.values()]
     results = [outcome.result or {} for outcome in outcomes.values()]
     return procedure.combine(jobs, results) | procedure.gather(folder, jobs)
 

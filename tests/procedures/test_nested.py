@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from launcher.artifacts.metrics_file import read
+from launcher.config.instantiate import instantiate
 from launcher.errors import ConfigError, TrainingError
 from launcher.procedures.selection import best_of
 from launcher.process.seeds import derive
@@ -40,15 +41,15 @@ NAN, INF = float("nan"), float("inf")
     ],
 )
 def test_what_has_no_mean_is_never_chosen(direction: str, values: list[list[float | None]], chosen: int) -> None:
-    config = config_of("model=mlp")
+    objective = OmegaConf.create({"metric": "val/accuracy", "direction": direction})
     points = [{"optimizer.lr": rate} for rate in (0.1, 0.2, 0.3)]
     flat = [value for each in values for value in each]
-    results: Any = {str(number): {"objective": {"value": value}} for number, value in enumerate(flat)}
-    assert best_of(points, direction)(config, results).optimizer.lr == points[chosen]["optimizer.lr"]
-    for result in results.values():
+    results: list[dict[str, Any]] = [{"objective": {"value": value}} for value in flat]
+    assert best_of(points, results, objective) == points[chosen]
+    for result in results:
         result["objective"]["value"] = NAN
     with pytest.raises(TrainingError, match=r"none of the 3 candidates has a finite val/accuracy .* nan, nan, nan"):
-        best_of(points, direction)(config, results)
+        best_of(points, results, objective)
 
 
 def test_fits_of_which_one_says_nan_have_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +68,10 @@ def test_fits_of_which_one_says_nan_have_a_result(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "folds" / "model").is_dir()
 
 
-def test_the_plan_is_a_graph() -> None:
-    _, jobs = planned(*SMALL, "procedure.grid={optimizer.lr:[0.1,0.2],model.dropout:[0.0,0.5]}")
+def test_a_fold_follows_its_inner_fits() -> None:
+    config = config_of("tracker=[]", *SMALL, "procedure.grid={optimizer.lr:[0.1,0.2],model.dropout:[0.0,0.5]}")
+    procedure = instantiate(config.procedure)
+    jobs = procedure.next(config, {})
     inner = [job for job in jobs if job.name.startswith("inner/fold-1/")]
     assert [job.name for job in inner] == [
         f"inner/fold-1/candidate-{each}-fold-{fold}" for each in range(4) for fold in (0, 1)
@@ -78,23 +81,35 @@ def test_the_plan_is_a_graph() -> None:
     assert {job.config.procedure.fold for job in inner} == {1}
     seed = derive(derive(0, "fold", 1), "fold", 0)
     assert {job.config.seed for job in inner[::2]} == {seed}, "candidates differ in nothing else"
-    outer = next(job for job in jobs if job.name == "fold-1")
-    assert outer.after == tuple(job.name for job in inner)
-    assert outer.config.seed == derive(0, "fold", 1)
-    assert len(jobs) == 2 * (8 + 1)
+    assert len(jobs) == 2 * 8
+    assert procedure.num_jobs(config) == 2 * (8 + 1)
+    done = {job.name: {"objective": {"value": 0.5}} for job in inner}
+    left = procedure.next(config, done)
+    assert [job.name for job in left] == [*(job.name for job in jobs if job not in inner), "fold-1"]
+    assert left[-1].after == tuple(job.name for job in inner)
+    assert left[-1].config.seed == derive(0, "fold", 1)
+    everything = {job.name: done[inner[0].name] for job in (*jobs, *left)} | {"fold-0": done[inner[0].name]}
+    assert procedure.next(config, everything) == [], "it is over"
 
 
 @pytest.mark.parametrize(("direction", "best"), [("maximize", 0.2), ("minimize", 0.1)])
 def test_the_best_mean_decides(direction: str, best: float) -> None:
-    _, jobs = planned(*SMALL, "procedure.grid={optimizer.lr:[0.1,0.2,0.3]}", f"objective.direction={direction}")
-    outer = next(job for job in jobs if job.name == "fold-0")
+    config = config_of(
+        "tracker=[]", *SMALL, "procedure.grid={optimizer.lr:[0.1,0.2,0.3]}", f"objective.direction={direction}"
+    )
+    procedure = instantiate(config.procedure)
+    inner = [job.name for job in procedure.next(config, {}) if job.name.startswith("inner/fold-0/")]
     values = [0.1, 0.5, 0.9, 0.2, 0.4, 0.6]  # of three candidates, two folds each: means 0.3, 0.55, 0.5
-    results = {name: {"objective": {"value": value}} for name, value in zip(outer.after, values, strict=True)}
-    assert outer.decide is not None
-    decided = outer.decide(outer.config, results)
-    assert decided.optimizer.lr == best
-    decided.optimizer.lr = outer.config.optimizer.lr
-    assert decided == outer.config, "and nothing else changes"
+
+    def decided(values: list[float]) -> DictConfig:
+        done = {name: {"objective": {"value": value}} for name, value in zip(inner, values, strict=True)}
+        return next(job.config for job in procedure.next(config, done) if job.name == "fold-0")
+
+    chosen, other = decided(values), decided([*values[4:], *values[:4]])
+    assert chosen.optimizer.lr == best
+    assert other.optimizer.lr != best
+    other.optimizer.lr = best
+    assert other == chosen, "and nothing else changes"
 
 
 def test_a_modules_rate_is_chosen_inside(tmp_path: Path) -> None:

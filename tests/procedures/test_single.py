@@ -18,13 +18,13 @@ WORDS = ("model=mlp", "tracker=[]", "training.max_epochs=1", "training.log_every
 
 
 def test_one_seed_is_the_run_itself() -> None:
-    (job,) = Single().plan(config_of())
+    (job,) = Single().next(config_of(), {})
     assert job.name == ""
 
 
 def test_fits_differ_in_their_seed_alone() -> None:
     config = config_of("num_seeds=3", "seed=5")
-    jobs = Single().plan(config)
+    jobs = Single().next(config, {})
     assert [job.name for job in jobs] == ["seed-0", "seed-1", "seed-2"]
     assert [job.config.seed for job in jobs] == [derive(5, "repeat", index) for index in range(3)]
     for job in jobs:

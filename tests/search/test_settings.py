@@ -10,7 +10,9 @@ from omegaconf import OmegaConf
 
 from launcher.config import compose
 from launcher.errors import ConfigError
-from launcher.search.settings import objectives_of, space_of, types
+from launcher.search.objectives import objectives_of
+from launcher.search.settings import types
+from launcher.search.space.definition import space_of
 
 
 @pytest.mark.parametrize(

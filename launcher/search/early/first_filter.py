@@ -94,9 +94,8 @@ class Filter:
         return [set(ordered[at * len(ordered) // num : (at + 1) * len(ordered) // num]) for at in range(num)]
 
 
-def read(config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimension]) -> Filter | None:
-    """The filter that `hydra.sweeper.proxy` asks for; None without one. Raises ConfigError."""
-    node = config.hydra.sweeper.get("proxy")
+def read(node: Any, config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimension]) -> Filter | None:
+    """The filter that the node of `hydra.sweeper.proxy` asks for; None without one. Raises ConfigError."""
     for metric in metrics:
         if metric in MEASURED and not any(
             str(each._target_).endswith(".Inference") for each in config.monitor.values()

@@ -27,6 +27,7 @@ from launcher.artifacts.checkpoint.inherited import inherit
 from launcher.config.signatures import signature
 from launcher.errors import ConfigError
 from launcher.process.seeds import derive
+from launcher.search.settings import Settings
 from launcher.search.space.dimensions import Dimension
 from launcher.search.space.independent import Independent, draw
 
@@ -176,20 +177,15 @@ class Lineage:
 
 
 def of(
-    node: DictConfig,
-    config: DictConfig,
-    dimensions: Sequence[Dimension],
-    n_trials: int | None,
-    metrics: Sequence[str],
-    directions: Sequence[str],
+    settings: Settings, config: DictConfig, dimensions: Sequence[Dimension], metrics: Sequence[str]
 ) -> tuple[Population | None, int | None]:
     """The population that a sampler's node describes, and the number of its trials; of another sampler None, and the number
     that was given. Raises ConfigError."""
-    if str(node.get("_target_")) != TARGET:
-        return None, n_trials
-    own: Any = OmegaConf.to_container(node, resolve=True)
-    found = read(own, config.seed, directions[0] == "maximize")
-    return found, num_trials(found, config, dimensions, n_trials, metrics)
+    if str(settings.sampler.get("_target_")) != TARGET:
+        return None, settings.n_trials
+    own: Any = OmegaConf.to_container(settings.sampler, resolve=True)
+    found = read(own, config.seed, settings.directions[0] == "maximize")
+    return found, num_trials(found, settings, config, dimensions, metrics)
 
 
 def _epochs(value: Any) -> float:
@@ -205,7 +201,7 @@ def _epochs(value: Any) -> float:
 
 
 def num_trials(
-    found: Population, config: DictConfig, dimensions: Sequence[Dimension], n_trials: int | None, metrics: Sequence[str]
+    found: Population, settings: Settings, config: DictConfig, dimensions: Sequence[Dimension], metrics: Sequence[str]
 ) -> int:
     """How many trials the search is made of. Raises ConfigError for what a population can not be searched in."""
     whose = "search=pbt"
@@ -219,9 +215,9 @@ def num_trials(
         raise ConfigError(
             f"{whose} tells the best from the worst by one objective; hydra.sweeper.metrics names several"
         )
-    if config.hydra.sweeper.get("pruner") is not None or config.hydra.sweeper.get("proxy") is not None:
+    if settings.pruner is not None or settings.proxy is not None:
         raise ConfigError(f"{whose} replaces the worst itself; leave hydra/sweeper/pruner and hydra/sweeper/proxy out")
-    if config.hydra.sweeper.get("retry_failed"):
+    if settings.retry_failed:
         raise ConfigError(
             f"{whose}: one of the best takes the place of a trial that has failed; leave hydra.sweeper.retry_failed out"
         )
@@ -240,9 +236,9 @@ def num_trials(
                 f"{', '.join(name.rstrip('.') for name in CHANGEABLE)}, and a model's dropout"
             )
     total: int = found.population * math.ceil(config.training.max_epochs / found.interval - 1e-9)
-    if n_trials not in (None, total):
+    if settings.n_trials not in (None, total):
         raise ConfigError(
-            f"hydra.sweeper.n_trials={n_trials}: {whose} has {total}, {KEY}.population={found.population} in each interval of "
+            f"hydra.sweeper.n_trials={settings.n_trials}: {whose} has {total}, {KEY}.population={found.population} in each interval of "
             f"{found.interval:g} of training.max_epochs={config.training.max_epochs:g} epochs"
         )
     return total

@@ -60,9 +60,8 @@ class Pruning:
         return asdict(self)
 
 
-def read(config: DictConfig) -> Pruning | None:
-    """The pruning that `hydra.sweeper.pruner` asks for; None without one. Raises ConfigError."""
-    node = config.hydra.sweeper.get("pruner")
+def read(node: Any, config: DictConfig) -> Pruning | None:
+    """The pruning that the node of `hydra.sweeper.pruner` asks for; None without one. Raises ConfigError."""
     if node is None:
         return None
     own: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else {}

@@ -11,13 +11,15 @@ from omegaconf import DictConfig
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from launcher.core.trial import VARIABLE
 from launcher.errors import ConfigError
+from launcher.search.settings import Settings
 from launcher.search.space.dimensions import Dimension, Directions
 from launcher.search.study.study import Claim, Study
 
 from . import first_filter, pruning
 from .brackets import Brackets, brackets
-from .trial import VARIABLE
+from .trial import ROLE
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,12 @@ class Early:
         """What a trial's processes have to know: where to report, and whether they are to score the trial or to train it."""
         if not self:
             return lambda claim: {}
-        known: dict[str, Any] = {"storage": storage, "folder": str(study.folder), "study": study.folder.name}
+        known: dict[str, Any] = {
+            "role": ROLE,
+            "storage": storage,
+            "folder": str(study.folder),
+            "study": study.folder.name,
+        }
         known |= {"node": None} if self.pruning is None else self.pruning.plain()
         races = None if self.pruning is None else races_of(self.pruning)
         known |= {"metrics": list(self.metrics), "directions": list(self.directions)}
@@ -97,17 +104,17 @@ def _is_all(trials: Sequence[FrozenTrial], paused: set[int], n_trials: int) -> b
     return len(trials) >= n_trials and ended and not any(trial.state == TrialState.COMPLETE for trial in trials)
 
 
-def read(config: DictConfig, metrics: Sequence[str], directions: Directions, dimensions: Sequence[Dimension]) -> Early:
-    """What the config asks for. Raises ConfigError."""
-    found = pruning.read(config)
+def read(settings: Settings, config: DictConfig, metrics: Sequence[str], dimensions: Sequence[Dimension]) -> Early:
+    """What the settings ask for. Raises ConfigError."""
+    found = pruning.read(settings.pruner, config)
     if found is not None and len(metrics) > 1:
         pruning.several(found, metrics)
     if found is not None and (config.num_seeds > 1 or "fold" in config.procedure):
         raise ConfigError("hydra.sweeper.pruner: a trial that is made of several fits has no single curve to judge")
-    first = first_filter.read(config, metrics, dimensions)
+    first = first_filter.read(settings.proxy, config, metrics, dimensions)
     if found is not None and found.races and first is not None:
         raise ConfigError(
             "hydra.sweeper.proxy: a race of Hyperband waits for every one of its trials, of which a proxy leaves out most; "
             "hydra/sweeper/pruner=halving goes with it"
         )
-    return Early(found, first, metrics, directions, config.hydra.sweeper.get("proxy"))
+    return Early(found, first, metrics, settings.directions, settings.proxy)

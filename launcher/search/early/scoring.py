@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from functools import partial
 from pathlib import Path
@@ -26,7 +24,6 @@ from launcher.search.study.storage import open_storage
 from launcher.train.build import build_task
 
 from .first_filter import MEASURED, PROXY, SCORE
-from .trial import VARIABLE
 
 if TYPE_CHECKING:
     from launcher.core.task import Task
@@ -45,14 +42,14 @@ def fresh(config: DictConfig, num_samples: int, device: torch.device) -> tuple[T
     return task, model.to(device), moved(samples.fetch(rows), device)
 
 
-def score(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """Score the candidate that `config` describes; returns what stands in result.json, where it is paused at step 0.
+def score(config: DictConfig, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Score the candidate that `config` describes, with the `facts` that the driver has told; returns what stands in
+    result.json, where it is paused at step 0.
 
     All candidates see the same samples. Raises ConfigError for what only data and model can show to be wrong.
     """
     from launcher.search.study.study import PAUSED
 
-    facts = json.loads(os.environ[VARIABLE])
     wanted, started = facts["proxy"], time.monotonic()
     device = choose_device(str(config.parallel.device))
     task, model, batch = fresh(config, wanted["num_samples"], device)

@@ -2,35 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from launcher.core.run import Run
 
-VARIABLE = "LAUNCHER_TRIAL"
-"""What the driver of a sweep with a pruner or a first filter tells a trial's processes, as JSON; of no other run."""
+ROLE = f"{__name__}.StudyTrial"
 GO_ON, PRUNE, PAUSE = 0, 1, 2
 VERDICT = "launcher:pruned"
 """The trial's attribute that keeps the verdict: a trial that is killed between it and its checkpoint hears it again."""
 
 
-def is_candidate() -> bool:
-    """Whether this process is to score its trial (`scoring`), and not to train it."""
-    return VARIABLE in os.environ and json.loads(os.environ[VARIABLE])["proxy"] is not None
+class StudyTrial:
+    """The trial that this process runs, of a study that prunes trials or scores them first (`core.trial.Trial`)."""
 
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
 
-def reporter() -> Callable[[Run], Callable[[int, float], int]] | None:
-    """Makes `run.report` of a trial that may be pruned; None everywhere else."""
-    if VARIABLE not in os.environ:
-        return None
-    facts = json.loads(os.environ[VARIABLE])
-    return None if facts["node"] is None else lambda run: Reporter(run, facts)
+    def score(self, config: DictConfig, folder: Path) -> dict[str, Any] | None:
+        if self._facts["proxy"] is None:
+            return None
+        from .scoring import score
+
+        return score(config, folder, self._facts)
+
+    def reporter(self) -> Callable[[Run], Callable[[int, float], int]] | None:
+        return None if self._facts["node"] is None else lambda run: Reporter(run, self._facts)
 
 
 class Reporter:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from launcher.config.signatures import signature
 from launcher.errors import ConfigError
-from launcher.launch.procedure import num_fits
+from launcher.launch.procedure import num_jobs
 from launcher.search.space.dimensions import Dimension
 
 _LENGTHS = ("training.max_epochs", "training.max_steps", "num_seeds")
@@ -67,7 +67,7 @@ def kinds(
         length, its = (training.max_epochs, "epochs") if unit in (None, "epochs") else (training.max_steps, "steps")
         if unit is None and training.max_steps is not None:
             length, its = training.max_steps, "steps"
-        found.append(Kind(share, None if estimator else length, its, num_fits(own), estimator))
+        found.append(Kind(share, None if estimator else length, its, num_jobs(own), estimator))
     return found
 
 

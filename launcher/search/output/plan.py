@@ -7,20 +7,25 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from launcher.artifacts.sweep import TRIALS
+from launcher.cluster.base import engine_of
 from launcher.console.console import Console
 from launcher.console.numbers import count, number, span, things
-from launcher.search.early.population import Population
+from launcher.process.forkserver import cores
 from launcher.search.early.pruning import Pruning, first_rung, is_halving, rungs_of
-from launcher.search.early.rules import Early, races_of
-from launcher.search.settings import words_of
+from launcher.search.early.rules import races_of
+from launcher.search.objectives import words_of
+from launcher.search.problem import Problem
 from launcher.search.space import dimensions as space
 from launcher.search.space.dimensions import Dimension
+from launcher.search.trial_configs import Configs
 
+from . import cost
 from .cost import Kind, in_words
 
 if TYPE_CHECKING:
@@ -30,25 +35,44 @@ SHOWN = 20
 """So many points of a grid are listed."""
 
 
+def of_sweep(problem: Problem, folder: Path, configs: Configs, slots: int, together: bool) -> None:
+    """Print the plan of a sweep with so many slots; `together`: its cluster takes all trials at once."""
+    config, early, console = problem.config, problem.early, Console()
+    unit = None if early.pruning is None else early.pruning.unit
+    found = cost.kinds(problem.dimensions, problem.n_trials, problem.is_grid, configs, config, unit)
+    plain = all(each.fits == 1 and not each.estimator for each in found)
+    timed = plain and not config.cluster and config.parallel.num_processes == 1
+    show(console, problem, folder, slots, found, partial(_pace, configs, slots) if timed else None)
+    if config.cluster:
+        from launcher.launch.node import ENTRY
+
+        engine, runs = engine_of(config), (problem.n_trials or 1) if together else 1
+        script = engine.script(folder / "0", ENTRY) if runs == 1 else engine.script(folder, ENTRY, runs, slots)
+        console.message(f"\nWhat would be submitted; nothing was.\n\n{script}")
+
+
+def _pace(configs: Configs, slots: int) -> Pace:
+    """How long a step takes here, of the first combination."""
+    from launcher.preflight.step_time import measure
+
+    return measure(configs.first(), max(1, cores() // slots))
+
+
 def show(
     console: Console,
+    problem: Problem,
     folder: Path,
-    sampler: str,
-    dimensions: Sequence[Dimension],
-    n_trials: int | None,
     slots: int,
-    early: Early,
     kinds: Sequence[Kind],
     pace: Callable[[], Pace] | None = None,
-    population: Population | None = None,
 ) -> None:
     """Print the plan of trials of those kinds; `pace` times some steps, where nothing else tells how long they take."""
-    pruning, proxy = early.pruning, early.filter
+    early, dimensions, n_trials, population = problem.early, problem.dimensions, problem.n_trials, problem.population
+    pruning, proxy, sampler = early.pruning, early.filter, str(problem.settings.sampler._target_)
     facts: dict[str, Any] = {"study": str(folder), "sampler": sampler.rpartition(".")[2]}
     if len(early.metrics) > 1:
         facts["objectives"] = words_of(early.metrics, early.directions)
     facts["space"] = "; ".join(f"{each.key}: {_span(each)}" for each in dimensions if not each.when)
-    conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
     if population is not None and n_trials is not None:
         times = n_trials // population.population
         facts["population"] = f"{count(population.population)} runs, {things(times, 'generation')}"
@@ -84,10 +108,17 @@ def show(
             f"about {span(seconds)} of training, at {1000 * found.step_s:.3g} ms a step of the first combination"
         )
     console.header(facts)
+    _list(console, problem)
+
+
+def _list(console: Console, problem: Problem) -> None:
+    """Print what is searched under a condition, and the first points of a grid."""
+    dimensions, n_trials = problem.dimensions, problem.n_trials
+    conditions = dict.fromkeys(" ".join(map(str, each.when)) for each in dimensions if each.when)
     for condition in conditions:
         own = [each for each in dimensions if " ".join(map(str, each.when)) == condition]
         console.message(f"when {condition}: {'; '.join(f'{each.key}: {_span(each)}' for each in own)}")
-    if sampler.endswith("GridSampler"):
+    if problem.is_grid:
         points = itertools.product(*(each.values or () for each in dimensions))
         for index, point in enumerate(itertools.islice(points, min(SHOWN, n_trials or SHOWN))):
             words = space.overrides({each.key: value for each, value in zip(dimensions, point, strict=True)})

@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from launcher.errors import ConfigError
 from launcher.process import lease
 from launcher.process.holder import myself
-from launcher.search.settings import extension
+from launcher.search.space.definition import extension
 from launcher.search.study.lock import HostLock
 from launcher.search.study.storage import HOME, TIE, open_storage, tie, without_login
 from tests.search.driver import STEPS, drive, open_study, steps
