@@ -111,12 +111,12 @@ def memory(config: DictConfig, estimator: Estimator) -> dict[str, str]:
     parts = [(kind, getattr(found, kind)) for kind in kinds]
     told = ", ".join(f"{kind} {size(num)}" for kind, num in parts if num >= 1024)
     ranks = "" if config.parallel.num_processes == 1 else " a rank"
-    known = {"memory": f"{size(found.peak)}{ranks} of tensors, the most at once, in {found.moment}: {told}"}
+    known = {"memory": f"{size(found.peak)}{ranks} of tensors at the peak, in {found.moment}: {told}"}
     taken = rehearse(config) if worthwhile(config, found) else None
     if taken is not None:
         known["process"] = (
-            f"{size(taken.peak)} at most, measured in {things(taken.steps, 'step')} here: "
-            f"{size(taken.peak - taken.before)} over the {size(taken.before)} that are resident before there is a model"
+            f"a peak of {size(taken.peak)}, measured in {things(taken.steps, 'step')} here: "
+            f"{size(taken.peak - taken.before)} over the {size(taken.before)} that are resident before the model is built"
         )
         there = replace(there, taken=max(0, taken.peak - found.peak))
     known["verdict"] = said(found, there)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from launcher.artifacts.log_file import FILE as LOG
 from launcher.artifacts.provenance import provenance
 from launcher.artifacts.result import unfinished, write_result
 from launcher.cluster.base import engine_of

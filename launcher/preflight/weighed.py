@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
+from launcher.adapters.torch import FakeTensorMode
 from launcher.core.parallel import Parallel
 from launcher.functional.flops import counter
 from launcher.memory.precision import Precision

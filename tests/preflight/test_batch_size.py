@@ -23,7 +23,7 @@ def test_all_of_the_training_data_may_fit(launch: Launch, tmp_path: Path) -> Non
     words = ("model=mlp", "training.batch_size=1000", "training.max_steps=1", "parallel.device_memory_gb=8")
     outcome = launch(*FIND, *words)
     assert outcome.returncode == 0, outcome.stderr
-    assert "batch size: 1438 fits, all of the training data (found in 2 steps)" in outcome.stdout
+    assert "batch size: 1438 fits, all of the training data (found in 3 steps)" in outcome.stdout
     config = read_config(tmp_path / "run")
     assert (config.training.batch_size, config.training.find_batch_size) == (1438, False)
 

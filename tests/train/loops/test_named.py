@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from launcher.actions.evaluate import _evaluate
+from launcher.actions import evaluate
 from launcher.artifacts.metrics_file import read
 from launcher.console.console import Console
 from launcher.core.loop import Loop
@@ -129,8 +129,8 @@ def test_what_is_due_after_a_step_is_the_same_for_every_loop(tmp_path: Path) -> 
 def test_its_best_checkpoint_is_evaluated_once_more(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     result = fit(folder, *WORDS, "training.max_steps=6")
-    config = config_of(*WORDS, "training.max_steps=6", "model=mlp", "tracker=[]", "action=evaluate", f"run={folder}")
-    assert _evaluate(config, folder, Console(quiet=True)) == 0
+    config = config_of("action=evaluate", f"run={folder}")
+    assert evaluate.act(config, tmp_path, False) == 0
     again = json.loads((folder / "evaluation.json").read_text())
     assert again["step"] == result["best_step"]
     assert again["metrics"]["val/loss"] == pytest.approx(result["metrics"]["val/loss"], rel=1e-6)
