@@ -248,7 +248,7 @@ RESUMED = [
     Case("resume=mine", "resume=mine: no run is here (there is no config.yaml)"),
     Case("resume=done/config.yaml", "resume=done/config.yaml: that is a file; a run's folder is wanted, such as outputs/<date>/<time>-<id>"),
     Case("resume=study", "resume=study: that is a sweep's folder; the same command with -m and the same hydra.sweeper.study_name continues a sweep"),
-    Case("resume=old", "resume=old: the run was written in format 0; this launcher reads format 1"),
+    Case("resume=old", "resume=old: the run was written in format 0; this launcher reads format 2"),
     Case("resume=edited", "edited/config.yaml:3: there is no group or key 'sed'. Did you mean 'seed'?"),
     Case("resume=torn", "torn/config.yaml: no YAML (line 3: did not find expected ',' or ']'); nothing is left beside it"),
     Case("resume=done", "resume=done: the run is complete (completed; 1350 steps, 30 epochs). It goes on with a larger training.max_epochs than 30"),
@@ -306,8 +306,8 @@ def make_place(folder: Path) -> None:
             done | {"status": "stopped", "reason": "val/loss has not improved", "steps": 450, "epochs": 10.0},
         ),
         "old": ("format: 0\nseed: 1\n", None),
-        "edited": ("format: 1\nname: null\nsed: 1\n", None),
-        "torn": ("format: 1\nseed: [1", None),
+        "edited": ("format: 2\nname: null\nsed: 1\n", None),
+        "torn": ("format: 2\nseed: [1", None),
     }
     for name, (text, result) in runs.items():
         (folder / name).mkdir()

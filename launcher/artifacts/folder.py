@@ -214,5 +214,5 @@ def in_use(folder: Path) -> bool:
         return False
 
 
-FORMAT = 1
+FORMAT = 2
 """The version of a run folder's layout; `resume` refuses another one."""

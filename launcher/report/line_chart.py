@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Literal
 
@@ -55,8 +55,9 @@ def chart(
     The vertical axis is logarithmic where the values are positive and spread over a factor of more than 50, unless
     `log_up` is false; the horizontal one (steps, else) with `log_across`.
     """
+    series = [_placeable(line) for line in series]
     finite = [(x, y) for line in series for x, y in line.points if math.isfinite(y)]
-    if not finite:
+    if not any(math.isfinite(y) for line in series if line.style != "dashed" for _, y in line.points):
         return '<p class="faint">no finite values</p>'
     is_log = log_up and min(y for _, y in finite) > 0 and max(y for _, y in finite) > 50 * min(y for _, y in finite)
     along = _Axis([x for x, _ in finite], LEFT, width - RIGHT, is_log=log_across, whole=not log_across)
@@ -110,6 +111,19 @@ def chart(
         )
     drawn.append("</svg>")
     return "".join(drawn)
+
+
+def _placeable(line: Series) -> Series:
+    """The series without points that have no place: a line may have a gap along its way, dots may not."""
+    kept = [
+        index
+        for index, (x, y) in enumerate(line.points)
+        if math.isfinite(x) and (line.style == "line" or math.isfinite(y))
+    ]
+    if len(kept) == len(line.points):
+        return line
+    sizes = [line.sizes[index] for index in kept] if line.sizes else ()
+    return replace(line, points=[line.points[index] for index in kept], sizes=sizes)
 
 
 def decimate(points: Sequence[Point], limit: int = LIMIT) -> list[Point]:

@@ -278,12 +278,12 @@ def test_none_yet_is_said(checkpoints: Checkpoints, said: list[str]) -> None:
     assert said == [f"there is no checkpoint in {checkpoints.folder} yet: starting over"]
 
 
-@pytest.mark.parametrize("mark", [{"format": 2}, {"format": 2, "crc32": None}])
+@pytest.mark.parametrize("mark", [{"format": 3}, {"format": 3, "crc32": None}])
 def test_another_format_is_refused(checkpoints: Checkpoints, mark: dict[str, Any]) -> None:
     checkpoints.save(1, state(), best_step=None, wait=True)
     path = checkpoints.folder / "step-1" / "manifest.json"
     path.write_text(json.dumps({"step": 1} | mark))
-    with pytest.raises(ConfigError, match=r"step-1 is of format 2; this version reads format 1"):
+    with pytest.raises(ConfigError, match=r"step-1 is of format 3; this version reads format 2"):
         checkpoints.load_last()
 
 

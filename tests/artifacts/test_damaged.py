@@ -49,7 +49,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "an object": lambda path: _replaced(path, b'{"a": 1}\n'),
     "a part": _half,
     "not UTF-8": lambda path: _replaced(path, b"\xff\xfe\x80seed: 1\n"),
-    "torn": lambda path: _replaced(path, b"format: 1\nseed: [1\n"),
+    "torn": lambda path: _replaced(path, b"format: 2\nseed: [1\n"),
     "nested": lambda path: _replaced(path, b"[" * 100_000),
     "zeros": lambda path: _replaced(path, bytes(4096)),
     "a folder": _folder,

@@ -294,7 +294,7 @@ def test_the_pipe_may_close_early(tmp_path: Path) -> None:
     for words in ("--cfg job", f"--help {shlex.quote(template)}"):
         command = f'"{sys.executable}" -m launcher {words} | head -1'
         done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment(), capture_output=True, text=True)
-        assert (done.stdout, done.stderr) == ("format: 1\n", "")
+        assert (done.stdout, done.stderr) == ("format: 2\n", "")
     assert list(tmp_path.iterdir()) == []
 
 

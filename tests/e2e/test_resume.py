@@ -218,7 +218,7 @@ def test_torn_and_lost_files(launch: Launch, tmp_path: Path) -> None:
     manifest.write_text('{"format": 7}')
     refused = launch(f"resume={folder}", env=ENV)
     assert refused.returncode == 2
-    assert refused.stderr.strip().endswith("step-60 is of format 7; this version reads format 1")
+    assert refused.stderr.strip().endswith("step-60 is of format 7; this version reads format 2")
 
 
 def test_the_best_one_is_lost(launch: Launch, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -424,6 +425,16 @@ def test_a_wide_positive_range_is_drawn_over_a_logarithm() -> None:
     (line,) = coordinates(chart([Series("a", [(1, 100.0), (2, 10.0), (3, 1.0), (4, 0.1)])]))
     drops = [after[1] - before[1] for before, after in itertools.pairwise(line)]
     assert drops == pytest.approx([drops[0]] * 3, abs=0.11)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_dot_that_has_no_place_is_left_out(bad: float) -> None:
+    """A model whose probabilities are NaN has a confidence of NaN: its page is written all the same."""
+    even = Series("even", [(0, 0), (100, 100)], "dashed")
+    drawn = chart([Series("a", [(50, 20), (bad, 40), (60, bad)], "dots", [2.0, 3.0, 4.0]), even])
+    assert drawn.count('class="dot') == 1
+    assert not re.search(r"\b(nan|inf)\b", drawn)
+    assert "no finite values" in chart([Series("a", [(bad, 40)], "dots", [2.0]), even])
 
 
 @pytest.mark.parametrize("gap", [math.nan, math.inf, -math.inf])
