@@ -56,7 +56,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def baseline_of(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """What the objective of `result` is without learning: `value`, and `what` in words; nothing where it is not known."""
+    """The baseline of the objective of `result`: `value`, and `what` in words; nothing where it is not known."""
     name = str((result.get("objective") or {}).get("name"))
     split, _, metric = name.partition("/")
     found = (read(folder).get("baselines") or {}).get(metric)

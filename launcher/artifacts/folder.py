@@ -9,18 +9,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
-from launcher.adapters.omegaconf import is_none
 from launcher.errors import ConfigError
 
 from .files import damaged, kind_of, place_of, refuse_special, yaml_of
 from .metrics_file import FILE as METRICS
 from .sweep import FACTS, JOURNAL, TRIALS
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONFIG, LOCK = "config.yaml", ".lock"
 CHECKPOINTS, MODEL = "checkpoints", "model"
@@ -126,6 +124,8 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_config(config: DictConfig, folder: Path) -> None:
     """config.yaml, resolved, written beside, flushed to the disk and renamed."""
+    from omegaconf import OmegaConf  # not for whoever only asks where things lie: a page is made without it
+
     beside = folder / _BESIDE
     with beside.open("w", encoding="utf-8") as file:
         file.write(OmegaConf.to_yaml(config, resolve=True))
@@ -142,6 +142,12 @@ def group_of(folder: Path) -> str | None:
 
 def read_config(folder: Path) -> DictConfig:
     """The finished config of a run. Raises ConfigError where there is none, or where its file is damaged."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    from launcher.adapters.omegaconf import is_none
+
     path = folder / CONFIG
     text = yaml_of(path)
     if text is None:
@@ -170,6 +176,8 @@ def _values(node: Any) -> Iterator[Any]:
 
 def plain(config: DictConfig) -> Any:
     """A config as nested dicts and lists, resolved, to be compared."""
+    from omegaconf import OmegaConf
+
     return OmegaConf.to_container(config, resolve=True)
 
 

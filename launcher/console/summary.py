@@ -84,7 +84,7 @@ def closing_rows(result: dict[str, Any], folder: Path) -> Rows:
         spread = f" ± {number(std[name])}" if name in std else ""
         best = "" if result.get("best_step") is None else f"best at step {count(result['best_step'])}"
         baseline = result.get("baseline")
-        without = "" if not baseline else f"{number(baseline['value'])} without learning"
+        without = "" if not baseline else f"baseline {number(baseline['value'])}"
         rows.append((str(name), _joined(f"{number(value)}{spread}", best, without)))
     for other in sorted(metrics, key=lambda key: (not key.startswith("val/"), key)):
         if other != name and other.startswith(("val/", "test/", "train/")):
@@ -97,7 +97,7 @@ def closing_rows(result: dict[str, Any], folder: Path) -> Rows:
     if speeds:
         rows.append(("speed", _joined(*speeds)))
     if result.get("peak_memory_bytes"):
-        rows.append(("memory", f"{size(result['peak_memory_bytes'])} at most"))
+        rows.append(("peak memory", size(result["peak_memory_bytes"])))
     rows.append(("folder", relative(folder)))
     if (folder / PAGE).is_file():
         rows.append(("page", relative(folder / PAGE)))

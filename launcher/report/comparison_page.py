@@ -150,7 +150,7 @@ def results(runs: Sequence[Seen]) -> Rows:
         ]
         if any(baselines):
             rows.append(
-                ["without learning", *("–" if each is None else number(float(each["value"])) for each in baselines)]
+                ["baseline", *("–" if each is None else number(float(each["value"])) for each in baselines)]
             )
     for key, told in (
         ("best_step", count),
@@ -264,7 +264,7 @@ SPOKEN = {
     "best_step": "best at step",
     "wall_s": "time of training",
     "steps_per_s": "steps a second",
-    "peak_memory_bytes": "memory at most",
+    "peak_memory_bytes": "peak memory",
 }
 
 

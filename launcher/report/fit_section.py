@@ -59,7 +59,7 @@ def fitted(folder: Path, result: Mapping[str, Any]) -> bool:
 
 
 def baseline(folder: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What is reached without learning, the mean over the fits; None where not all of them know it."""
+    """The baseline, the mean over the fits; None where not all of them know it."""
     fits = result.get("fits") or []
     found = [(read_result(folder / str(fit.get("name"))) or {}).get("baseline") for fit in fits]
     known = [each for each in found if each]

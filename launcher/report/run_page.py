@@ -137,16 +137,16 @@ def _again(
 def _tiles(
     config: dict[str, Any], result: dict[str, Any], curves: dict[str, list[Point]], folder: Path, fitted: bool
 ) -> str:
-    """The objective, large and beside what is reached without learning; then length, time, size."""
+    """The objective, large and beside the baseline; then length, time, size."""
     baseline, value = (
         result.get("baseline") or fit_section.baseline(folder, result),
         (result.get("objective") or {}).get("value"),
     )
     beside = ""
     if baseline and value is not None:
-        rows = [("this run", value, number(value)), ("without learning", baseline["value"], number(baseline["value"]))]
+        rows = [("this run", value, number(value)), ("baseline", baseline["value"], number(baseline["value"]))]
         better = "more" if (config.get("objective") or {}).get("direction") == "maximize" else "less"
-        beside = against(rows, f"without learning: {baseline['what']}; {better} is better")
+        beside = against(rows, f"baseline: {baseline['what']}; {better} is better")
     return tiles(_facts(config, result, curves, fitted), beside)
 
 
@@ -181,7 +181,7 @@ def _facts(
         part = f", {count(trainable)} trainable" if trainable not in (None, result["parameters"]) else ""
         yield f"parameters{part}", count(result["parameters"])
     if result.get("peak_memory_bytes"):
-        yield "of memory at most", size(result["peak_memory_bytes"])
+        yield "of peak memory", size(result["peak_memory_bytes"])
     if curves.get("carbon/energy_wh"):
         yield "of energy", f"{number(curves['carbon/energy_wh'][-1][1])} Wh"
     if result.get("world_size", 1) > 1:

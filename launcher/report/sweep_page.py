@@ -147,14 +147,14 @@ def _head(
 
 
 def _beside(folder: Path, best: Sequence[int]) -> str:
-    """The best trial beside what is reached without learning."""
+    """The best trial beside the baseline."""
     result = (read_result(folder / str(best[0])) if best else None) or {}
     baseline, objective = result.get("baseline"), result.get("objective") or {}
     if not baseline or objective.get("value") is None:
         return ""
-    rows = [("the best trial", objective["value"]), ("without learning", baseline["value"])]
+    rows = [("the best trial", objective["value"]), ("baseline", baseline["value"])]
     better = "more" if objective.get("direction") == "maximize" else "less"
-    said = f"without learning: {baseline['what']}; {better} is better"
+    said = f"baseline: {baseline['what']}; {better} is better"
     return against([(label, value, number(value)) for label, value in rows], said)
 
 

@@ -288,7 +288,7 @@ def test_plain_lines_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "train/loss    0.0300",
         "trained       1,350 steps, 30 epochs in 3m05s",
         "speed         584 steps/s, 18,700 samples/s",
-        "memory        512 MiB at most",
+        "peak memory   512 MiB",
         "folder        outputs/a",
         "page  python -m launcher action=report run=outputs/a",
     ]

@@ -47,7 +47,7 @@ def pieces() -> list[str]:
             )
         )
     return [
-        card("Loss", legend, chart(lines, title="Loss"), dashed="without learning"),
+        card("Loss", legend, chart(lines, title="Loss"), dashed="baseline"),
         *classified(evidence),
         *attended(evidence),
         *foretold(quantities),

@@ -148,7 +148,7 @@ def test_the_page_says_what_was_run_what_came_out_and_how_to_run_it_again(
         "1.8 steps/s",
         "59 samples/s",
         "16,794 parameters, 1,200 trainable",
-        "3 GiB of memory at most",
+        "3 GiB of peak memory",
         "2 ranks",
     )
     for tile in tiles:
@@ -167,8 +167,8 @@ def test_the_result_stands_beside_what_is_reached_without_learning(tmp_path: Pat
     log(folder)
     page = Page(write(folder))
     text = " ".join(page.text.split())
-    assert "this run 0.9062 without learning 0.2250" in text
-    assert "without learning: always the commonest class; more is better" in text
+    assert "this run 0.9062 baseline 0.2250" in text
+    assert "baseline: always the commonest class; more is better" in text
     widths = [float(bar["style"].split(":")[1].rstrip("%")) for bar in page.named("i") if "style" in bar]
     assert widths == [100.0, pytest.approx(100 * 0.225 / 0.90625, abs=0.05)]
     assert len(page.named("polyline", "dashed")) == 1, "a line in the objective's drawing"
@@ -335,7 +335,7 @@ def test_curves_of_fits_are_drawn_over_each_other_and_their_baselines_are_one(tm
         own = RESULT | {"baseline": {"value": value, "what": "always the commonest class"}}
         log(run_folder(folder / f"fold-{number}", result=own))
     page = Page(write(folder))
-    assert "without learning 0.1500" in " ".join(page.text.split())
+    assert "baseline 0.1500" in " ".join(page.text.split())
     assert [len(page.named("polyline", colour)) for colour in ("s0", "s1")] == [3, 3], "accuracy and both losses"
 
 

@@ -176,7 +176,7 @@ def test_what_differs_is_told_on_the_terminal_and_on_a_page(folder: Path, warm: 
     told = [float(word) for word in lines["val/accuracy"][1:] if word != "*"]
     assert told == pytest.approx(values, abs=1e-3)
     assert lines["val/accuracy"].index("*") == 2 + (values[1] > values[0])
-    assert "without learning" in lines
+    assert "baseline" in lines
     page = Page(tmp_path / "comparison.html")
     assert "train/loss" in page.text
     assert any(row[0] == "optimizer.lr" for table in page.tables for row in table)
