@@ -241,7 +241,7 @@ def test_an_estimator_has_nothing_to_save(launch: Launch, tmp_path: Path) -> Non
     running.send(signal.SIGTERM)
     done = running.wait(60)  # all its trees take many minutes
     assert (done.returncode, done.stderr) == (75, "")
-    assert (result(folder)["status"], result(folder)["steps"]) == ("preempted", None)
+    assert (result(folder)["status"], result(folder)["steps"]) == ("preempted", 0)
     config = folder / "config.yaml"
     config.write_text(config.read_text().replace("n_estimators: 1000000", "n_estimators: 10"))
     resumed = launch(f"resume={folder}", env=ENV)

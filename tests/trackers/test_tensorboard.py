@@ -97,7 +97,7 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
 def test_a_killed_and_resumed_run_shows_each_step_once_with_its_last_value(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys, time; from pathlib import Path\n"
-        "from launcher.trackers.base import Recorder; from launcher.trackers.tensorboard import TensorBoard\n"
+        "from launcher.trackers.recorder import Recorder; from launcher.trackers.tensorboard import TensorBoard\n"
         "folder = Path(sys.argv[1]); recorder = Recorder(folder, [TensorBoard()]); recorder.start({'a': 1}, dict)\n"
         "for step in range(1, 21): recorder.log(step, {'loss': 1.0 * step}, 0.0, 0.0)\n"
         "while recorder.state_dict()['taken']['tensorboard'] != 20: time.sleep(0.01)\n"
