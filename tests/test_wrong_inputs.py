@@ -152,7 +152,7 @@ VALUES = [
     Case("training.max_time=0", "training.max_time=0: a duration is more than zero seconds"),
     Case("tags=x", "tags=x: expected a list of texts"),
     Case("seed=-1", "seed=-1: expected at least 0"),
-    Case("format=3", "format=3: expected 1"),
+    Case("format=3", "format=3: expected 2"),
     Case("cluster=slurm cluster.nodes=0", "cluster.nodes=0: expected a whole number at least 1"),
     Case("cluster=slurm cluster.gpus_per_node=-1", "cluster.gpus_per_node=-1: expected a whole number at least 0"),
     Case("num_seeds=0", "num_seeds=0: expected at least 1"),

@@ -149,9 +149,7 @@ def results(runs: Sequence[Seen]) -> Rows:
             for run, own in zip(runs, objectives, strict=True)
         ]
         if any(baselines):
-            rows.append(
-                ["baseline", *("–" if each is None else number(float(each["value"])) for each in baselines)]
-            )
+            rows.append(["baseline", *("–" if each is None else number(float(each["value"])) for each in baselines)])
     for key, told in (
         ("best_step", count),
         ("steps", count),
